@@ -93,6 +93,7 @@ class Generate:
         temperature: 0 for greedy decoding.
         top_p: nucleus mass; 1 for all.
         seed: seeds the sample of this one request; ignored when greedy.
+        beams: rows of a beam search; 1 for none.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Generate:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    beams: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +179,11 @@ class Usage:
     """What an engine spent; counted as it works.
 
     Token counts are what the device computed: `prefill_tokens` are prompt and choice tokens, `padding_tokens` the
-    filler beside them, `decode_tokens` the tokens generated. Seconds are wall time.
+    filler beside them, `decode_tokens` the tokens generated. `asked_tokens` is what prompts and choices would have taken with
+    nothing shared. Seconds are wall time.
     """
 
+    asked_tokens: int = 0
     prefill_tokens: int = 0
     padding_tokens: int = 0
     decode_tokens: int = 0

@@ -129,6 +129,7 @@ def _signature(job: Job, wording: str, digest: str) -> str:
     if task.answer == "generate":
         settings = task.generation
         parts += [f"max_new_tokens:{settings.max_new_tokens}", f"stop:{list(settings.stop)}", f"temperature:{settings.temperature:g}"]
+        parts += [f"beams:{settings.beams}"] if settings.beams > 1 else []
     return "|".join(parts)
 
 

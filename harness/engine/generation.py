@@ -1,9 +1,9 @@
-"""Generating text in batches: stop strings checked on the new text, per row."""
+"""Generating text through the model's own `generate`: beam search, and models whose keys and values cannot be kept in slots."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from harness.contract import Generate, Generation, Usage
+from harness.engine.decoding import broken_logits
+from harness.engine.endings import Endings
 from harness.engine.planning import Size, pack
-from harness.errors import NumericError
 
 Batch = Sequence[Generate]
 
@@ -20,7 +21,8 @@ Batch = Sequence[Generate]
 def plan_generation(requests: Sequence[Generate], budget: int, *, padded: bool = True) -> list[list[Generate]]:
     """Batches of requests with equal limits, longest prompts first, within `budget` tokens of prompt and answer.
 
-    A sampled request runs alone, seeded by its own seed, so that its text does not depend on its batch.
+    A sampled request runs alone, seeded by its own seed, so that its text does not depend on its batch. Requests in a batch search
+    with equally many beams.
 
     Args:
         requests: what to generate, in any order.
@@ -29,13 +31,13 @@ def plan_generation(requests: Sequence[Generate], budget: int, *, padded: bool =
     """
 
     def size(one: Generate) -> Size:
-        return Size(1, len(one.context) + one.max_new_tokens, 0)
+        return Size(one.beams, len(one.context) + one.max_new_tokens, 0)
 
     def together(first: Generate, piece: Generate) -> bool:
-        alike = first.max_new_tokens == piece.max_new_tokens and (padded or len(first.context) == len(piece.context))
-        return alike and piece.temperature == 0
+        alike = (first.max_new_tokens, first.beams) == (piece.max_new_tokens, piece.beams)
+        return alike and piece.temperature == 0 and (padded or len(first.context) == len(piece.context))
 
-    ordered = sorted(requests, key=lambda one: (one.temperature, -one.max_new_tokens, -len(one.context), one.id))
+    ordered = sorted(requests, key=lambda one: (one.temperature, one.beams, -one.max_new_tokens, -len(one.context), one.id))
     return pack(ordered, size, lambda total: total.padded <= budget, together)
 
 
@@ -46,31 +48,26 @@ class StopOnText:
     Args:
         batch: the requests, one a row.
         offset: length of what the model was given; new tokens follow it.
-        decode: token ids to text.
+        endings: tells when a text ends.
     """
 
     batch: Batch
     offset: int
-    decode: Callable[[list[int]], str]
+    endings: Endings
     first_step: float | None = None
     _done: list[bool] = field(init=False)
-    _window: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._done = [False] * len(self.batch)
-        # every token but a special one decodes to at least one byte, and a stop string may begin within a token
-        self._window = [max((len(stop.encode()) for stop in request.stop), default=0) + 4 for request in self.batch]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         """Which rows are done: [batch] of bool."""
         if self.first_step is None:
             self.first_step = time.perf_counter()
-        new = input_ids[:, self.offset :]
         if any(request.stop for request in self.batch):
             for row, request in enumerate(self.batch):
                 if request.stop and not self._done[row]:
-                    tail = self.decode(new[row, -self._window[row] :].tolist())
-                    self._done[row] = any(stop in tail for stop in request.stop)
+                    self._done[row] = self.endings.stops(request, input_ids[row, self.offset :].tolist())
         return torch.tensor(self._done, device=input_ids.device)
 
 
@@ -89,26 +86,23 @@ class CheckNumbers:
         highest = scores.amax(dim=-1)
         if not bool(torch.isfinite(highest).all()):
             row = int(torch.isfinite(highest).logical_not().nonzero()[0])
-            raise NumericError(
-                f"The model gave a logit of {float(highest[row])} for {self.batch[row].id}.",
-                "Half precision can overflow: try --dtype float32 or bfloat16; otherwise the weights are broken.",
-            )
+            raise broken_logits(float(highest[row]), self.batch[row * len(self.batch) // len(highest)].id)
         return scores
 
 
 @dataclass
 class Generator:
-    """Runs batches through the model's own `generate`.
+    """Runs batches through the model's own `generate`. Beams run to their ends; stop strings are cut off afterwards.
 
     Args:
         module: the transformers (or peft) model.
-        tokenizer: its tokenizer.
+        endings: tells when a text ends.
         seq2seq: whether new tokens start from the decoder's start token instead of following the prompt.
         usage: where tokens and seconds are counted.
     """
 
     module: Any
-    tokenizer: Any
+    endings: Endings
     seq2seq: bool
     usage: Usage
 
@@ -118,7 +112,7 @@ class Generator:
         device = next(self.module.parameters()).device
         ids, mask = self._padded(batch, device)
         first = batch[0]
-        stop = StopOnText(batch, 1 if self.seq2seq else ids.shape[1], self._decode)
+        stop = StopOnText(batch, 1 if self.seq2seq else ids.shape[1], self.endings)
         began = time.perf_counter()
         if first.temperature > 0:
             torch.manual_seed(first.seed)
@@ -127,11 +121,11 @@ class Generator:
             attention_mask=mask,
             generation_config=self._config(first),
             logits_processor=LogitsProcessorList([CheckNumbers(batch)]),
-            stopping_criteria=StoppingCriteriaList([stop]),
+            stopping_criteria=StoppingCriteriaList([stop] if first.beams == 1 else []),
         )
         new = output[:, stop.offset :].tolist()
         ended = time.perf_counter()
-        results = [self._finished(request, tokens) for request, tokens in zip(batch, new, strict=True)]
+        results = [self.endings.generation(request, tokens) for request, tokens in zip(batch, new, strict=True)]
         self._count(batch, ids, results, (began, stop.first_step or ended, ended))
         return results
 
@@ -148,39 +142,20 @@ class Generator:
         return ids.to(device), mask.to(device)
 
     def _config(self, request: Generate) -> GenerationConfig:
-        sampling: dict[str, Any] = {}
+        how: dict[str, Any] = {}
         if request.temperature > 0:
-            sampling = {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
+            how = {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
+        if request.beams > 1:
+            how["num_beams"] = request.beams
         special = {
             name: getattr(self.module.generation_config, name)
             for name in ("eos_token_id", "pad_token_id", "bos_token_id", "decoder_start_token_id", "forced_bos_token_id")
         }
-        return GenerationConfig(max_new_tokens=request.max_new_tokens, do_sample=bool(sampling), **sampling, **special)
-
-    def _finished(self, request: Generate, tokens: list[int]) -> Generation:
-        ends = self.module.generation_config.eos_token_id or []
-        end = next((i for i, token in enumerate(tokens) if token in ends), None)
-        kept = tokens if end is None else tokens[:end]
-        text = self._decode(kept)
-        cut = min((place for stop in request.stop if (place := text.find(stop)) >= 0), default=None)
-        if cut is not None:
-            kept = self._up_to(kept, request.stop)
-            return Generation(request.id, text[:cut], tuple(kept), "stop")
-        return Generation(request.id, text, tuple(kept), "length" if end is None else "eos")
-
-    def _up_to(self, tokens: list[int], stops: tuple[str, ...]) -> list[int]:
-        """The tokens up to the one that completed a stop string; what follows is padding or was never asked for."""
-        for length in range(1, len(tokens) + 1):
-            text = self._decode(tokens[:length])
-            if any(stop in text for stop in stops):
-                return tokens[:length]
-        return tokens
-
-    def _decode(self, tokens: list[int]) -> str:
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return GenerationConfig(max_new_tokens=request.max_new_tokens, do_sample=request.temperature > 0, **how, **special)
 
     def _count(self, batch: Batch, ids: torch.Tensor, results: list[Generation], times: tuple[float, float, float]) -> None:
         prompts = sum(len(request.context) for request in batch)
+        self.usage.asked_tokens += prompts
         self.usage.prefill_tokens += prompts
         self.usage.padding_tokens += ids.numel() - prompts
         self.usage.decode_tokens += sum(len(result.tokens) + (result.finish == "eos") for result in results)

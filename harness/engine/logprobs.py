@@ -36,13 +36,6 @@ def kept_positions(module: Any, select: Callable[[torch.Tensor], torch.Tensor]) 
         handle.remove()
 
 
-def kept_indices(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
-    """Row and position of every hidden state that is read, row by row."""
-    batch = [number for number, row in enumerate(rows) for _ in range(row.kept)]
-    position = [row.start + offset for row in rows for offset in range(row.kept)]
-    return batch, position
-
-
 class Scored(NamedTuple):
     """A continuation: its natural-log probability, and whether each of its tokens is the likeliest."""
 
@@ -50,12 +43,15 @@ class Scored(NamedTuple):
     greedy: bool
 
 
-def read_off(logits: torch.Tensor, rows: Sequence[Row], name: Callable[[int], str]) -> list[dict[int, Scored]]:
+def read_off(
+    logits: torch.Tensor, rows: Sequence[Row], where: Sequence[Sequence[int]], name: Callable[[int], str]
+) -> list[dict[int, Scored]]:
     """What each row's logits say of its continuations, by slot.
 
     Args:
-        logits: [kept, vocabulary], in the order of `kept_indices`, any floating dtype; taken to float32 here.
+        logits: [kept, vocabulary], any floating dtype; taken to float32 here.
         rows: the rows.
+        where: for each row, which logits are those of the positions that it reads, in order.
         name: tells the request of a row, for messages.
 
     Raises:
@@ -64,13 +60,11 @@ def read_off(logits: torch.Tensor, rows: Sequence[Row], name: Callable[[int], st
     kept: list[int] = []
     tokens: list[int] = []
     owners: list[tuple[int, int]] = []
-    first = 0
-    for number, row in enumerate(rows):
+    for number, (row, own) in enumerate(zip(rows, where, strict=True)):
         for read in row.reads:
-            kept += range(first, first + len(read.tokens))
+            kept += own[: len(read.tokens)]
             tokens += read.tokens
             owners += [(number, read.slot)] * len(read.tokens)
-        first += row.kept
     normalizer = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
     likeliest = torch.empty(logits.shape[0], dtype=torch.long, device=logits.device)
     step = max(1, _CHUNK_ELEMENTS // logits.shape[1])
@@ -78,9 +72,9 @@ def read_off(logits: torch.Tensor, rows: Sequence[Row], name: Callable[[int], st
         part = logits[low : low + step].float()
         normalizer[low : low + step] = torch.logsumexp(part, dim=-1)
         likeliest[low : low + step] = part.argmax(dim=-1)
-    where, wanted = torch.tensor(kept, device=logits.device), torch.tensor(tokens, device=logits.device)
-    chosen = logits[where, wanted].float() - normalizer[where]
-    hits = (likeliest[where] == wanted).tolist()
+    places, wanted = torch.tensor(kept, device=logits.device), torch.tensor(tokens, device=logits.device)
+    chosen = logits[places, wanted].float() - normalizer[places]
+    hits = (likeliest[places] == wanted).tolist()
     found: list[dict[int, Scored]] = [{} for _ in rows]
     for (number, slot), value, hit in zip(owners, chosen.cpu().tolist(), hits, strict=True):
         if not math.isfinite(value):

@@ -54,12 +54,9 @@ class Halving:
                 raise
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
         self.usage.out_of_memory += 1
-        _release()
+        release()
         if len(work) == 1:
-            raise OutOfMemoryError(
-                f"A single sequence of {size(work)} tokens does not fit into memory ({message}).",
-                "Use a smaller dtype, --quantize, another device, or shorter prompts.",
-            )
+            raise no_room(size(work), message)
         self._largest = size(work) // 2
         return self._halves(work, size, compute)
 
@@ -70,7 +67,16 @@ class Halving:
         return self.run(work[:middle], size, compute) + self.run(work[middle:], size, compute)
 
 
-def _release() -> None:
+def no_room(tokens: int, message: str) -> OutOfMemoryError:
+    """What is said when one sequence of so many tokens does not fit."""
+    return OutOfMemoryError(
+        f"A single sequence of {tokens} tokens does not fit into memory ({message}).",
+        "Use a smaller dtype, --quantize, another device, or shorter prompts.",
+    )
+
+
+def release() -> None:
+    """Give back memory that nothing uses any more."""
     import gc
 
     import torch

@@ -37,8 +37,8 @@ class Row:
 
     @property
     def kept(self) -> int:
-        """How many positions' logits are read."""
-        return max(len(read.tokens) for read in self.reads)
+        """How many positions' logits are read; a prompt to continue has the last one read."""
+        return max((len(read.tokens) for read in self.reads), default=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def plan_scoring(requests: Sequence[ScoreRequest], decoder_start: int | None, bu
     single request is larger than that.
     """
     planned = [Planned(request, rows_of(request, decoder_start)) for request in requests]
-    planned.sort(key=lambda one: (-one.size[1], one.request.id))
+    planned.sort(key=lambda one: (-one.size[1], one.rows[0].source, one.request.id))
 
     def size(one: Planned) -> Size:
         return Size(*one.size, sum(row.kept for row in one.rows))

@@ -5,43 +5,60 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import groupby
 from typing import Any, Literal
 
 import torch
 
-from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, Usage
+from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
+from harness.engine.causal import CausalForward
+from harness.engine.decoding import Decoder
+from harness.engine.endings import Endings
 from harness.engine.generation import Generator, plan_generation
-from harness.engine.logprobs import Scored, kept_indices, kept_positions, read_off
+from harness.engine.logprobs import Scored, read_off
 from harness.engine.memory import Halving
-from harness.engine.planning import Planned, Row, Size, pack, plan_scoring
+from harness.engine.planning import Planned, Row, Size, pack, plan_scoring, rows_of
+from harness.engine.prefixes import Pass, common_prefix, flat_size, plan_passes
+from harness.engine.probe import Abilities, causal_abilities, seq2seq_abilities
+from harness.engine.seq2seq import Seq2SeqForward
+from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
+from harness.errors import NumericError
 
 _KEPT_ELEMENTS = 1 << 28  # logits held at once: 1 GiB in float32
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Tokens in a batch, prompt and answer, padding included."""
+    """How much is computed and held at a time.
+
+    Attributes:
+        score: tokens in a forward over prompts and choices, padding included.
+        generate: tokens whose keys and values are held while texts are decoded.
+        strip: tokens in a row of packed sequences.
+        rows: texts that are decoded at once.
+    """
 
     score: int
     generate: int
+    strip: int = 512
+    rows: int = 64
 
     @classmethod
     def choose(cls, asked: int | None, device: torch.device) -> Budget:
-        """The budget asked for, or one that suits the device.
-
-        On two CPU cores scoring is fastest with about 1,000 tokens (activations stay in cache); decoding wants more rows.
-        """
-        if asked is not None:
-            return cls(asked, asked)
-        return cls(1024, 8192) if device.type == "cpu" else cls(32768, 65536)
+        """The budget asked for, or one that suits the device."""
+        if device.type == "cpu":
+            return cls(asked or 1024, asked or 32768)
+        return cls(asked or 16384, asked or 131072, strip=1024, rows=256)
 
 
 @dataclass(frozen=True, slots=True)
 class _Owned:
-    """A row and the id of its request; what is halved when memory runs out."""
+    """A row, the id of its request, and the strip it lies in; what is halved when memory runs out."""
 
     request_id: str
     row: Row
+    strip: int = 0
 
 
 @dataclass
@@ -52,127 +69,201 @@ class TransformersEngine:
         module: a transformers model, or a peft model around one, in eval mode.
         tokenizer: its tokenizer.
         architecture: "causal" or "seq2seq".
-        budget: tokens in a batch.
+        budget: how much is computed at a time.
+        share: whether prompts may share what they have in common; False computes each by itself, padded.
     """
 
     module: Any
     tokenizer: Any
     architecture: Literal["causal", "seq2seq"]
     budget: Budget
+    share: bool = True
     usage: Usage = field(default_factory=Usage)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._halving = Halving(self.usage)
-        self._device = next(self.module.parameters()).device
         self._kept_budget = max(1, _KEPT_ELEMENTS // self.module.get_output_embeddings().weight.shape[0])
-        # soft prompts are put before the encoder's input by the adapter's own forward, so the encoder cannot be called apart
+        # soft prompts are put before the input by the adapter's own forward, so nothing before or behind it can be called apart
         self._prompted = any(config.is_prompt_learning for config in getattr(self.module, "peft_config", {}).values())
+        special = self.module.generation_config
+        self._start: int | None = special.decoder_start_token_id if self.architecture == "seq2seq" else None
+        self._endings = Endings(self.tokenizer, frozenset(special.eos_token_id or ()))
+        self._causal = CausalForward(self.module, special.pad_token_id, self.usage)
+        self._seq2seq = Seq2SeqForward(self.module, special.pad_token_id, self._start or 0, self._prompted, self.usage)
+
+    @cached_property
+    def abilities(self) -> Abilities:
+        """What the model's forward allows; found out by a few tokens."""
+        if self._prompted or not self.share:
+            return Abilities(False, False)
+        found = causal_abilities(self._causal) if self.architecture == "causal" else seq2seq_abilities(self._seq2seq)
+        if found.why:
+            self.notes.append(found.why)
+        return found
 
     def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Score choices and texts, batch by batch."""
-        batches = plan_scoring(requests, self._decoder_start(), self.budget.score, self._kept_budget)
-        for batch in batches:
-            wanted = [planned for planned in batch if planned.request.id not in done]
-            if wanted:
-                yield self._score_batch(wanted)
+        plain = list(requests)
+        if requests and self.architecture == "causal" and self.abilities.share:
+            planned = [Planned(request, rows_of(request, None)) for request in requests]
+            packed = [one for one in planned if self._within(max(len(row.tokens) for row in one.rows))]
+            plain = [one.request for one in planned if not self._within(max(len(row.tokens) for row in one.rows))]
+            for batch in plan_passes(packed, self.budget.score, self.budget.strip, self._kept_budget):
+                yield from self._answered(batch, done)
+        for padded in plan_scoring(plain, self._start, self.budget.score, self._kept_budget):
+            yield from self._answered(Pass((), (tuple(padded),)), done, packed=False)
 
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
-        """Continue prompts, batch by batch."""
-        generator = Generator(self.module, self.tokenizer, self.architecture == "seq2seq", self.usage)
+        """Continue prompts; texts are handed on as they finish."""
+        wanted = [request for request in requests if request.id not in done]
+        if not wanted:
+            return
+        slots = [one for one in wanted if one.beams == 1 and self.abilities.slots and self._within(need(one))]
+        for stage in _stages(slots):
+            decoder = Decoder(self._slots, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
+            for finished in decoder.run(self._queue(stage)):
+                yield list(finished)
+        chosen = {one.id for one in slots}
+        generator = Generator(self.module, self._endings, self.architecture == "seq2seq", self.usage)
         # peft drops position ids beside soft prompts, so padding between the two would move every position
         padded = self.architecture == "seq2seq" or not self._prompted
-        for batch in plan_generation(requests, self.budget.generate, padded=padded):
-            wanted = [request for request in batch if request.id not in done]
-            if wanted:
-                finished: list[Generation] = self._halving.run(wanted, _generation_size, generator.run)
-                yield list(finished)
+        for batch in plan_generation([one for one in wanted if one.id not in chosen], self.budget.generate, padded=padded):
+            texts: list[Generation] = self._halving.run(batch, _generation_size, generator.run)
+            yield list(texts)
 
-    def _decoder_start(self) -> int | None:
-        if self.architecture == "causal":
-            return None
-        start: int = self.module.generation_config.decoder_start_token_id
-        return start
+    def _within(self, length: int) -> bool:
+        """Whether a sequence is short enough for what the model's forward allows; says once if one is not."""
+        longest = self.abilities.longest
+        if longest is None or length <= longest:
+            return True
+        note = f"Prompts longer than this model's attention window of {longest} tokens share nothing with others."
+        if note not in self.notes:
+            self.notes.append(note)
+        return False
 
-    def _score_batch(self, batch: Sequence[Planned]) -> list[Response]:
-        rows = [_Owned(planned.request.id, row) for planned in batch for row in planned.rows]
-        pieces = pack(rows, _size, self._fits)
-        by_row = iter([found for piece in pieces for found in self._halving.run(piece, _padded_size, self._score_rows)])
+    def _answered(self, batch: Pass, done: Container[str], *, packed: bool = True) -> Iterator[list[Response]]:
+        """What is not done of a batch, computed; nothing where all of it is."""
+        wanted = [planned for planned in batch.requests if planned.request.id not in done]
+        if not wanted:
+            return
+        if packed:
+            rows = [
+                _Owned(one.request.id, row, number)
+                for number, strip in enumerate(batch.strips)
+                for one in strip
+                if one.request.id not in done
+                for row in one.rows
+            ]
+            measure = _Packed(batch.skip)
+            pieces = [rows] if len(wanted) > 1 else measure.pieces(rows, self.budget.score, self._kept_budget)
+            found = [one for piece in pieces for one in self._halving.run(piece, measure.size, partial(self._packed, held=batch.held))]
+        else:
+            rows = [_Owned(planned.request.id, row) for planned in wanted for row in planned.rows]
+            pieces = pack(rows, _size, self._fits)
+            found = [one for piece in pieces for one in self._halving.run(piece, _padded_size, self._padded)]
+        by_row = iter(found)
         responses: list[Response] = []
-        for planned in batch:
+        for planned in wanted:
             by_slot = {slot: scored for _ in planned.rows for slot, scored in next(by_row).items()}
             logprobs, greedy = zip(*(by_slot[slot] for slot in range(len(by_slot))), strict=True)
             answer = ChoiceScores if isinstance(planned.request, ScoreChoices) else TextScore
             responses.append(answer(planned.request.id, logprobs, greedy))
-        return responses
+        yield responses
 
     def _fits(self, total: Size) -> bool:
         """Whether rows may be computed together; a request larger than the budget is computed in pieces."""
         return total.padded <= self.budget.score and total.kept <= self._kept_budget
 
-    def _score_rows(self, owned: Sequence[_Owned]) -> list[dict[int, Scored]]:
-        """What each row says of its continuations, by slot."""
-        rows = [one.row for one in owned]
+    def _packed(self, owned: Sequence[_Owned], held: tuple[TokenIds, ...]) -> list[dict[int, Scored]]:
+        """What each row says of its continuations, by slot; rows lie in strips behind a held prefix.
+
+        What is not a number in one sequence spoils its whole strip, so it is looked for row by row.
+        """
         began = time.perf_counter()
-        logits = self._seq2seq_logits(rows) if self.architecture == "seq2seq" else self._causal_logits(rows)
-        found = read_off(logits, rows, lambda row: owned[row].request_id)
+        strips = [[one.row for one in group] for _, group in groupby(owned, key=lambda one: one.strip)]
+        logits, where = self._causal.packed(strips, held)
+        try:
+            return self._read(logits, where, owned, began)
+        except NumericError:
+            return [found for one in owned for found in self._padded([one])]
+
+    def _padded(self, owned: Sequence[_Owned]) -> list[dict[int, Scored]]:
+        """What each row says of its continuations, by slot; rows stand side by side."""
+        began = time.perf_counter()
+        rows = [one.row for one in owned]
+        logits, where = self._causal.plain(rows) if self.architecture == "causal" else self._seq2seq.score(rows)
+        return self._read(logits, where, owned, began)
+
+    def _read(self, logits: torch.Tensor, where: list[list[int]], owned: Sequence[_Owned], began: float) -> list[dict[int, Scored]]:
+        found = read_off(logits, [one.row for one in owned], where, lambda row: owned[row].request_id)
         self.usage.prefill_seconds += time.perf_counter() - began
         self.usage.batches += 1
         return found
 
-    @torch.inference_mode()
-    def _causal_logits(self, rows: Sequence[Row]) -> torch.Tensor:
-        """Logits [kept, vocabulary] of the positions read. Rows are padded on the right, where causal attention never looks."""
-        sequences = [row.tokens for row in rows]
-        ids, _ = self._padded(sequences)
-        batch, position = kept_indices(rows)
+    def _queue(self, requests: Sequence[Generate]) -> list[Waiting]:
+        """Who waits for a slot: those behind the same held prefix together, the longest first."""
+        if self.architecture == "seq2seq":
+            ordered = sorted(requests, key=lambda one: (-len(one.context), one.context, -one.max_new_tokens, one.id))
+            return [Waiting(request) for request in ordered]
+        by_id = {request.id: request for request in requests}
+        planned = [Planned(ScoreChoices(one.id, one.context, ()), (Row((), one.context, len(one.context) - 1, ()),)) for one in requests]
+        queue = []
+        for held, group in groupby(plan_passes(planned, self.budget.score, self.budget.strip, self._kept_budget), key=lambda one: one.held):
+            together = [by_id[one.request.id] for batch in group for one in batch.requests]
+            queue += [Waiting(request, held) for request in sorted(together, key=lambda one: (-need(one), one.id))]
+        return queue
 
-        def select(hidden: torch.Tensor) -> torch.Tensor:
-            soft_prompt = hidden.shape[1] - ids.shape[1]
-            return hidden[torch.tensor(batch), torch.tensor(position) + soft_prompt]
+    def _slots(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
+        """Slots for those who wait, as many as the budget has room for."""
+        longest = max(need(one.request) for one in waiting)
+        rows = min(self.budget.rows if most is None else most, max(1, self.budget.generate // longest), len(waiting))
+        if self.architecture == "causal":
+            return CausalSlots(self._causal, rows, longest, min(self.budget.score, self.budget.strip))
+        source = max(len(one.request.context) for one in waiting)
+        new = max(one.request.max_new_tokens for one in waiting)
+        boolean = self.module.config._attn_implementation == "sdpa"
+        return Seq2SeqSlots(self._seq2seq, rows, source, new, self.budget.score, self.abilities.anytime, boolean)
 
-        with kept_positions(self.module, select):
-            logits: torch.Tensor = self.module(input_ids=ids, use_cache=False).logits
-        self._count(sequences)
-        return logits[0]
 
-    @torch.inference_mode()
-    def _seq2seq_logits(self, rows: Sequence[Row]) -> torch.Tensor:
-        """Logits [kept, vocabulary] of the positions read; each distinct source is encoded once."""
-        targets = [row.tokens for row in rows]
-        decoder_ids, _ = self._padded(targets)
-        batch, position = kept_indices(rows)
-        sources = [row.source for row in rows] if self._prompted else list(dict.fromkeys(row.source for row in rows))
-        ids, mask = self._padded(sources)
-        if self._prompted:
-            given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-        else:
-            place = {source: number for number, source in enumerate(sources)}
-            index = torch.tensor([place[row.source] for row in rows], device=self._device)
-            encoded = self.module.get_encoder()(input_ids=ids, attention_mask=mask)
-            encoded.last_hidden_state = encoded.last_hidden_state[index]
-            given = {"encoder_outputs": encoded, "attention_mask": mask[index]}
-        with kept_positions(self.module, lambda hidden: hidden[torch.tensor(batch), torch.tensor(position)]):
-            logits: torch.Tensor = self.module(**given, decoder_input_ids=decoder_ids, use_cache=False).logits
-        self._count(sources)
-        self._count(targets)
-        return logits[0]
+@dataclass(frozen=True)
+class _Packed:
+    """Measures rows that lie in strips behind a held prefix of `skip` tokens."""
 
-    def _padded(self, sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and mask [batch, length], padded on the right."""
-        length = max(len(sequence) for sequence in sequences)
-        pad = self.module.generation_config.pad_token_id
-        ids = torch.full((len(sequences), length), pad, dtype=torch.long)
-        mask = torch.zeros((len(sequences), length), dtype=torch.long)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = torch.tensor(sequence)
-            mask[row, : len(sequence)] = 1
-        return ids.to(self._device), mask.to(self._device)
+    skip: int
 
-    def _count(self, sequences: Sequence[Sequence[int]]) -> None:
-        """Add sequences that were computed together, each padded to the longest."""
-        tokens = sum(len(sequence) for sequence in sequences)
-        self.usage.prefill_tokens += tokens
-        self.usage.padding_tokens += len(sequences) * max(len(sequence) for sequence in sequences) - tokens
+    def size(self, owned: Sequence[_Owned]) -> int:
+        """Tokens, padding included."""
+        strips = [sorted(one.row.tokens for one in group) for _, group in groupby(owned, key=lambda one: one.strip)]
+        return len(strips) * max(flat_size(strip) - self.skip for strip in strips)
+
+    def pieces(self, owned: Sequence[_Owned], budget: int, kept_budget: int) -> list[list[_Owned]]:
+        """The rows of one request in as many forwards as the budgets ask for."""
+        found: list[list[_Owned]] = []
+        size = kept = 0
+        before: TokenIds = ()
+        for one in owned:
+            more = len(one.row.tokens) - max(self.skip, common_prefix(before, one.row.tokens))
+            if found and size + more <= budget and kept + one.row.kept <= kept_budget:
+                found[-1].append(one)
+                size, kept = size + more, kept + one.row.kept
+            else:
+                found.append([one])
+                size, kept = len(one.row.tokens) - self.skip, one.row.kept
+            before = one.row.tokens
+        return found
+
+
+def _stages(requests: Sequence[Generate]) -> Iterator[list[Generate]]:
+    """Requests of similar size together, so that the largest does not decide how many fit in all."""
+    stage: list[Generate] = []
+    for request in sorted(requests, key=lambda one: (-need(one), one.id)):
+        if stage and need(request) * 4 < need(stage[0]):
+            yield stage
+            stage = []
+        stage.append(request)
+    if stage:
+        yield stage
 
 
 def _size(one: _Owned) -> Size:
@@ -184,4 +275,4 @@ def _padded_size(rows: Sequence[_Owned]) -> int:
 
 
 def _generation_size(batch: Sequence[Generate]) -> int:
-    return len(batch) * max(len(request.context) + request.max_new_tokens for request in batch)
+    return sum(one.beams for one in batch) * max(need(request) for request in batch)

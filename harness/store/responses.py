@@ -239,6 +239,8 @@ def _settings(request: Generate) -> bytes:
         parts += [struct.pack("<Q", len(text)), text]
     if request.temperature > 0:
         parts.append(str(request.seed).encode())
+    if request.beams > 1:
+        parts.append(f"beams:{request.beams}".encode())
     return b"".join(parts)
 
 

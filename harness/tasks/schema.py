@@ -112,6 +112,13 @@ class Generation(Strict):
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     temperature: float = Field(0.0, ge=0.0, description="0 is greedy decoding.")
     top_p: float = Field(1.0, gt=0.0, le=1.0)
+    beams: int = Field(1, ge=1, description="Rows of a beam search; 1 for none.")
+
+    @model_validator(mode="after")
+    def _one_way_to_decode(self) -> Generation:
+        if self.beams > 1 and self.temperature > 0:
+            raise ValueError("beams search for the likeliest text: leave out the temperature, or the beams")
+        return self
 
 
 class MetricSpec(BaseModel):

@@ -37,6 +37,12 @@ def _gemma2(words: int) -> Any:
     return hf.Gemma2ForCausalLM(config)
 
 
+def _qwen3(words: int) -> Any:
+    """Normalized queries and keys."""
+    config = hf.Qwen3Config(vocab_size=words, num_key_value_heads=2, head_dim=8, max_position_embeddings=256, **SIZES, **SPECIAL)
+    return hf.Qwen3ForCausalLM(config)
+
+
 def _mistral(words: int) -> Any:
     """Attention within a window of six tokens."""
     config = hf.MistralConfig(vocab_size=words, num_key_value_heads=2, sliding_window=6, max_position_embeddings=256, **SIZES, **SPECIAL)
@@ -87,12 +93,13 @@ def _bart(words: int) -> Any:
 
 _MADE: dict[str, tuple[Callable[[int], Any], bool]] = {
     "gpt2": (_gpt2, False),
+    "qwen3": (_qwen3, False),
     "gemma2": (_gemma2, False),
     "mistral": (_mistral, False),
     "t5": (_t5, True),
     "bart": (_bart, True),
 }
-CAUSAL = ("llama", "gpt2", "gemma2", "mistral")
+CAUSAL = ("llama", "gpt2", "qwen3", "gemma2", "mistral")
 SEQ2SEQ = ("t5", "bart")
 
 
@@ -114,9 +121,11 @@ def load(folder: Path, **options: Any) -> Loaded:
     return load_model(source, tokenizer=load_tokenizer(source), device="cpu", **options)
 
 
-def engine(loaded: Loaded, budget: int = 4096) -> TransformersEngine:
-    """An engine on a loaded model."""
-    return TransformersEngine(loaded.module, loaded.tokenizer, loaded.architecture, Budget(budget, budget))
+def engine(loaded: Loaded, budget: int = 4096, *, share: bool = True, **sizes: int) -> TransformersEngine:
+    """An engine on a loaded model that knows already what the model's forward allows."""
+    made = TransformersEngine(loaded.module, loaded.tokenizer, loaded.architecture, Budget(budget, budget, **sizes), share)
+    assert made.abilities is not None
+    return made
 
 
 def words(rng: random.Random, length: int) -> TokenIds:

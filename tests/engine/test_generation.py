@@ -129,16 +129,18 @@ def test_limits_count_decoder_tokens_whatever_the_source(tiny: Tiny) -> None:
 
 
 def test_a_stop_string_is_cut_off_and_ends_the_row(alphabet: Loaded) -> None:
+    computed = engine(alphabet)
     with steps_of(alphabet.module) as steps:
-        found = answers(engine(alphabet), [Generate("g", spelled("a"), 20, stop=("g",))])["g"]
+        found = answers(computed, [Generate("g", spelled("a"), 20, stop=("g",))])["g"]
     assert (found.text, found.finish) == ("bcdef", "stop")
     assert found.tokens == spelled("bcdefg")
     assert len(steps) == 6
 
 
 def test_a_stop_string_may_span_tokens(alphabet: Loaded) -> None:
+    computed = engine(alphabet)
     with steps_of(alphabet.module) as steps:
-        found = answers(engine(alphabet), [Generate("g", spelled("a"), 20, stop=("def", "q"))])["g"]
+        found = answers(computed, [Generate("g", spelled("a"), 20, stop=("def", "q"))])["g"]
     assert (found.text, found.finish, len(steps)) == ("bc", "stop", 5)
 
 
@@ -173,7 +175,8 @@ def test_the_end_token_is_left_out_and_counted(alphabet: Loaded) -> None:
     found = answers(computed, [Generate("g", spelled("x"), 8), Generate("h", spelled("xyy"), 8)])
     assert found["g"] == Generation("g", "yz", spelled("yz"), "eos")
     assert computed.usage.decode_tokens == 3 + 2
-    assert (computed.usage.prefill_tokens, computed.usage.padding_tokens, computed.usage.batches) == (4, 2, 1)
+    usage = computed.usage
+    assert (usage.asked_tokens, usage.prefill_tokens, usage.padding_tokens, usage.batches) == (4, 3, 0, 1)
 
 
 def test_samples_do_not_depend_on_their_batch(tiny: Tiny) -> None:

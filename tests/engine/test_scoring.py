@@ -125,21 +125,26 @@ def test_what_is_done_is_not_computed_and_moves_nothing(tiny: Tiny, name: str) -
 def test_tokens_and_padding_are_counted(tiny: Tiny) -> None:
     causal = engine(tiny("llama"))
     scores(causal, [ScoreChoices("a", (5, 6, 7), ((8,), (9,), (8, 9, 10))), ScoreChoices("b", (5,), ((6,),))])
-    assert (causal.usage.prefill_tokens, causal.usage.padding_tokens, causal.usage.batches) == (5 + 1, 4, 1)
+    assert (causal.usage.asked_tokens, causal.usage.prefill_tokens, causal.usage.padding_tokens) == (5 + 1, 5, 0)
+    apart = engine(tiny("llama"), share=False)
+    scores(apart, [ScoreChoices("a", (5, 6, 7), ((8,), (9,), (8, 9, 10))), ScoreChoices("b", (5,), ((6,),))])
+    assert (apart.usage.prefill_tokens, apart.usage.padding_tokens, apart.usage.batches) == (5 + 1, 4, 1)
     seq2seq = engine(tiny("t5"))
     scores(seq2seq, [ScoreChoices("a", (5, 6, 7), ((8, 9), (9, 9))), ScoreChoices("b", (5,), ((6,),))])
-    assert seq2seq.usage.prefill_tokens == (3 + 1) + (2 + 2 + 1)
-    assert seq2seq.usage.padding_tokens == 2 + 1
+    assert seq2seq.usage.asked_tokens == (3 + 2) + (3 + 2) + (1 + 1)
+    assert seq2seq.usage.prefill_tokens == (3 + 1) + (1 + 1) + (1 + 1)
+    assert seq2seq.usage.padding_tokens == 2
     assert seq2seq.usage.decode_tokens == 0
 
 
 def test_a_source_is_encoded_once_for_all_its_choices(tiny: Tiny) -> None:
     loaded = tiny("t5")
+    computed = engine(loaded)
     seen: list[tuple[int, ...]] = []
     encoder = loaded.module.get_encoder()
     handle = encoder.register_forward_pre_hook(lambda _, __, given: seen.append(tuple(given["input_ids"].shape)), with_kwargs=True)
     try:
-        scores(engine(loaded), [ScoreChoices(key, (5, 6, 7), ((8, 9), (9, 9), (10, 9))) for key in "ab"])
+        scores(computed, [ScoreChoices(key, (5, 6, 7), ((8, 9), (9, 9), (10, 9))) for key in "ab"])
     finally:
         handle.remove()
     assert seen == [(1, 3)]

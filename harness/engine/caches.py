@@ -1,0 +1,143 @@
+"""Keys and values on the device, in the form in which transformers' attention layers ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
+"""For each layer: keys and values, each [batch, heads, length, width]."""
+
+
+class HeldLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
+    """Puts a held prefix before what a forward brings, and keeps nothing."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.is_initialized = True
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of prefix and new tokens, [batch, heads, held + new, width]."""
+        rows = key_states.shape[0]
+        keys, values = self.keys.expand(rows, -1, -1, -1), self.values.expand(rows, -1, -1, -1)
+        return torch.cat([keys, key_states], dim=2), torch.cat([values, value_states], dim=2)
+
+
+class GrowingLayer(HeldLayer):
+    """Puts a held prefix before what a forward brings, and keeps both."""
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of prefix and new tokens, [batch, heads, held + new, width]."""
+        self.keys, self.values = super().update(key_states, value_states)
+        return self.keys, self.values
+
+
+def held_cache(held: KeysValues, *, keep: bool) -> Cache:
+    """A cache for one forward behind a held prefix of one row; an empty list is no prefix.
+
+    Args:
+        held: keys and values of the prefix.
+        keep: whether the new keys and values can be had from it afterwards.
+    """
+    if not held:
+        return Cache(layer_class_to_replicate=DynamicLayer)
+    layer = GrowingLayer if keep else HeldLayer
+    return Cache(layers=[layer(keys, values) for keys, values in held])
+
+
+def contents(cache: Cache) -> KeysValues:
+    """What a cache holds."""
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+@dataclass
+class Place:
+    """Where the next token of each row goes; shared by all layers.
+
+    Attributes:
+        rows: rows in use, the first ones of the buffers.
+        columns: [rows] column that each row writes, or one for all.
+        first: the first column that is read.
+        end: one beyond the last column that is read.
+    """
+
+    rows: int = 0
+    columns: torch.Tensor | int = 0
+    first: int = 0
+    end: int = 0
+
+
+class SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
+    """Buffers allotted once, [slots, heads, columns, width], into which each row writes at its own place."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, place: Place) -> None:
+        super().__init__()
+        self.all_keys, self.all_values, self.place = keys, values, place
+        self.keys, self.values = keys, values
+        self.is_initialized = True
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write one token a row; returns keys and values that are read, [rows, heads, columns, width]."""
+        place = self.place
+        if isinstance(place.columns, int):
+            self.all_keys[: place.rows, :, place.columns] = key_states[:, :, 0]
+            self.all_values[: place.rows, :, place.columns] = value_states[:, :, 0]
+        else:
+            rows = torch.arange(place.rows, device=key_states.device)
+            self.all_keys[rows, :, place.columns] = key_states[:, :, 0]
+            self.all_values[rows, :, place.columns] = value_states[:, :, 0]
+        read = slice(place.first, place.end)
+        return self.all_keys[: place.rows, :, read], self.all_values[: place.rows, :, read]
+
+    def get_seq_length(self) -> int:
+        """Columns before the one that is written."""
+        return self.place.end - self.place.first - 1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Columns that are read, and where they begin."""
+        return self.place.end - self.place.first, 0
+
+
+def buffers(like: KeysValues, slots: int, columns: int) -> KeysValues:
+    """Empty keys and values for so many rows and columns, of the shapes and dtypes of others."""
+    return [
+        (
+            keys.new_zeros((slots, keys.shape[1], columns, keys.shape[3])),
+            values.new_zeros((slots, values.shape[1], columns, values.shape[3])),
+        )
+        for keys, values in like
+    ]
+
+
+@torch.inference_mode()
+def move_row(held: KeysValues, source: int, target: int) -> None:
+    """Copy one row of buffers onto another."""
+    for keys, values in held:
+        keys[target].copy_(keys[source])
+        values[target].copy_(values[source])
+
+
+def bytes_a_token(held: KeysValues) -> int:
+    """Bytes that one token's keys and values take."""
+    return sum(keys[0, :, 0].nbytes + values[0, :, 0].nbytes for keys, values in held)
+
+
+def padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask [batch, length], padded on the right."""
+    length = max(len(sequence) for sequence in sequences)
+    ids = torch.full((len(sequences), length), pad, dtype=torch.long)
+    mask = torch.zeros((len(sequences), length), dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        mask[row, : len(sequence)] = 1
+    return to_device(ids, device), to_device(mask, device)
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device; without waiting for a GPU."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

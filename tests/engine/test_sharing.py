@@ -1,0 +1,150 @@
+"""Shared, packed and continuous work gives what plain work gives, on every architecture."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.contract import Generate, Generation, ScoreChoices, TokenIds
+from harness.engine.transformers import TransformersEngine
+from tests.engine.architectures import CAUSAL, SEQ2SEQ, engine, questions, words
+from tests.engine.conftest import Tiny
+from tests.engine.test_scoring import scores
+
+CLOSE = 1e-5
+SHARING = ("llama", "qwen3", "gpt2", "mistral", "gemma2")
+
+
+def few_shot(seed: int, subjects: int = 3, number: int = 6, header: int = 60, longest: int = 12) -> list[ScoreChoices]:
+    """Questions behind long headers, with choices of one token and of several, some equal in their beginnings."""
+    rng = random.Random(seed)
+    made = []
+    for subject in range(subjects):
+        shots = words(rng, header)
+        for index in range(number):
+            question = shots + words(rng, rng.randint(1, longest))
+            stem = words(rng, rng.randint(1, 6))
+            choices = tuple(words(rng, 1) for _ in range(4)) if index % 2 else tuple(stem + words(rng, rng.randint(1, 5)) for _ in range(3))
+            made.append(ScoreChoices(f"s{subject}/{index}", question, choices))
+    return made
+
+
+def short(requests: list[ScoreChoices], length: int) -> list[ScoreChoices]:
+    return [ScoreChoices(one.id, one.context[:length], one.choices) for one in requests]
+
+
+@pytest.mark.parametrize("strip", [24, 512])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_packed_scores_equal_plain_ones(tiny: Tiny, name: str, strip: int) -> None:
+    loaded, requests = tiny(name), few_shot(1) + questions(2, 8)
+    shared, plain = engine(loaded, 128, strip=strip), engine(loaded, share=False)
+    found, expected = scores(shared, requests), scores(plain, requests)
+    assert found.keys() == expected.keys()
+    for key, logprobs in expected.items():
+        assert found[key] == pytest.approx(logprobs, abs=CLOSE), key
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
+def test_a_header_is_computed_once(tiny: Tiny, name: str) -> None:
+    shared, plain = engine(tiny(name), 64), engine(tiny(name), share=False)
+    assert shared.abilities.share
+    assert shared.abilities.slots
+    requests = few_shot(1)
+    scores(shared, requests)
+    scores(plain, requests)
+    assert shared.usage.prefill_tokens < 0.5 * plain.usage.prefill_tokens
+    assert shared.usage.asked_tokens == plain.usage.asked_tokens == plain.usage.prefill_tokens
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma2"])
+def test_beyond_the_window_nothing_is_shared_and_that_is_said_once(tiny: Tiny, name: str) -> None:
+    computed = engine(tiny(name), 64)
+    assert computed.abilities.longest == 6
+    scores(computed, few_shot(1))
+    scores(computed, few_shot(2))
+    assert len(computed.notes) == 1
+    assert "window of 6 tokens" in computed.notes[0]
+    assert computed.usage.prefill_tokens == computed.usage.asked_tokens
+    within = engine(tiny(name), 64)
+    scores(within, [ScoreChoices(f"{n}", (5, 6, 7), ((8 + n,), (9 + n, 8))) for n in range(4)])
+    assert within.usage.prefill_tokens < within.usage.asked_tokens
+    assert not within.notes
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000), budget=st.sampled_from([16, 64, 300]), strip=st.sampled_from([8, 40, 200]))
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_any_set_of_requests(tiny: Tiny, name: str, seed: int, budget: int, strip: int) -> None:
+    rng = random.Random(seed)
+    requests = few_shot(seed, rng.randint(1, 3), rng.randint(1, 5), rng.randint(0, 50) + 1) + questions(seed, rng.randint(0, 6))
+    found = scores(engine(tiny(name), budget, strip=strip), requests)
+    expected = scores(engine(tiny(name), 4096, share=False), requests)
+    assert found.keys() == expected.keys()
+    for key, logprobs in expected.items():
+        assert found[key] == pytest.approx(logprobs, abs=CLOSE), key
+
+
+def texts(computed: TransformersEngine, requests: list[Generate]) -> dict[str, Generation]:
+    found = {}
+    for batch in computed.generate(requests):
+        for answer in batch:
+            assert isinstance(answer, Generation)
+            assert answer.id not in found
+            found[answer.id] = answer
+    return found
+
+
+def prompts(seed: int, number: int, *, longest: int = 30, header: TokenIds = ()) -> list[Generate]:
+    rng = random.Random(seed)
+    return [Generate(f"g{n}", header + words(rng, rng.randint(1, longest)), rng.randint(1, 14)) for n in range(number)]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+@pytest.mark.parametrize("name", CAUSAL + SEQ2SEQ)
+def test_texts_decoded_in_slots_equal_those_of_generate(tiny: Tiny, name: str, rows: int) -> None:
+    loaded, requests = tiny(name), prompts(5, 14)
+    continuous = engine(loaded, rows=rows)
+    found = texts(continuous, requests)
+    assert found == texts(engine(loaded, share=False), requests)
+    assert len(found) == len(requests)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
+def test_prompts_with_a_common_header_are_prefilled_behind_it(tiny: Tiny, name: str) -> None:
+    loaded, requests = tiny(name), prompts(6, 12, header=words(random.Random(1), 50))
+    continuous = engine(loaded, 4096, strip=64, rows=5)
+    assert texts(continuous, requests) == texts(engine(loaded, share=False), requests)
+    assert continuous.usage.prefill_tokens < 0.5 * continuous.usage.asked_tokens
+
+
+def test_t5_lets_rows_enter_at_any_time_and_bart_does_not(tiny: Tiny) -> None:
+    assert engine(tiny("t5")).abilities.anytime
+    assert engine(tiny("bart")).abilities.slots
+    assert not engine(tiny("bart")).abilities.anytime
+
+
+def test_t5_makes_room_for_new_columns(tiny: Tiny) -> None:
+    loaded = tiny("t5")
+    requests = [Generate(f"g{n}", words(random.Random(n), 4 + n % 3), 1 + n % 4) for n in range(40)]
+    assert texts(engine(loaded, rows=2), requests) == texts(engine(loaded, share=False), requests)
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_beams_equal_generate(tiny: Tiny, name: str) -> None:
+    loaded = tiny(name)
+    for request in prompts(7, 4):
+        beams = Generate(request.id, request.context, 8, beams=3)
+        found = texts(engine(loaded), [beams])[request.id]
+        output = loaded.module.generate(_ids(request.context), max_new_tokens=8, num_beams=3, do_sample=False)[0].tolist()
+        new = output[1:] if name == "t5" else output[len(request.context) :]
+        ends = loaded.module.generation_config.eos_token_id
+        assert found.tokens == tuple(token for token in new if token not in ends and token != loaded.module.generation_config.pad_token_id)
+
+
+def _ids(context: TokenIds) -> object:
+    import torch
+
+    return torch.tensor([context])
