@@ -1,9 +1,13 @@
 """Are `lm_eval:` tasks what lm-eval itself scores? Both run the same weights, tasks, items and shots; prints a table and writes JSON.
 
-Example: python -m benchmarks.parity_lm_eval --model DIR --data DIR --items 40 --shots 0,2 --json parity.json
+Example: python -m benchmarks.parity_lm_eval --model DIR --data DIR --items 40 --shots 0,2 --json parity.json --keep FOLDER
+
+With --keep what lm-eval says is stored in FOLDER, by weights, task and settings, and read again the next time: only our side is then run
+anew, and the table gives the date of the kept side.
 
 lm-eval takes its log-softmax in float64 (its own option `softmax_dtype`): in float32, its default, its sums lie up to 2e-4 nats from
 those of the same model in float64, ours up to 4e-5 (HellaSwag's and COPA's endings). The weights are float32 on both sides.
+An encoder-decoder model of lm-eval's may write its source's length more, padding included, than the task's `max_gen_toks`; here it may not.
 
 Where the data lack a split (MNLI's and HellaSwag's training rows, ReCoRD's validation rows) both sides read the one that is there.
 """
@@ -16,14 +20,17 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from harness.interop import lm_eval_names
+from harness.models import digests
 from harness.store import samples
-from tests.interop.peer import Theirs, ours, theirs
+from harness.store.atomic import write_text
+from tests.interop.peer import BACKEND, Theirs, ours, theirs
 
 TOLERANCE = 1e-4
 """Of a log-likelihood, in nats."""
@@ -112,34 +119,100 @@ def write_files(cases: Sequence[Case], folder: Path, data: Path) -> list[str]:
     return asked
 
 
-def rows(record: Any, folder: Path, peer: Theirs, task: str) -> list[Row]:
+@dataclass(frozen=True)
+class Peer:
+    """What lm-eval says of one task.
+
+    Attributes:
+        metrics: scores by name.
+        logprobs: [items][requests] log-likelihoods in nats; empty where text is generated.
+        texts: [items] generated texts; empty where log-likelihoods are asked.
+        seconds: of the run that gave it, loading and judging included.
+        kept: day (UTC) on which it was computed, when it was read from a folder of kept ones.
+    """
+
+    metrics: dict[str, float]
+    logprobs: list[list[float]]
+    texts: list[str]
+    seconds: float
+    kept: str | None = None
+
+    @classmethod
+    def of(cls, found: Theirs, task: str, seconds: float) -> Peer:
+        """One task of lm-eval's run."""
+        if isinstance(found.first(task)[0]["resps"][0][0], str):
+            return cls(found.metrics(task), [], found.texts(task), seconds)
+        return cls(found.metrics(task), found.logprobs(task), [], seconds)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of what lm-eval said; `folder` None keeps nothing."""
+
+    folder: Path | None = None
+
+    def _file(self, model: Path, case: Case, items: int, shots: int) -> Path | None:
+        if self.folder is None:
+            return None
+        version = lm_eval_names.installed().version
+        name = [digests.model_digest(model), digests.tokenizer_digest(model), version, BACKEND, case.name, case.changes, items, shots]
+        return self.folder / f"{case.name}-{shots}-{items}-{digests.text_digest(json.dumps(name, sort_keys=True))[:16]}.json"
+
+    def read(self, model: Path, case: Case, items: int, shots: int) -> Peer | None:
+        """What was kept, or None."""
+        file = self._file(model, case, items, shots)
+        return Peer(**json.loads(file.read_text())) if file and file.is_file() else None
+
+    def write(self, peer: Peer, model: Path, case: Case, items: int, shots: int) -> None:
+        """Keep it."""
+        if file := self._file(model, case, items, shots):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(asdict(peer) | {"kept": datetime.now(UTC).date().isoformat()}) + "\n")
+
+
+def rows(record: Any, folder: Path, peer: Peer, task: str) -> list[Row]:
     """One task on both sides."""
-    kept = samples.read(folder, f"lm_eval:{task}")
+    mine = samples.read(folder, f"lm_eval:{task}")
     apart, differ = None, 0
-    if kept[0].logprobs is not None:
-        pairs = zip(
-            (one for sample in kept for one in sample.logprobs or ()), (one for some in peer.logprobs(task) for one in some), strict=True
-        )
-        apart = max(abs(one - other) for one, other in pairs)
+    if peer.texts:
+        differ = sum(sample.text != text for sample, text in zip(mine, peer.texts, strict=True))
     else:
-        differ = sum(sample.text != text for sample, text in zip(kept, peer.texts(task), strict=True))
+        pairs = zip((one for sample in mine for one in sample.logprobs or ()), (one for some in peer.logprobs for one in some), strict=True)
+        apart = max(abs(one - other) for one, other in pairs)
     return [
         Row(task, record.shots, record.items, name, record.metrics[name].value, value, apart, differ)
-        for name, value in peer.metrics(task).items()
+        for name, value in peer.metrics.items()
     ]
 
 
-def measure(model: Path, data: Path, cases: Sequence[Case], items: int, shots: int, folder: Path) -> tuple[list[Row], float, float]:
-    """All cases on both sides, and the seconds that ours and theirs took, loading and judging included."""
+@dataclass(frozen=True)
+class Measured:
+    """All metrics of some tasks, and the seconds that our side took, loading and judging included."""
+
+    rows: list[Row]
+    seconds: float
+    peers: dict[str, Peer]
+
+
+def measure(model: Path, data: Path, cases: Sequence[Case], items: int, shots: int, folder: Path, kept: Kept | None = None) -> Measured:
+    """All cases on both sides; lm-eval's is taken from `kept` where it holds it."""
+    kept = kept or Kept()
     asked = write_files(cases, folder, data)
     began = time.perf_counter()
     finished = ours(model, asked, folder / "out", shots=shots, limit=items, data=data, fresh=True)
-    between = time.perf_counter()
-    peer = theirs(model, [case.name for case in cases], folder / "theirs", shots=shots, limit=items)
-    ended = time.perf_counter()
+    seconds = time.perf_counter() - began
+    peers = {case.name: peer for case in cases if (peer := kept.read(model, case, items, shots))}
+    missing = [case for case in cases if case.name not in peers]
+    if missing:
+        began = time.perf_counter()
+        found = theirs(model, [case.name for case in missing], folder / "theirs", shots=shots, limit=items)
+        taken = time.perf_counter() - began
+        for case in missing:
+            peers[case.name] = Peer.of(found, case.name, taken)
+            kept.write(peers[case.name], model, case, items, shots)
     tasks = finished.record.tasks
-    found = [row for case in cases for row in rows(tasks[f"lm_eval:{case.name}"], finished.folder, peer, case.name)]
-    return found, between - began, ended - between
+    compared = [row for case in cases for row in rows(tasks[f"lm_eval:{case.name}"], finished.folder, peers[case.name], case.name)]
+    return Measured(compared, seconds, peers)
 
 
 def _line(row: Row) -> str:
@@ -158,19 +231,21 @@ def main() -> None:
     parser.add_argument("--shots", default="0,2")
     parser.add_argument("--tasks", help="only these of the tasks, separated by commas")
     parser.add_argument("--seq2seq", action="store_true", help="the tasks for encoder-decoder models: one of each output type")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="store lm-eval's side here, and read it again")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     wanted = given.tasks.split(",") if given.tasks else None
     cases = [case for case in (SEQ2SEQ if given.seq2seq else CAUSAL) if not wanted or case.name in wanted]
     found: list[Row] = []
     for shots in map(int, given.shots.split(",")):
-        print(f"\n{shots} shots, {given.items} items: ours, theirs, log-likelihoods apart, texts that differ, seconds")
+        print(f"\n{shots} shots, {given.items} items: ours, theirs, log-likelihoods apart, texts that differ, seconds of both sides")
         for case in cases:
             with tempfile.TemporaryDirectory() as folder:
-                more, mine, other = measure(given.model, given.data, [case], given.items, shots, Path(folder))
-            found += more
-            for row in more:
-                print(_line(row), f"{mine:7.1f}{other:7.1f}", flush=True)
+                measured = measure(given.model, given.data, [case], given.items, shots, Path(folder), Kept(given.keep))
+            peer = measured.peers[case.name]
+            found += measured.rows
+            for row in measured.rows:
+                print(_line(row), f"{measured.seconds:7.1f}{peer.seconds:7.1f}", f"(kept {peer.kept})" if peer.kept else "", flush=True)
             if given.json:
                 given.json.write_text(json.dumps([asdict(row) | {"equal": row.equal} for row in found], indent=2) + "\n")
     raise SystemExit(0 if all(row.equal for row in found) else 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -72,6 +72,7 @@ class Preparation:
     shots: int
     seed: int
     name: str = ""
+    _solved: dict[str, Question] = field(default_factory=dict, init=False, repr=False)
 
     def prepare(self, items: Sequence[Item], seconds: Seconds) -> list[Asked]:
         """Requests for all items, in their order.
@@ -96,8 +97,13 @@ class Preparation:
         return asked
 
     def _drawn(self, item: Item) -> list[Question]:
-        task = self.wording.task
-        return [self.wording.question(shot) for shot in draw_shots(task, self.pool, item, self.shots, self.seed)]
+        return [self._shot(shot) for shot in draw_shots(self.wording.task, self.pool, item, self.shots, self.seed)]
+
+    def _shot(self, item: Item) -> Question:
+        """An item of the pool with its answers, found once for all the prompts it stands in."""
+        if item.id not in self._solved:
+            self._solved[item.id] = self.wording.question(item)
+        return self._solved[item.id]
 
     def _texts(self, question: Question, shots: Sequence[Question]) -> Texts:
         return tuple(self.encoder.text(prompt) for prompt in self.wording.prompts(question, shots))

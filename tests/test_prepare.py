@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +12,7 @@ from harness.errors import TaskError
 from harness.models.encoding import Encoder
 from harness.prepare import Asked, Preparation, Seconds
 from harness.tasks.prompts import Wording, draw_shots
+from harness.tasks.templates import Where, render
 from tests.tasks.cases import item, task
 
 BARE = {"name": "bare", "prompt": "{{ text }}", "delimiter": "=", "separator": "|"}
@@ -89,6 +90,29 @@ def test_shots_stand_before_the_question(characters: Any) -> None:
     assert asked.text == "x=no|y=yes!|abc"
     assert isinstance(asked.request, ScoreChoices)
     assert asked.request.context == ids(asked.text)
+
+
+def test_a_shot_is_rendered_once_for_all_the_prompts_it_stands_in(characters: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+
+    def counting(source: str, row: Mapping[str, Any], where: Where) -> str:
+        if source == BARE["prompt"]:
+            rendered.append(row["text"])
+        return render(source, row, where)
+
+    monkeypatch.setattr("harness.tasks.prompts.render", counting)
+    asked = prepared(characters, rows("abc", "de", "f"), pool=rows("x", "y"), shots=2)
+    assert [one.text for one in asked] == ["x=no|y=yes!|abc", "x=no|y=yes!|de", "x=no|y=yes!|f"]
+    assert sorted(rendered) == ["abc", "de", "f", "x", "y"]
+
+
+def test_items_prepared_together_are_asked_as_if_each_were_alone(characters: Any) -> None:
+    items, pool = rows(*"abcdef"), rows(*"uvwxyz", "a", "b")
+    together = prepared(characters, items, pool=pool, shots=3, select="random", length=17)
+    alone = [prepared(characters, [one], pool=pool, shots=3, select="random", length=17)[0] for one in items]
+    assert together == alone
+    assert len({one.text for one in together}) == 6
+    assert any(one.shots_dropped for one in together)
 
 
 def test_generation_settings_and_seed_go_into_the_request(characters: Any) -> None:

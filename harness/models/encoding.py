@@ -9,6 +9,7 @@ from typing import Any, Literal
 from harness.contract import Prompt, TokenIds
 from harness.errors import ModelError
 from harness.models.digests import text_digest
+from harness.models.tokenization import Tokenization
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,12 @@ class Encoder:
     max_length: int | None
     chat: bool
     _appends_eos: bool = field(init=False)
+    _tokenization: Tokenization = field(init=False)
 
     def __post_init__(self) -> None:
         if self.chat and not self.tokenizer.chat_template:
             raise ModelError("--chat is asked for, but this model's tokenizer has no chat template.", "Use --no-chat.")
+        self._tokenization = Tokenization(self.tokenizer)
         probe = self._plain(["a"])[0]
         self._appends_eos = len(probe) > 1 and probe[-1] == self.tokenizer.eos_token_id
 
@@ -59,7 +62,7 @@ class Encoder:
 
     def contexts(self, texts: Sequence[str]) -> list[TokenIds]:
         """Token ids of prompts, for generation. An empty prompt is the model's start token."""
-        return [tuple(ids) if ids else self._start() for ids in self._contexts(texts)]
+        return [ids or self._start() for ids in self._contexts(texts)]
 
     def choices(self, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[EncodedChoices]:
         """Token ids of questions with their answers.
@@ -77,17 +80,18 @@ class Encoder:
         seams = [len(prompt) if self.chat else len(prompt.rstrip()) for prompt in prompts]
         starts = [prompt[:seam] for prompt, seam in zip(prompts, seams, strict=True)]
         ends = [[prompt[seam:] + answer for answer in group] for prompt, seam, group in zip(prompts, seams, answers, strict=True)]
-        flat = [end for group in ends for end in group]
-        contexts = self.contexts(starts)
         if self.architecture == "seq2seq":
-            encoded = iter(self._tokenize(flat, special=False))
+            encoded = iter(self._tokenize([end for group in ends for end in group], special=False))
             return [
-                EncodedChoices(context, tuple(tuple(next(encoded)) for _ in group)) for context, group in zip(contexts, ends, strict=True)
+                EncodedChoices(context, tuple(next(encoded) for _ in group))
+                for context, group in zip(self.contexts(starts), ends, strict=True)
             ]
-        whole = iter(self._contexts([start + end for start, group in zip(starts, ends, strict=True) for end in group]))
+        wholes = [start + end for start, group in zip(starts, ends, strict=True) for end in group]
+        contexts = self.contexts([*starts, *wholes])
+        whole = iter(contexts[len(starts) :])
         result = []
-        for start, context, group in zip(starts, contexts, ends, strict=True):
-            sequences = [tuple(next(whole)) for _ in group]
+        for start, context, group in zip(starts, contexts[: len(starts)], ends, strict=True):
+            sequences = [next(whole) for _ in group]
             if not start:
                 sequences = [ids if ids[: len(context)] == context else context + ids for ids in sequences]
             shared = min(_common_prefix(context, ids) for ids in sequences)
@@ -112,7 +116,7 @@ class Encoder:
             rest = rest[self.max_length :]
         return tuple(parts)
 
-    def _contexts(self, texts: Sequence[str]) -> list[list[int]]:
+    def _contexts(self, texts: Sequence[str]) -> list[TokenIds]:
         """Prompts with the tokenizer's own start token, never doubled, and on decoder-only models without an end token."""
         bos = self.tokenizer.bos_token
         with_start = [i for i, text in enumerate(texts) if self.chat or (bos and text.startswith(bos))]
@@ -124,16 +128,11 @@ class Encoder:
         ordered, chat_ids = iter(plain), iter(chats)
         return [next(chat_ids) if i in bare else next(ordered) for i in range(len(texts))]
 
-    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+    def _plain(self, texts: Sequence[str]) -> list[TokenIds]:
         return self._tokenize(texts, special=True)
 
-    def _tokenize(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        if not texts:
-            return []
-        encoded: list[list[int]] = self.tokenizer(
-            list(texts), add_special_tokens=special, return_attention_mask=False, return_token_type_ids=False, verbose=False
-        )["input_ids"]
-        return encoded
+    def _tokenize(self, texts: Sequence[str], *, special: bool) -> list[TokenIds]:
+        return self._tokenization.ids(texts, special=special)
 
     def _start(self) -> TokenIds:
         for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
@@ -142,7 +141,7 @@ class Encoder:
         raise ModelError("The prompt is empty, and the tokenizer has no start token to stand for it.", "Use a template with a prompt.")
 
 
-def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    if tuple(other[: len(one)]) == tuple(one):
+def _common_prefix(one: TokenIds, other: TokenIds) -> int:
+    if other[: len(one)] == one:
         return len(one)
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Wording:
     task: Task
     template: Template
     chat: bool
+    _shown: dict[tuple[str, str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def question(self, item: Item) -> Question:
         """The answers of an item.
@@ -104,6 +105,13 @@ class Wording:
             return render(self.template.prompt, question.item.row, where)
         return render(self.template.prompts[question.targets[0] if choice is None else choice], question.item.row, where)
 
+    def _shot(self, shot: Question, where: Where) -> str:
+        """What a shot asks, rendered once for all the prompts it stands in."""
+        key = (shot.item.id, shot.item.digest)
+        if key not in self._shown:
+            self._shown[key] = self._asked(shot, where)
+        return self._shown[key]
+
     def prompt(self, question: Question, shots: Sequence[Question], choice: int | None = None) -> Prompt:
         """The prompt of a question after its shots, as plain text or as chat messages.
 
@@ -116,7 +124,7 @@ class Wording:
         where = Where(self.task.task, f"template {template.name}", item.id)
         system = render(template.system, item.row, where)
         header = render(template.header, item.row, where)
-        asked = [self._asked(shot, where) for shot in shots] + [self._asked(question, where, choice)]
+        asked = [self._shot(shot, where) for shot in shots] + [self._asked(question, where, choice)]
         answers = [shot.references[0] for shot in shots]
         if not self.chat:
             blocks = [f"{ask}{template.delimiter}{answer}{template.separator}" for ask, answer in zip(asked, answers, strict=False)]

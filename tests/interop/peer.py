@@ -22,6 +22,9 @@ TOLERANCE = 1e-4
 RELATIVE = 2e-6
 """Sums of hundreds of nats differ in their last float32 digits."""
 
+BACKEND = {"dtype": "float32", "softmax_dtype": "float64", "batch_size": 4}
+"""lm-eval's own backend; its log-softmax in float64, since in float32, the default, that alone errs by 2e-4 nats."""
+
 NATS = {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "likelihood"}
 """Metrics of real numbers, in which the last digits of log-probabilities show."""
 
@@ -98,10 +101,18 @@ def theirs(
 
 
 def _own_backend(folder: Path) -> Any:
-    """lm-eval's own backend in float32; its log-softmax in float64, since in float32, the default, that alone errs by 2e-4 nats."""
+    """lm-eval's own backend, where an encoder-decoder model generates as many new tokens as the task allows.
+
+    lm-eval gives it the source's length more, padding included, so that text which never ends would depend on the batch.
+    """
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=str(folder), dtype="float32", softmax_dtype="float64", device="cpu", batch_size=4)
+    class Own(HFLM):  # type: ignore[misc]  # lm-eval's classes are untyped for mypy
+        def _model_generate(self, context: Any, max_length: int, stop: list[str], **settings: Any) -> Any:
+            length = max_length if self.backend == "causal" else max_length - context.shape[1] + 1  # 1 for the decoder's start
+            return super()._model_generate(context=context, max_length=length, stop=stop, **settings)
+
+    return Own(pretrained=str(folder), device="cpu", **BACKEND)
 
 
 def ours(model: Path, tasks: Sequence[str], output: Path, **options: Any) -> Finished:

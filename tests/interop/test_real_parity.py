@@ -18,7 +18,7 @@ PART = {
 
 def differing(model: Path, data: Path, cases: Sequence[Case], folder: Path, *, shots: int) -> list[str]:
     """Runs both sides on 8 items; every metric of every task that is not the same."""
-    found, _, _ = measure(model, data, cases, 8, shots, folder)
+    found = measure(model, data, cases, 8, shots, folder).rows
     assert {row.task for row in found} == {case.name for case in cases}
     return [f"{row}" for row in found if not row.equal]
 
