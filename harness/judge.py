@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from harness.contract import (
 )
 from harness.metrics.base import Metric, check_form
 from harness.scores import Score, blend
-from harness.store.samples import SampleRecord
+from harness.store.samples import SampleRecord, StatisticsRecord
 
 if TYPE_CHECKING:
     from harness.prepare import Asked
@@ -78,6 +79,14 @@ class Judged:
 
     scores: Mapping[str, Score]
     samples: Sequence[SampleRecord]
+
+    @property
+    def statistics(self) -> dict[str, StatisticsRecord]:
+        """Each metric's statistics as results keep them."""
+        return {
+            name: StatisticsRecord(type(score.metric).name, dataclasses.asdict(score.metric), score.statistics)
+            for name, score in self.scores.items()
+        }
 
 
 def combine(wordings: Mapping[str, Judged]) -> dict[str, Score]:

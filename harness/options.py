@@ -37,6 +37,7 @@ class Options:
     allow_pickle: bool = False
     trust_remote_code: bool = False
     any_base: bool = False
+    merge: bool = False
     command: tuple[str, ...] = ()
 
 

@@ -141,6 +141,7 @@ def _answers(
         with clock.measure("generate"):
             for batch in engine.generate(ledger.generations, ledger.answered):
                 tally.finished(ledger.keep(batch), engine.usage)
+        evaluation.say_once(engine.notes)
         return ledger, engine.usage
 
 
@@ -203,7 +204,9 @@ def _finish(
     old = runs.read(folder) if (folder / runs.FILE_NAME).exists() else None
     for name, judged in wordings.items():
         for wording, one in judged.items():
-            samples.write(one.samples, folder, name if len(judged) == 1 else f"{name}@{wording}")
+            place = name if len(judged) == 1 else f"{name}@{wording}"
+            samples.write(one.samples, folder, place)
+            samples.write_statistics(one.statistics, folder, place)
     for name, found in theirs.samples.items():
         samples.write(found, folder, name)
     merged = runs.merge(old, record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.engine.transformers import TransformersEngine
     from harness.options import Options, Watch
 
-ENGINE_REVISION = 1
+ENGINE_REVISION = 2
 """Raised whenever the engine would answer the same request otherwise; kept answers are then asked again."""
 
 
@@ -39,6 +39,14 @@ class Evaluation:
     systems: list[tuple[System, adapters.Adapter | None]]
     outputs: dict[str, Path]
     _loaded: loading.Loaded | None = None
+    _said: set[str] = field(default_factory=set)
+
+    def say_once(self, notes: Sequence[str]) -> None:
+        """Tell the user what was not told yet, whichever system it was found out with."""
+        for note in notes:
+            if note not in self._said:
+                self._said.add(note)
+                self.watch.note(note)
 
     @classmethod
     def open(cls, options: Options, watch: Watch) -> Evaluation:
@@ -50,11 +58,13 @@ class Evaluation:
         if source.note:
             watch.note(source.note)
         found = [
-            None if name is None else adapters.resolve(name, source, data=data, pickles=options.allow_pickle) for name in options.adapters
+            None if name is None else adapters.resolve(name, source, data=data, pickles=options.allow_pickle, merge=options.merge)
+            for name in options.adapters
         ]
         for adapter in found:
             if adapter is not None and not options.any_base:
                 adapters.check_base(adapter, source)
+                adapters.check_precision(adapter, options.quantize)
         encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
         systems = [(_system(options, source, encoder, adapter), adapter) for adapter in found]
         outputs = _outputs(options, [system for system, _ in systems])

@@ -22,6 +22,9 @@ SIDEWAYS = {
     "tasks": {"metrics"},  # `harness tasks check` says whether a task's metrics can judge its answers
     "report": {"store", "stats"},  # every report can be made from kept results alone
 }
+TUNE_USES = {"tasks", "metrics", "models", "engine", "store", "judge", "prepare", "systems"}
+"""What training is made of: parts, and those helpers of `run` that prepare and judge; not the story of a run itself."""
+
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate"}
 LIGHT_PARTS = ["tasks", "metrics", "stats", "store", "report"]
 
@@ -57,12 +60,14 @@ def allowed(part: str) -> set[str]:
         return FLOOR
     if part in PARTS:
         return FLOOR | SIDEWAYS.get(part, set())
+    if part == "tune":
+        return FLOOR | TUNE_USES
     everything = set(arrows()) | FLOOR
-    return everything if part in ("cli", "__main__") else everything - {"cli", "__main__"}
+    return everything if part in ("cli", "__main__") else everything - {"cli", "__main__", "tune"}
 
 
 def test_the_parts_of_the_brief_are_there() -> None:
-    assert (PARTS - {"perturb"}) | {"run", "contract", "errors", "folders", "cli"} <= set(arrows())
+    assert (PARTS - {"perturb"}) | {"run", "tune", "contract", "errors", "folders", "cli"} <= set(arrows())
 
 
 @pytest.mark.parametrize("part", sorted(arrows()))
@@ -105,7 +110,7 @@ def test_the_contract_loads_neither_torch_nor_pydantic() -> None:
     assert not loaded_by("import harness.contract, harness.errors") & (HEAVY | {"pydantic", "numpy"})
 
 
-COMMANDS = [["--help"], ["--version"], ["run", "--help"], ["tasks", "list"], ["models", "list"], ["adapters", "list"]]
+COMMANDS = [["--help"], ["--version"], ["run", "--help"], ["tune", "--help"], ["tasks", "list"], ["models", "list"], ["adapters", "list"]]
 CALL = """
 import contextlib, io
 from harness.cli import main

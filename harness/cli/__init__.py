@@ -67,10 +67,11 @@ def _options(
 
 @cache
 def _add_commands() -> None:
-    from harness.cli import adapters, leaderboard, models, results, run, tasks
+    from harness.cli import adapters, leaderboard, models, results, run, tasks, tune
 
     run.add_to(app)
     leaderboard.add_to(app)
+    tune.add_to(app)
     for group in (tasks, models, adapters, results):
         group.add_to(app)
 

@@ -20,11 +20,11 @@ def list_() -> None:
     from rich.table import Table
 
     from harness.cli.console import console
-    from harness.models.adapters import cards
+    from harness.models.adapter_cards import cards
 
     found = cards()
     if not found:
-        typer.echo("No adapter cards yet. --adapter also takes a folder or a hub id.")
+        typer.echo("No adapter cards yet. `harness tune` makes them; --adapter also takes a folder or a hub id.")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("adapter", "method", "bases", "title"):
@@ -36,15 +36,17 @@ def list_() -> None:
 
 @adapters.command()
 def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")]) -> None:
-    """A card, or what an adapter folder holds."""
+    """A card: how its weights were made, and how well they did; or what an adapter folder holds."""
     import json
     from pathlib import Path
 
     import yaml
 
     from harness.cli.console import console
-    from harness.models.adapters import cards, unknown
+    from harness.models.adapter_cards import cards
+    from harness.models.adapters import unknown
     from harness.models.digests import adapter_digest, count_parameters, weights_files
+    from harness.tune.view import card_view
 
     folder = Path(name).expanduser()
     if (folder / "adapter_config.json").is_file():
@@ -52,10 +54,9 @@ def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")])
         wanted = ("peft_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules", "modules_to_save", "num_virtual_tokens")
         facts = {key: config[key] for key in wanted if config.get(key) is not None}
         facts |= {"weights": f"{count_parameters(weights_files(folder)):,}", "digest": adapter_digest(folder)}
-    else:
-        found = cards()
-        if name not in found:
-            raise unknown(name, found)
-        card, path = found[name]
-        facts = {"card": str(path)} | {key: value for key, value in card.model_dump().items() if value}
-    console().print(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True), end="", markup=False)
+        console().print(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True), end="", markup=False)
+        return
+    found = cards()
+    if name not in found:
+        raise unknown(name, found)
+    console().print(card_view(*found[name]))

@@ -60,6 +60,9 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute every answer anew.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
     any_base: Annotated[bool, typer.Option("--any-base", help="Accept an adapter whose configuration names another base.")] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add the adapter's update to the base's weights instead of computing it apart.")
+    ] = False,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled weights, which can run code.")] = False,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that the model brings.")] = False,
 ) -> None:
@@ -95,6 +98,7 @@ def run(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
         any_base=any_base,
+        merge=merge,
         command=("harness", *sys.argv[1:]),
     )
     clock = Clock(began=began, startup=time.perf_counter() - began)

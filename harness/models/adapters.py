@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from harness import folders
 from harness.errors import AdapterError, ModelError
+from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import Source, fetch
-from harness.models.digests import adapter_digest, weights_files
-from harness.models.loading import Loaded, check_head
-
-
-class AdapterCard(BaseModel):
-    """An adapter under a short name; it may hold weights for several bases."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    title: str = ""
-    method: str = ""
-    license: str = ""
-    weights: dict[str, str] = Field(description="Base model's name to a hub id, or a folder relative to the card.")
-    notes: str = ""
+from harness.models.digests import adapter_digest, model_digest, text_digest, weights_files
+from harness.models.loading import Loaded, check_head, load_model
 
 
 @dataclass(frozen=True)
@@ -39,59 +23,98 @@ class Adapter:
 
     Attributes:
         name: short name for reports and result folders.
-        folder: holds adapter_config.json and the weights.
-        digest: SHA-256 over both.
+        folder: holds adapter_config.json and the weights; of a fully tuned model, config.json and the weights.
+        digest: SHA-256 over both, and over whether it is merged.
         base: the base model's name as its configuration gives it, "" where it gives none.
+        training: how it was made, where `harness tune` made it.
+        merge: add its update to the base's weights instead of computing it beside them.
     """
 
     name: str
     folder: Path
     digest: str
     base: str
+    training: Training | None = None
+    merge: bool = False
+
+    @property
+    def full(self) -> bool:
+        """Whether it is a fully tuned model, which takes the base's place."""
+        return self.training is not None and self.training.method == "full"
 
 
-def cards() -> dict[str, tuple[AdapterCard, Path]]:
-    """Every adapter card by name: shipped ones, those in ./adapters, then the user's folders (HARNESS_PATH)."""
-    found: dict[str, tuple[AdapterCard, Path]] = {}
-    places = dict.fromkeys([folders.shipped("adapters"), Path("adapters").resolve(), *folders.added("adapters")])
-    for path in (path for place in places if place.is_dir() for path in sorted(place.glob("*.yaml"))):
-        try:
-            card = AdapterCard.model_validate(yaml.safe_load(path.read_text()))
-        except (OSError, yaml.YAMLError, ValidationError) as error:
-            raise AdapterError(f"{path}: not an adapter card: {error}.", "It needs at least `name` and `weights`.") from error
-        found[card.name] = (card, path)
-    return found
-
-
-def resolve(name: str, base: Source, *, data: Path | None = None, revision: str | None = None, pickles: bool = False) -> Adapter:
+def resolve(
+    name: str, base: Source, *, data: Path | None = None, revision: str | None = None, pickles: bool = False, merge: bool = False
+) -> Adapter:
     """Find an adapter by card name, folder or hub id.
 
+    Args:
+        name: what the user gave; a hub id may end in @REVISION.
+        base: the model it is for.
+        data: folder of snapshots, in which `<namespace>/<name>` is looked for before the hub.
+        revision: of a hub id that names none.
+        pickles: accept pickled weights.
+        merge: add the update to the base's weights.
+
     Raises:
-        AdapterError: it is not found, holds no weights, or its card has none for this base.
+        AdapterError: it is not found, holds no weights, its card has none for this base, or it cannot be merged.
     """
+    adapter = _found(name, base, data, revision, pickles)
+    if not merge:
+        return adapter
+    if adapter.full:
+        raise AdapterError(f"{name} is a fully tuned model: there is nothing to merge.", "Leave out --merge.")
+    if adapter.training is not None and adapter.training.quantization is not None:
+        raise AdapterError(
+            f"The adapter {name} was trained on a {adapter.training.quantization} base; merged, it would be another model.",
+            "Leave out --merge: it is scored on the quantized base.",
+        )
+    return replace(adapter, name=f"{adapter.name}-merged", digest=text_digest(f"{adapter.digest}|merged"), merge=True)
+
+
+def _found(name: str, base: Source, data: Path | None, revision: str | None, pickles: bool) -> Adapter:
     folder = Path(name).expanduser()
-    if (folder / "adapter_config.json").is_file():
+    if _holds_adapter(folder):
         return _read(folder.resolve().name, folder.resolve(), pickles)
     known = cards()
     if name in known:
-        card, path = known[name]
-        place = next((where for model, where in card.weights.items() if model.lower() in base.names), None)
-        if place is None:
-            raise AdapterError(
-                f"The adapter {name} has no weights for {base.name}.",
-                f"It has them for {', '.join(card.weights)}; train it on {base.name} first.",
-            )
-        beside = (path.parent / place).resolve()
-        return _read(name, beside if beside.is_dir() else _fetched(place, revision, pickles), pickles)
+        return _from_card(name, base, revision, pickles)
     if folder.is_dir():
         raise AdapterError(
             f"The folder {folder} holds no adapter: it has no adapter_config.json.", "Give the folder that peft's save_pretrained wrote."
         )
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise unknown(name, known)
-    if data is not None and (data / name / "adapter_config.json").is_file():
-        return _read(name.split("/")[-1], (data / name).resolve(), pickles)
-    return _read(name.split("/")[-1], _fetched(name, revision, pickles), pickles)
+    hub = name.partition("@")[0]
+    if data is not None and _holds_adapter(data / hub):
+        return _read(hub.split("/")[-1], (data / hub).resolve(), pickles)
+    return _read(hub.split("/")[-1], _fetched(name, revision, pickles), pickles)
+
+
+def _holds_adapter(folder: Path) -> bool:
+    if (folder / "adapter_config.json").is_file():
+        return True
+    training = read_training(folder)
+    return training is not None and training.method == "full"
+
+
+def _from_card(name: str, base: Source, revision: str | None, pickles: bool) -> Adapter:
+    found = named(name)
+    places = [(path, place) for card, path in found for model, place in card.weights.items() if model.lower() in base.names]
+    if not places:
+        bases = dict.fromkeys(model for card, _ in found for model in card.weights)
+        recipe = next((card.recipe for card, _ in found if card.recipe), "--method METHOD --task TASK")
+        raise AdapterError(
+            f"The adapter {name} has no weights for {base.name}, only for {', '.join(bases)}.",
+            f"Make them: harness tune --model {base.name} {recipe} --name {name}",
+        )
+    path, place = places[0]
+    beside = (path.parent / place).resolve()
+    if beside.is_dir():
+        return _read(name, beside, pickles)
+    if place.count("/") != 1 or (path.parent / name).is_dir():
+        raise AdapterError(f"{path} says that the weights are in {beside}, which is not there.", "Put them there, or mend the card.")
+    return _read(name, _fetched(place, revision, pickles), pickles)
 
 
 def unknown(name: str, known: Iterable[str]) -> AdapterError:
@@ -101,26 +124,36 @@ def unknown(name: str, known: Iterable[str]) -> AdapterError:
     return AdapterError(f"Unknown adapter {name!r}: it is no card, no folder and no hub id.", hint)
 
 
-def _fetched(hub: str, revision: str | None, pickles: bool) -> Path:
+def _fetched(name: str, revision: str | None, pickles: bool) -> Path:
+    hub, _, named = name.partition("@")
     try:
-        return fetch(hub, revision, pickles=pickles)
+        return fetch(hub, named or revision, pickles=pickles)
     except ModelError as error:
-        raise AdapterError(error.what.replace("model", "adapter", 1), error.remedy.replace("--model", "--adapter")) from error
+        remedy = f"Check {name!r}." if named else error.remedy.replace("--model", "--adapter")
+        raise AdapterError(error.what.replace("model", "adapter", 1), remedy) from error
 
 
 def _read(name: str, folder: Path, pickles: bool) -> Adapter:
+    training = read_training(folder)
+    if training is not None and training.method == "full":
+        _check_weights(folder, pickles)
+        return Adapter(name, folder, model_digest(folder, pickles=pickles), training.base, training)
     path = folder / "adapter_config.json"
     try:
         config = json.loads(path.read_text())
         base = str(config.get("base_model_name_or_path") or "")
     except (OSError, ValueError, AttributeError) as error:
         raise AdapterError(f"{path} cannot be read: {error}.", "Save the adapter again with peft.") from error
+    _check_weights(folder, pickles)
+    return Adapter(name, folder, adapter_digest(folder, pickles=pickles), base, training)
+
+
+def _check_weights(folder: Path, pickles: bool) -> None:
     if not weights_files(folder, pickles=pickles):
         found = "only pickled weights" if list(folder.glob("*.bin")) else "no weights"
         raise AdapterError(
             f"The adapter {folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file."
         )
-    return Adapter(name, folder, adapter_digest(folder, pickles=pickles), base)
 
 
 def check_base(adapter: Adapter, base: Source) -> None:
@@ -133,12 +166,23 @@ def check_base(adapter: Adapter, base: Source) -> None:
         )
 
 
+def check_precision(adapter: Adapter, quantization: str | None) -> None:
+    """Raise AdapterError when the adapter was trained on a quantized base, and the base is to be loaded otherwise."""
+    trained = adapter.training.quantization if adapter.training is not None else None
+    if trained is not None and trained != quantization:
+        raise AdapterError(
+            f"The adapter {adapter.name} was trained on the {trained} base, and would be another model on a base in "
+            f"{quantization or 'full precision'}.",
+            f"Pass --quantize {trained}; to score it as asked all the same, pass --any-base.",
+        )
+
+
 @dataclass(frozen=True)
 class Attached:
     """A base with an adapter on it, for as long as the context lasts.
 
     Attributes:
-        module: the peft model.
+        module: the peft model, or the fully tuned model.
         parameters: number of the adapter's weights.
         warnings: what the user should know.
     """
@@ -152,34 +196,95 @@ class Attached:
 def attached(loaded: Loaded, adapter: Adapter, *, pickles: bool = False) -> Iterator[Attached]:
     """Attach an adapter to a loaded base; afterwards the base is as it was.
 
+    A fully tuned model is loaded beside the base, in the same precision.
+
     Raises:
         AdapterError: its modules do not attach, weights are missing or left over, or their shapes belong to another base.
     """
-    from peft import PeftConfig, PeftModel
-
+    if adapter.full:
+        yield _full(loaded, adapter, pickles)
+        return
     before = _parameters(loaded.module)
+    stored = _stored_weights(adapter.folder, pickles)
+    own = _base_weights(adapter, loaded, stored)
     try:
-        config = PeftConfig.from_pretrained(str(adapter.folder))
-        config.inference_mode = True
-        with _quiet():
-            module = PeftModel.from_pretrained(loaded.module, str(adapter.folder), config=config, torch_device=str(loaded.device))
-    except Exception as error:
-        _restore(loaded.module)
-        raise _does_not_fit(adapter, loaded.source, error) from error
-    try:
+        module, config = _load(loaded, adapter)
         module.eval()
-        stored = _stored_weights(adapter.folder, pickles)
         held = _held_weights(module)
-        _same_weights(adapter, stored, held)
-        check_head(loaded.module, loaded.source.folder) if not config_saves_head(config) else None
-        warnings = (f"The adapter {adapter.name} changes nothing: its update is zero.",) if _is_zero(config, held) else ()
-        yield Attached(module, sum(value.numel() for value in held.values()), warnings)
+        _same_weights(adapter, stored, held | {name: value.detach().cpu() for name, (value, _) in own.items() if name not in held})
+        if not (config_saves_head(config) or own):
+            check_head(loaded.module, loaded.source.folder)
+        with _merged(module, loaded, adapter):
+            yield Attached(module, sum(value.numel() for value in held.values()), tuple(_warnings(loaded, adapter, config, held)))
     finally:
-        _restore(loaded.module)
+        detach(loaded.module)
+        _put_back(own.values())
         if _parameters(loaded.module) != before:
             raise AdapterError(
                 f"The base model was not restored after the adapter {adapter.name}.", "Score this adapter in a run of its own."
             )
+
+
+def _load(loaded: Loaded, adapter: Adapter) -> tuple[Any, Any]:
+    """The peft model around the base, and the adapter's configuration."""
+    try:
+        with quiet():
+            from peft import PeftConfig, PeftModel
+
+            config = PeftConfig.from_pretrained(str(adapter.folder))
+            config.inference_mode = True
+            return PeftModel.from_pretrained(loaded.module, str(adapter.folder), config=config, torch_device=str(loaded.device)), config
+    except Exception as error:
+        raise _does_not_fit(adapter, loaded.source, error) from error
+
+
+def _full(loaded: Loaded, adapter: Adapter, pickles: bool) -> Attached:
+    source = replace(loaded.source, folder=adapter.folder, card=None)
+    options: dict[str, Any] = {"device": str(loaded.device), "dtype": loaded.dtype, "quantize": loaded.quantization}
+    tuned = load_model(source, tokenizer=loaded.tokenizer, pickles=pickles, **options)
+    return Attached(tuned.module, tuned.parameters, tuple(_other_weights(loaded, adapter)))
+
+
+def _warnings(loaded: Loaded, adapter: Adapter, config: Any, held: Mapping[str, Any]) -> Iterator[str]:
+    if _is_zero(config, held):
+        yield f"The adapter {adapter.name} changes nothing: its update is zero."
+    if adapter.merge and loaded.dtype != "float32":
+        yield f"The adapter {adapter.name} is merged in {loaded.dtype}: rounding moves its scores; --dtype float32 avoids it."
+    yield from _other_weights(loaded, adapter)
+
+
+def _other_weights(loaded: Loaded, adapter: Adapter) -> Iterator[str]:
+    if adapter.training is not None and adapter.training.base_digest != model_digest(loaded.source.folder):
+        yield f"The adapter {adapter.name} was trained on other weights of {adapter.training.base} than these."
+
+
+@contextmanager
+def _merged(module: Any, loaded: Loaded, adapter: Adapter) -> Iterator[None]:
+    """While active, the adapter's update is added to the base's weights where that is asked for; afterwards they are what they were."""
+    if not adapter.merge:
+        yield
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if loaded.quantization is not None:
+        raise AdapterError(
+            f"The adapter {adapter.name} cannot be merged into a {loaded.quantization} base without rounding it once more.",
+            "Leave out --merge, or --quantize.",
+        )
+    layers = [part.get_base_layer() for part in module.modules() if isinstance(part, BaseTunerLayer)]
+    if not layers:
+        raise AdapterError(f"The adapter {adapter.name} is a soft prompt: there is nothing to merge.", "Leave out --merge.")
+    kept = [(value, value.detach().clone()) for layer in layers for value in layer.parameters(recurse=False)]
+    try:
+        module.merge_adapter(safe_merge=True)
+        yield
+    finally:
+        _put_back(kept)
+
+
+def _put_back(kept: Iterable[tuple[Any, Any]]) -> None:
+    for value, before in kept:
+        value.data.copy_(before)
 
 
 def config_saves_head(config: Any) -> bool:
@@ -187,12 +292,34 @@ def config_saves_head(config: Any) -> bool:
     return bool(getattr(config, "modules_to_save", None) or getattr(config, "trainable_token_indices", None))
 
 
+def _base_weights(adapter: Adapter, loaded: Loaded, stored: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Those weights of the base that the adapter's file has values for: name in the file to the parameter and its value before.
+
+    Peft writes saved embeddings into the base itself. Embeddings of another size are refused: resizing the base's would
+    change what it is.
+    """
+    parameters = dict(loaded.module.named_parameters(remove_duplicate=False))
+    found = {}
+    for name, value in stored.items():
+        own = parameters.get(name.removeprefix("base_model.model.").replace(".base_layer.", "."))
+        if own is None:
+            continue
+        if own.shape != value.shape and own.is_floating_point():
+            raise AdapterError(
+                f"The adapter {adapter.name} does not fit {loaded.source.name}: size mismatch for {name}, "
+                f"{tuple(value.shape)} in its file, {tuple(own.shape)} in the base.",
+                "Were tokens added in training? A base's embeddings are never resized here: merge the adapter and save it as a model.",
+            )
+        found[name] = (own, own.detach().clone())
+    return found
+
+
 def _parameters(module: Any) -> dict[str, int]:
     """The identity of every parameter by name."""
     return {name: id(value) for name, value in module.named_parameters()}
 
 
-def _restore(module: Any) -> None:
+def detach(module: Any) -> None:
     """Put the base's own modules back in place, whole or half attached.
 
     Peft's `unload()` would leave the adapter's copies of `modules_to_save` on the base.
@@ -212,8 +339,8 @@ def _restore(module: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Peft warns of missing weights and goes on; here they are errors, found by comparing with the file."""
+def quiet() -> Iterator[None]:
+    """Without peft's warnings of missing weights, which are errors here, and without bitsandbytes' words about kernels it does without."""
     import logging
     import warnings
 
@@ -239,7 +366,8 @@ def _stored_weights(folder: Path, pickles: bool) -> dict[str, Any]:
 def _held_weights(module: Any) -> dict[str, Any]:
     from peft import get_peft_model_state_dict
 
-    return {name: value.detach().cpu() for name, value in get_peft_model_state_dict(module).items()}
+    weights = get_peft_model_state_dict(module, save_embedding_layers=False)  # "auto" would ask the hub
+    return {name: value.detach().cpu() for name, value in weights.items()}
 
 
 def _same_weights(adapter: Adapter, stored: dict[str, Any], held: dict[str, Any]) -> None:
@@ -263,7 +391,7 @@ def _same_weights(adapter: Adapter, stored: dict[str, Any], held: dict[str, Any]
             )
 
 
-def _is_zero(config: Any, held: dict[str, Any]) -> bool:
+def _is_zero(config: Any, held: Mapping[str, Any]) -> bool:
     """True when an adapter leaves every weight as it is: for LoRA when B is zero, for IA³ when every scale is one."""
     method = str(getattr(config.peft_type, "value", config.peft_type))
     if method == "LORA" and not config_saves_head(config):

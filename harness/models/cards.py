@@ -131,6 +131,7 @@ def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code:
         "*.txt",
         "*.model",
         "*.jinja",
+        "training.yaml",
         *(["*.bin"] if pickles else []),
         *(["*.py"] if remote_code else []),
     ]

@@ -150,6 +150,8 @@ def load_model(
     _complete(report, source.folder)
     if quantize is None:
         module.to(where)
+    elif where.type == "cpu":
+        _keep_unpacked(module)
     module.eval()
     check_head(module, source.folder)
     _plain_generation(module, tokenizer)
@@ -175,6 +177,16 @@ def _quantization(quantize: Quantization, dtype: str) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, dtype)
     )
+
+
+def _keep_unpacked(module: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights on CPUs with AVX-512: the first forward would round their scales to bfloat16.
+
+    An adapter trained on such a base would then be scored on another one.
+    """
+    for part in module.modules():
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False
 
 
 def _complete(report: dict[str, Any], folder: Path) -> None:

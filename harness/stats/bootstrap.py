@@ -1,7 +1,8 @@
 """Percentile bootstrap of any score that is a function of summed per-item statistics (Efron and Tibshirani, 1993, chapter 13).
 
 Items are resampled with replacement; a replicate is the score of one resample's totals. Totals are drawn in blocks, each
-from its own stream spawned from the seed, and summed by numpy alone, so that neither threads nor BLAS can move a digit.
+from its own stream spawned from the seed, and neither threads nor BLAS can move a digit: fractions are summed by numpy in a
+fixed order, and whole numbers, which float64 adds exactly in any order, by a matrix product.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ LEVEL = 0.95
 _BLOCK_DRAWS = 1 << 18  # indices held at once by a thread: 2 MB, about what stays in the cache
 _MULTINOMIAL_BLOCK = 1_000
 _DRAWS_PER_COUNT = 32  # drawing how often a distinct row occurs costs about as much as drawing this many items one by one
+_EXACT = 2.0**53  # float64 adds whole numbers up to here exactly, in any order
+_WORTH_COUNTING = 4  # from this many columns of whole numbers on, counting the draws costs less than gathering each column
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Interval:
 
     Attributes:
         low, high: its ends.
-        method: "percentile" or "clopper-pearson".
+        method: how it was made: "percentile", "bca", "clopper-pearson", "score" or "unseen".
     """
 
     low: float
@@ -60,7 +63,7 @@ def interval(
     Args:
         statistics: per item, array [items, statistics].
         score: from totals [..., statistics] to scores [...].
-        seed: of the resampling; two scores with equal seeds and item counts are resampled alike.
+        seed: of the resampling. Scores of the same items are resampled alike by `joint_replicates`, not by equal seeds.
         resamples: number of replicates.
         level: coverage aimed at, between 0 and 1.
         proportion: False for differences and whatever else may be a mean of zeros without being a share.
@@ -114,6 +117,43 @@ def replicates(
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         return score(resampled_totals(statistics, seed=seed, resamples=resamples, threads=threads))
+
+
+def joint_replicates(
+    parts: Sequence[tuple[FloatArray, Score]], *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None
+) -> FloatArray:
+    """Replicates [parts, resamples] of several scores of the same rows, all from the same resamples.
+
+    Equal seeds alone do not pair two calls of `replicates`: how rows are drawn depends on how many of them are distinct.
+
+    Args:
+        parts: statistics [rows, statistics] and score of each: other metrics, or other systems on the same items.
+        seed: of the resampling.
+        resamples: number of replicates.
+        threads: at most this many; by default one a core. The result does not depend on it.
+    """
+    table = np.concatenate([statistics for statistics, _ in parts], axis=1)
+    totals = resampled_totals(table, seed=seed, resamples=resamples, threads=threads)
+    ends = np.cumsum([statistics.shape[1] for statistics, _ in parts])[:-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack([score(part) for part, (_, score) in zip(np.split(totals, ends, axis=1), parts, strict=True)])
+
+
+def by_cluster(statistics: FloatArray, clusters: Sequence[object]) -> FloatArray:
+    """Statistics summed over the items of each cluster: array [clusters, statistics].
+
+    Resampling these rows is the cluster bootstrap (Davison and Hinkley, 1997, section 3.8): items of one passage, question or
+    subject come and go together. Clusters stand in the order in which they first appear.
+
+    Args:
+        statistics: per item, array [items, statistics].
+        clusters: hashable label of each item's cluster.
+    """
+    places: dict[object, int] = {}
+    rows = np.array([places.setdefault(cluster, len(places)) for cluster in clusters], dtype=np.intp)
+    table = np.zeros((len(places), statistics.shape[1]))
+    np.add.at(table, rows, statistics)
+    return table
 
 
 def macro_replicates(
@@ -177,31 +217,60 @@ def _multinomial_drawer(rows: FloatArray, counts: NDArray[np.int64]) -> _Drawer:
 
 
 def _item_drawer(table: FloatArray) -> _Drawer:
-    columns = [np.ascontiguousarray(column) for column in table.T]
-    items = len(table)
+    items, width = table.shape
+    whole = np.flatnonzero(_exactly_summable(table))
+    counted = whole if len(whole) >= _WORTH_COUNTING else whole[:0]
+    gathered = np.setdiff1d(np.arange(width), counted)
+    columns = [np.ascontiguousarray(table[:, column]) for column in gathered]
+    block = np.ascontiguousarray(table[:, counted])
 
     def draw(generator: np.random.Generator, size: int) -> FloatArray:
         indices = generator.integers(0, items, size=(size, items))
-        return np.stack([column.take(indices).sum(axis=1) for column in columns], axis=1)
+        totals = np.empty((size, width))
+        for number, column in zip(gathered, columns, strict=True):
+            totals[:, number] = column.take(indices).sum(axis=1)
+        if len(counted):
+            indices += np.arange(size)[:, None] * items
+            times = np.bincount(indices.ravel(), minlength=size * items).reshape(size, items)
+            totals[:, counted] = times.astype(np.float64) @ block
+        return totals
 
     return draw
+
+
+def _exactly_summable(table: FloatArray) -> NDArray[np.bool_]:
+    """Which columns [columns] hold whole numbers so small that sums over any resample are exact."""
+    with np.errstate(invalid="ignore"):
+        whole = (table == np.rint(table)).all(axis=0)
+        small = np.abs(table).max(axis=0) * len(table) < _EXACT
+    result: NDArray[np.bool_] = whole & small
+    return result
 
 
 def _in_blocks(draw: _Drawer, resamples: int, size: int, seed: Seed, threads: int | None) -> Iterable[FloatArray]:
     """Totals of all resamples, block by block in a fixed order, each block from its own stream."""
     sizes = [min(size, resamples - start) for start in range(0, resamples, size)]
     streams = np.random.SeedSequence(seed).spawn(len(sizes))
-    with ThreadPoolExecutor(max_workers=threads or os.cpu_count() or 1) as pool:
+    workers = min(threads or os.cpu_count() or 1, len(sizes))
+    if workers == 1:
+        yield from (draw(np.random.default_rng(stream), count) for stream, count in zip(streams, sizes, strict=True))
+        return
+    with ThreadPoolExecutor(max_workers=workers) as pool:
         yield from pool.map(lambda stream, count: draw(np.random.default_rng(stream), count), streams, sizes)
+
+
+def is_mean(statistics: FloatArray, score: Score) -> bool:
+    """Whether the score is the plain mean of a value per row: statistics (value, 1), and their ratio."""
+    if statistics.shape[1] != 2 or not (statistics[:, 1] == 1.0).all():
+        return False
+    # A score may have two statistics and not be their ratio: perplexity has.
+    probe = np.array([[0.25, 1.0], [1.0, 2.0], [1.0, 4.0]])
+    return bool(np.array_equal(score(probe), [0.25, 0.5, 0.25]))
 
 
 def _certain_share(statistics: FloatArray, score: Score) -> float | None:
     """0 or 1 where the score is the mean of values that are all 0 or all 1; None elsewhere."""
-    if statistics.shape[1] != 2 or (statistics != statistics[:1]).any():
+    if statistics.shape[1] != 2 or (statistics != statistics[:1]).any() or not is_mean(statistics, score):
         return None
-    value, count = statistics[0]
-    if count != 1.0 or value not in (0.0, 1.0):
-        return None
-    # A score may have two statistics and not be their ratio: perplexity has.
-    probe = np.array([[value, 1.0], [1.0, 2.0], [1.0, 4.0]])
-    return float(value) if np.array_equal(score(probe), [value, 0.5, 0.25]) else None
+    value = float(statistics[0, 0])
+    return value if value in (0.0, 1.0) else None

@@ -1,4 +1,4 @@
-"""What was asked and answered, item by item: `samples/<task>.jsonl`."""
+"""What was asked and answered, item by item: `samples/<task>.jsonl`; and what it adds up to: `samples/<task>.statistics.json`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.errors import StorageError
-from harness.store.atomic import write_lines
+from harness.store.atomic import write_lines, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "."))
 
@@ -44,6 +48,21 @@ class SampleRecord:
     labels: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class StatisticsRecord:
+    """One metric's sufficient statistics, from which its score can be computed again over any of the rows.
+
+    Attributes:
+        metric: the metric's registered name.
+        options: its options.
+        table: [rows, statistics], float64; a row is a sample, or a group of samples that the metric judges as one.
+    """
+
+    metric: str
+    options: dict[str, Any]
+    table: NDArray[np.float64]
+
+
 def path_of(folder: Path, task: str) -> Path:
     """Where the samples of `task` lie in a results folder; characters that not every file system takes become dots."""
     return folder / "samples" / f"{task.translate(_UNSAFE)}.jsonl"
@@ -73,6 +92,57 @@ def read(folder: Path, task: str) -> list[SampleRecord]:
         raise StorageError(f"There are no samples of {task} in {folder}.", "Run the task again with this folder as --output.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"Cannot read {path}: {error}.", "Run the task again with this folder as --output.") from error
+
+
+def statistics_path_of(folder: Path, task: str) -> Path:
+    """Where the statistics of `task` lie, beside its samples."""
+    return path_of(folder, task).with_suffix(".statistics.json")
+
+
+def write_statistics(kept: Mapping[str, StatisticsRecord], folder: Path, task: str) -> Path:
+    """Write the statistics of one task's metrics, replacing earlier ones as a whole; those of a metric that are not finite are left out.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    path = statistics_path_of(folder, task)
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(_packed(record), allow_nan=False, default=str)}"
+        for name, record in kept.items()
+        if np.isfinite(record.table).all()
+    ]
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    return path
+
+
+def read_statistics(folder: Path, task: str) -> dict[str, StatisticsRecord]:
+    """The statistics of one task by metric; none where an earlier version wrote the results.
+
+    Raises:
+        StorageError: the file cannot be read, or holds something else.
+    """
+    path = statistics_path_of(folder, task)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: _unpacked(packed) for name, packed in content.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise StorageError(f"Cannot read {path}: {error}.", "Run the task again with this folder as --output.") from error
+
+
+def _packed(record: StatisticsRecord) -> dict[str, Any]:
+    """Equal rows once, with the places where they stand, and without columns of zeros: a cell of a large matrix is one number."""
+    rows, places = np.unique(record.table, axis=0, return_inverse=True)
+    columns = np.flatnonzero((rows != 0).any(axis=0))
+    content: dict[str, Any] = {"metric": record.metric, "options": record.options, "width": record.table.shape[1]}
+    return content | {"columns": columns.tolist(), "rows": rows[:, columns].tolist(), "places": places.ravel().tolist()}
+
+
+def _unpacked(packed: dict[str, Any]) -> StatisticsRecord:
+    rows = np.zeros((len(packed["rows"]), packed["width"]))
+    rows[:, packed["columns"]] = np.array(packed["rows"], dtype=np.float64).reshape(len(rows), len(packed["columns"]))
+    return StatisticsRecord(packed["metric"], packed["options"], rows[np.array(packed["places"], dtype=np.intp)])
 
 
 def _records(path: Path) -> Iterator[SampleRecord]:

@@ -110,7 +110,8 @@ def test_generation_and_scored_texts_with_an_encoder_decoder_model(
     assert written["system"]["architecture"] == "seq2seq"
     assert list(written["tasks"]) == ["say", "like", "colours"]
     assert written["tasks"]["like"]["metrics"]["perplexity"]["value"] > 1
-    assert {path.name for path in (place / "results" / "tiny-t5" / "samples").iterdir()} == {"say.jsonl", "like.jsonl", "colours.jsonl"}
+    kept = {f"{task}{ending}" for task in ("say", "like", "colours") for ending in (".jsonl", ".statistics.json")}
+    assert {path.name for path in (place / "results" / "tiny-t5" / "samples").iterdir()} == kept
 
 
 def test_a_group_is_scored_with_its_tasks(call: Call, tiny: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from harness.metrics import load
 from harness.metrics.base import FloatArray, per_item
-from harness.stats.bootstrap import Score, interval, interval_of, macro_replicates, replicates, resampled_totals
+from harness.stats.bootstrap import Score, by_cluster, interval, interval_of, is_mean, macro_replicates, replicates, resampled_totals
 
 MEAN: Score = load("accuracy").score
 BLEU: Score = load("bleu").score
@@ -199,3 +199,40 @@ def test_paired_statistics_stay_together() -> None:
         return difference
 
     assert replicates(np.hstack([base, tuned]), gain) == pytest.approx(0.25, abs=1e-9)
+
+
+def test_clusters_are_summed_in_the_order_of_their_first_items() -> None:
+    table = np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    np.testing.assert_array_equal(by_cluster(table, ["b", "a", "b", "c"]), [[2.0, 2.0], [0.0, 1.0], [1.0, 1.0]])
+
+
+def test_clusters_of_equal_items_widen_the_interval() -> None:
+    """Ten copies of each item are no more evidence than one."""
+    once = continuous(60)
+    copied, names = np.repeat(once, 10, axis=0), np.repeat(np.arange(60), 10).tolist()
+    alone, naive_, clustered = (interval(table, MEAN) for table in (once, copied, by_cluster(copied, names)))
+    assert alone is not None
+    assert naive_ is not None
+    assert clustered is not None
+    assert clustered.high - clustered.low == pytest.approx(alone.high - alone.low, rel=0.05)
+    assert naive_.high - naive_.low == pytest.approx((alone.high - alone.low) / np.sqrt(10), rel=0.05)
+
+
+def test_whole_numbers_are_summed_as_exactly_as_fractions() -> None:
+    """Counts go through a matrix product, other columns do not; halves of counts must be half the sums to the last bit."""
+    counts = bleu_counts(90)
+    np.testing.assert_array_equal(resampled_totals(counts, resamples=200), 2 * resampled_totals(counts / 2, resamples=200))
+
+
+@pytest.mark.parametrize(
+    ("statistics", "score", "expected"),
+    [
+        (binary(20), MEAN, True),
+        (ratios(20), MEAN, False),
+        (binary(20), load("bits_per_byte").score, False),
+        (binary(20), load("perplexity").score, False),
+        (cells(20), MCC, False),
+    ],
+)
+def test_plain_means_are_recognized(statistics: FloatArray, score: Score, expected: bool) -> None:
+    assert is_mean(statistics, score) is expected

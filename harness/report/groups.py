@@ -1,0 +1,99 @@
+"""Groups that average one metric over their tasks (MMLU over its subjects), compared as one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.report.kept import mean_score
+from harness.stats.bootstrap import FloatArray, by_cluster
+from harness.stats.paired import Pairs
+from harness.store.runs import GroupRecord, MetricRecord, TaskRecord
+
+FEW_CLUSTERS = 20
+"""If fewer tasks change, their items are resampled; from here on, whole tasks (Cameron, Gelbach and Miller, 2008, on few clusters)."""
+
+_AVERAGE = re.compile(r"\|average:(micro|macro)\|")
+
+
+def member_metric(record: MetricRecord, tasks: Sequence[TaskRecord]) -> tuple[str, str] | None:
+    """The tasks' metric that a group's score averages, and "micro" or "macro"; None for an average over different metrics."""
+    found = _AVERAGE.search(record.signature)
+    if found is None:
+        return None
+    own = record.signature[: found.start()]
+    name = next((name for name, metric in tasks[0].metrics.items() if metric.signature == own), None)
+    if name is None or any(name not in task.metrics for task in tasks):
+        return None
+    return name, found[1]
+
+
+def units(
+    groups: tuple[Mapping[str, GroupRecord], Mapping[str, GroupRecord]], tasks: Mapping[str, TaskRecord], targets: Sequence[str]
+) -> list[str]:
+    """Groups that stand as one in the comparison: both results have them over the same tasks, all of them compared, by one metric.
+
+    Of groups within each other the largest. A group of which some tasks are targets and some are not is taken apart.
+
+    Args:
+        groups: of the results before and after.
+        tasks: the tasks compared, as recorded before.
+        targets: names of tasks and groups that were tuned for.
+    """
+    before, after = groups
+    covered: set[str] = set()
+    found = []
+    for name in sorted(before, key=lambda name: -len(before[name].tasks)):
+        members = before[name].tasks
+        alike = name in after and sorted(after[name].tasks) == sorted(members)
+        if not alike or len(members) < 2 or covered & set(members) or not all(member in tasks for member in members):
+            continue
+        first = next(iter(before[name].metrics.values()), None)
+        tuned = {member in targets for member in members}
+        if first is not None and member_metric(first, [tasks[member] for member in members]) and (len(tuned) == 1 or name in targets):
+            covered |= set(members)
+            found.append(name)
+    return found
+
+
+def pooled(average: str, members: Mapping[str, Pairs]) -> tuple[Pairs, bool] | str:
+    """A group's pairs, and whether their rows are whole tasks; a sentence where the tasks cannot be pooled.
+
+    Args:
+        average: "micro" over all items, or "macro" over the tasks' scores.
+        members: pairs of each task.
+    """
+    parts = list(members.values())
+    whole = sum(part.changed > 0 for part in parts) >= FEW_CLUSTERS
+    span = max(part.span for part in parts)
+    if average == "macro":
+        if not whole:
+            return Pairs(_blocks([part.before for part in parts]), _blocks([part.after for part in parts]), mean_score(parts), span), False
+        scores = np.array([part.scores for part in parts])
+        ones = np.ones(len(parts))
+        return Pairs(np.stack([scores[:, 0], ones], axis=1), np.stack([scores[:, 1], ones], axis=1), _ratio, span), True
+    if len({part.before.shape[1] for part in parts}) > 1:
+        return "the statistics of its tasks are of different kinds"
+    labels = [name for name, part in members.items() for _ in range(part.rows)]
+    before, after = (np.concatenate([getattr(part, side) for part in parts]) for side in ("before", "after"))
+    if whole:
+        before, after = by_cluster(before, labels), by_cluster(after, labels)
+    return Pairs(before, after, parts[0].score, span), whole
+
+
+def _blocks(tables: Sequence[FloatArray]) -> FloatArray:
+    """Each task's rows under columns of its own [all rows, all columns], so that one sum holds every task's totals."""
+    width = sum(table.shape[1] for table in tables)
+    result = np.zeros((sum(map(len, tables)), width))
+    row = column = 0
+    for table in tables:
+        result[row : row + len(table), column : column + table.shape[1]] = table
+        row, column = row + len(table), column + table.shape[1]
+    return result
+
+
+def _ratio(totals: FloatArray) -> FloatArray:
+    result: FloatArray = totals[..., 0] / totals[..., 1]
+    return result

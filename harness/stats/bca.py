@@ -1,0 +1,79 @@
+"""Bias-corrected and accelerated bootstrap intervals (Efron, 1987; Efron and Tibshirani, 1993, chapter 14), and the jackknife.
+
+Leaving an item out is subtracting its statistics from the totals, so the jackknife costs one call of the score.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from harness.stats.bootstrap import LEVEL, FloatArray, Interval, Score, interval_of
+
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Jackknife:
+    """What leaving out each row in turn says of a score.
+
+    Attributes:
+        error: standard error, in the score's unit; for a mean exactly the standard deviation over the square root of the rows.
+        acceleration: a sixth of the skewness of the rows' influence; 0 where no row has any.
+    """
+
+    error: float
+    acceleration: float
+
+
+def jackknife(statistics: FloatArray, score: Score) -> Jackknife | None:
+    """Leave each row out once (Efron and Tibshirani, 1993, equations 11.5 and 14.15).
+
+    Args:
+        statistics: per row, array [rows, statistics], at least two rows.
+        score: from totals [..., statistics] to scores [...].
+
+    Returns:
+        None where a score without some row is not a number.
+    """
+    count = len(statistics)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        without = score(statistics.sum(axis=0) - statistics)
+    if not np.isfinite(without).all():
+        return None
+    influence = without.mean() - without
+    squares = float((influence**2).sum())
+    cubes = float((influence**3).sum())
+    acceleration = cubes / (6.0 * squares**1.5) if squares > 0 else 0.0
+    return Jackknife(math.sqrt((count - 1) / count * squares), acceleration)
+
+
+def bca_interval(scores: FloatArray, estimate: float, acceleration: float, level: float = LEVEL) -> Interval | None:
+    """The BCa interval (Efron and Tibshirani, 1993, equation 14.10); replicates equal to the estimate count half below it.
+
+    Args:
+        scores: replicates [resamples]; NaN are left out.
+        estimate: the score of all rows.
+        acceleration: of the jackknife.
+        level: coverage aimed at, between 0 and 1.
+
+    Returns:
+        The percentile interval where all replicates lie on one side of the estimate; None where no replicate is a number.
+    """
+    defined = scores[~np.isnan(scores)]
+    below = (defined < estimate).sum() + 0.5 * (defined == estimate).sum()
+    if not 0 < below < len(defined):
+        return interval_of(scores, level)
+    bias = _NORMAL.inv_cdf(below / len(defined))
+    ends = []
+    for tail in ((1 - level) / 2, (1 + level) / 2):
+        shifted = bias + _NORMAL.inv_cdf(tail)
+        room = 1.0 - acceleration * shifted
+        if room <= 0:
+            return interval_of(scores, level)
+        ends.append(_NORMAL.cdf(bias + shifted / room))
+    low, high = np.quantile(defined, ends)
+    return Interval(float(low), float(high), "bca")

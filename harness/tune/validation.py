@@ -1,0 +1,128 @@
+"""How good a model in training is: its loss, and the tasks' own metrics as a run computes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.contract import Generate, Response
+from harness.judge import Judge
+from harness.metrics.base import Metric
+from harness.models.adapter_cards import Score
+from harness.models.encoding import Encoder
+from harness.models.loading import Loaded
+from harness.prepare import Asked, Preparation, Seconds
+from harness.tasks.prompts import Wording
+from harness.tasks.schema import Task
+from harness.tune.batches import Collator, split
+from harness.tune.loss import completion_loss, completion_tokens
+from harness.tune.mixture import Example, Pool
+from harness.tune.pairs import Pair, PairMaker
+from harness.tune.progress import Judged
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One task's validation items, prepared as a run prepares them: in its first wording, without shots."""
+
+    task: Task
+    judge: Judge
+    asked: list[Asked]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation items of a training.
+
+    Args:
+        loaded: the base.
+        jobs: each task's items as requests.
+        pairs: the same items as pairs, for the loss.
+        micro_tokens: tokens computed at once.
+        seed: of intervals.
+    """
+
+    loaded: Loaded
+    jobs: Sequence[_Job]
+    pairs: Sequence[Pair]
+    micro_tokens: int
+    seed: int
+
+    @classmethod
+    def prepare(cls, pools: Sequence[Pool], encoder: Encoder, loaded: Loaded, micro_tokens: int, seed: int) -> Validation | None:
+        """The validation of these tasks, or None where no task has items for it.
+
+        Raises:
+            HarnessError: a template or metric fails, or an item does not fit the model.
+        """
+        jobs, examples = [], []
+        for pool in pools:
+            if pool.validation:
+                task = pool.entry.task
+                wording = Wording(task, pool.templates[0], encoder.chat)
+                asked = Preparation(wording, encoder, (), 0, seed).prepare(pool.validation, Seconds())
+                jobs.append(_Job(task, Judge.of(task), asked))
+                examples += [Example(wording, item) for item in pool.validation]
+        if not jobs:
+            return None
+        pairs, _ = PairMaker(encoder).pairs(examples)
+        return cls(loaded, jobs, pairs, micro_tokens, seed)
+
+    def judge(self, module: Any, step: int) -> Judged:
+        """Judge the model as it is after a step; it is left in training mode if it was."""
+        training = module.training
+        module.eval()
+        try:
+            scores, headlines = self._scores(module)
+            loss = self._loss(module)
+        finally:
+            module.train(training)
+        return Judged(step, loss, scores, sum(headlines) / len(headlines) if headlines else None)
+
+    def _scores(self, module: Any) -> tuple[dict[str, dict[str, Score]], list[float]]:
+        responses = self._answers(module)
+        scores: dict[str, dict[str, Score]] = {}
+        headlines = []
+        for job in self.jobs:
+            judged = job.judge.judge(job.asked, [responses[one.request.id] for one in job.asked], self.seed, responses)
+            records = {name: score.record() for name, score in judged.scores.items()}
+            scores[job.task.task] = {
+                name: Score(value=record.value, ci=record.ci, n=record.n, higher_is_better=record.higher_is_better)
+                for name, record in records.items()
+            }
+            found = [_scaled(judged.scores[name].metric, records[name].value) for name in job.task.headlines]
+            headlines += [sum(found) / len(found)] if found and all(map(math.isfinite, found)) else []
+        return scores, headlines
+
+    def _answers(self, module: Any) -> dict[str, Response]:
+        from harness.engine.transformers import Budget, TransformersEngine
+
+        loaded = self.loaded
+        engine = TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(None, loaded.device))
+        requests = [request for job in self.jobs for asked in job.asked for request in asked.requests]
+        batches = [
+            *engine.score([request for request in requests if not isinstance(request, Generate)]),
+            *engine.generate([request for request in requests if isinstance(request, Generate)]),
+        ]
+        return {response.id: response for batch in batches for response in batch}
+
+    @torch.inference_mode()
+    def _loss(self, module: Any) -> float:
+        architecture = self.loaded.architecture
+        batch = Collator(architecture, module.generation_config.pad_token_id)([self.pairs])
+        total = 0.0
+        for piece in split(batch, self.micro_tokens, architecture):
+            total += float(completion_loss(module, {name: value.to(self.loaded.device) for name, value in piece.items()}, architecture))
+        return total / completion_tokens(batch, architecture)
+
+
+def _scaled(metric: Metric[Any], value: float | None) -> float:
+    """A score on a scale on which metrics can be averaged: shares of their best value, and larger is better."""
+    if value is None:
+        return math.nan
+    scaled = value / metric.high if math.isfinite(metric.high) and metric.high > 0 else value
+    return scaled if metric.higher_is_better else -scaled

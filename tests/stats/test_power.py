@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from statsmodels.stats.power import NormalIndPower
+
+from harness.stats.discordant import unseen_share
+from harness.stats.effects import cohen_h, standardized
+from harness.stats.paired import compare, difference_interval, standard_error
+from harness.stats.power import detectable, items_needed, items_without_change, power
+from tests.stats.populations import Population, accuracy, bounded_means, classified, translations
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.1, 0.25])
+def test_power_equals_statsmodels(effect: float) -> None:
+    theirs = NormalIndPower(ddof=0).power(effect_size=effect, nobs1=150, alpha=0.05, ratio=0)
+    assert power(effect, 1 / math.sqrt(150)) == pytest.approx(theirs)
+
+
+def test_the_least_difference_has_the_power_it_is_named_for() -> None:
+    assert power(detectable(0.013), 0.013) == pytest.approx(0.8, abs=1e-5)
+    assert power(-detectable(2.0, wanted=0.95), 2.0) == pytest.approx(0.95, abs=1e-5)
+    assert detectable(1.0) == pytest.approx(1.959964 + 0.841621)
+
+
+def test_items_needed_for_a_margin() -> None:
+    assert items_needed(100, 0.03, 0.01) == 900
+    assert items_needed(1_000, 0.005, 0.01) == 250
+    needed = items_needed(137, 0.0271, 0.01)
+    error = 0.0271 / detectable(1.0) * math.sqrt(137 / needed)
+    assert power(0.01, error) >= 0.8
+
+
+def test_items_that_must_stay_unchanged() -> None:
+    assert items_without_change(0.01, 1.0) == 368
+    assert unseen_share(368) <= 0.01 < unseen_share(367)
+    assert items_without_change(1.0, 100.0) == 368
+
+
+CASES = {
+    "accuracy": (accuracy(0.12, 0.06), 600),
+    "bounded means": (bounded_means(-0.05), 200),
+    "BLEU": (translations(0.03), 150),
+    "MCC": (classified(0.15), 300),
+}
+DRAWS = 2_000
+
+
+@pytest.mark.parametrize("name", ["accuracy", "bounded means"])
+def test_stated_power_is_met(name: str) -> None:
+    """In so many of 2,000 runs the interval excludes 0 as the power for the true difference says, within two points."""
+    population, items = CASES[name]
+    generator = np.random.default_rng(1)
+    found, errors = 0, []
+    for seed in range(DRAWS):
+        pairs = population.draw(items, generator)
+        replicates = pairs.replicates(seed=seed, resamples=200, threads=1)
+        differences = replicates[1] - replicates[0]
+        interval = difference_interval(pairs, differences)
+        assert interval is not None
+        found += not interval.low <= 0 <= interval.high
+        errors.append(standard_error(pairs, differences))
+    stated = power(population.truth, float(np.mean(errors)))
+    assert 0.6 < stated < 0.95
+    assert found / DRAWS == pytest.approx(stated, abs=0.02)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_standard_errors_are_the_scatter_of_the_difference(name: str) -> None:
+    """The error that power rests on, of corpus scores too: its mean over runs is the scatter over runs."""
+    population, items = CASES[name]
+    generator = np.random.default_rng(2)
+    drawn, errors = [], []
+    for seed in range(300):
+        pairs = population.draw(items, generator)
+        drawn.append(pairs.difference)
+        replicates = pairs.replicates(seed=seed, resamples=200, threads=1)
+        errors.append(standard_error(pairs, replicates[1] - replicates[0]))
+    assert float(np.mean(errors)) == pytest.approx(float(np.std(drawn)), rel=0.08)
+
+
+def test_unchanged_items_do_not_promise_to_find_everything() -> None:
+    right = accuracy().before[:100]
+    flat = compare(Population(right, right, accuracy().score).draw(100, np.random.default_rng(0)), resamples=100)
+    assert flat.error > 0
+    assert flat.detectable == pytest.approx(detectable(1 / 101), rel=0.01)
+    values = bounded_means().before[:100]
+    flat = compare(Population(values, values, bounded_means().score).draw(100, np.random.default_rng(0)), resamples=100)
+    assert flat.detectable == pytest.approx(unseen_share(100))
+
+
+def test_cohen_h_of_a_published_example() -> None:
+    """Cohen (1988), section 6.2: 0.65 and 0.50 differ by h = 0.30 (arcsine values 1.875 and 1.571)."""
+    assert cohen_h(0.50, 0.65) == pytest.approx(1.875 - 1.571, abs=1e-3)
+    assert cohen_h(0.65, 0.50) == -cohen_h(0.50, 0.65)
+
+
+def test_standardized_mean_of_paired_differences() -> None:
+    pairs = bounded_means().draw(200, np.random.default_rng(5))
+    shifts = (pairs.after - pairs.before)[:, 0]
+    assert compare(pairs, resamples=50).effect == pytest.approx(shifts.mean() / shifts.std(ddof=1))
+    assert standardized(0.1, 0.0, 20) is None
