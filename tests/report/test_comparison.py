@@ -113,14 +113,20 @@ def test_changed_items_are_shown_the_lost_ones_first(tmp_path: Path) -> None:
 
 
 def test_items_are_joined_by_content_and_strays_are_named(tmp_path: Path) -> None:
-    before = quiz(BEFORE[:6], digests=["a", "b", "c", "twin", "twin", "gone"])
-    after = quiz(BEFORE[[4, 3, 2, 1, 0]], digests=["twin", "new", "c", "b", "a"])
+    before = quiz(np.array([1, 0, 1, 0, 1, 1], dtype=bool), digests=["a", "b", "c", "twin", "twin", "gone"])
+    after = quiz(np.array([1, 0, 0, 0, 0, 1], dtype=bool), digests=["twin", "new", "c", "b", "a", "twin"])
     task = compared(tmp_path, before, after)
-    assert task.items == 4
-    assert task.only_before == ("i4", "i5")
+    assert task.items == 5
+    assert task.only_before == ("i5",)
     assert task.only_after == ("i1",)
-    assert task.scores["accuracy"].before == pytest.approx(BEFORE[[0, 1, 2, 3]].mean())
-    assert task.scores["accuracy"].after == pytest.approx(BEFORE[[0, 1, 2, 4]].mean())
+    score = task.scores["accuracy"]
+    assert (score.before, score.after) == pytest.approx((3 / 5, 2 / 5))
+    assert (score.lost, score.gained) == (2, 1)
+    assert [(change.kind, change.before.id, change.after.id) for change in task.changes] == [
+        ("lost", "i0", "i4"),
+        ("lost", "i2", "i2"),
+        ("gained", "i3", "i0"),
+    ]
 
 
 def test_nothing_in_common_has_a_reason_and_no_verdict(tmp_path: Path) -> None:
@@ -283,7 +289,10 @@ def asked(questions: int, answers: int, seed: int, spoilt: float) -> list[Choice
     """Judged answers to questions; whole questions go wrong."""
     generator = np.random.default_rng(seed)
     wrong = np.repeat(generator.random(questions) < spoilt, answers)
-    labels = [{"question": f"q{number // answers}", "topic": number % 3} for number in range(questions * answers)]
+    labels = [
+        {"question": f"q{number // answers}", "topic": number % 3, "source": "one", "length": number / 7}
+        for number in range(questions * answers)
+    ]
     return choices(~wrong, 2, labels)
 
 
@@ -336,6 +345,7 @@ def test_slices_by_label(tmp_path: Path) -> None:
     assert [(part.label, part.value, part.score.items) for part in task.slices if part.label == "topic"] == [
         ("topic", value, 60) for value in ("0", "1", "2")
     ]
+    assert {part.label for part in task.slices} == {"question", "topic"}, "labels of one value, and of fractions, name no kinds"
     found = [part.score for part in task.slices if part.label == "topic"]
     assert sum(score.lost or 0 for score in found) == task.scores["accuracy"].lost
     assert sum((score.before or 0.0) * score.items for score in found) == pytest.approx((task.scores["accuracy"].before or 0.0) * 180)
