@@ -10,6 +10,7 @@ from harness.contract import Generate, Request, Response, ScoreRequest
 
 if TYPE_CHECKING:
     from harness.store.responses import ResponseStore
+    from harness.store.writing import Writer
 
 
 class Ledger:
@@ -63,9 +64,9 @@ class Ledger:
         """Distinct requests to generate."""
         return [request for request in self._distinct if isinstance(request, Generate)]
 
-    def keep(self, batch: Sequence[Response]) -> dict[str, Response]:
-        """Make a batch durable; returns the responses of all requests that it answers."""
-        self._store.put([(self._keys[response.id], response) for response in batch])
+    def keep(self, batch: Sequence[Response], writer: Writer) -> dict[str, Response]:
+        """Have a batch written; returns the responses of all requests that it answers."""
+        writer.put([(self._keys[response.id], response) for response in batch])
         self.computed += len(batch)
         fresh = {twin: replace(response, id=twin) for response in batch for twin in self._twins[self._keys[response.id]]}
         self.responses |= fresh

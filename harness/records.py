@@ -143,6 +143,9 @@ def efficiency(usage: Usage, ledger: Ledger, clock: Clock) -> runs.EfficiencyRec
         peak_memory_bytes=_peak_memory(),
         padding_share=usage.padding_tokens / computed if computed else None,
         requests=runs.RequestsRecord(asked=ledger.asked, from_store=ledger.asked - ledger.computed, computed=ledger.computed),
+        tokens=runs.TokensRecord(
+            asked=usage.asked_tokens, prefill=usage.prefill_tokens, decode=usage.decode_tokens, padding=usage.padding_tokens
+        ),
     )
 
 

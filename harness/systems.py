@@ -73,7 +73,8 @@ class Evaluation:
     @contextmanager
     def engine(self, adapter: adapters.Adapter | None) -> Iterator[TransformersEngine]:
         """An engine for the base with an adapter, or without."""
-        from harness.engine.transformers import Budget, TransformersEngine
+        from harness.engine.budget import Budget
+        from harness.engine.transformers import TransformersEngine
 
         options, loaded = self.options, self.loaded()
         context: Any = nullcontext(None) if adapter is None else adapters.attached(loaded, adapter, pickles=options.allow_pickle)
@@ -81,7 +82,7 @@ class Evaluation:
             for warning in attached.warnings if attached else ():
                 self.watch.note(warning)
             module = attached.module if attached else loaded.module
-            yield TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(options.batch_tokens, loaded.device))
+            yield TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(options.batch_tokens, loaded.device.type))
 
     def loaded(self) -> loading.Loaded:
         """The model, loaded once."""

@@ -7,11 +7,14 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.options import Options
 
 
 class _Dtype(StrEnum):
@@ -63,6 +66,9 @@ def run(
     merge: Annotated[
         bool, typer.Option("--merge", help="Add the adapter's update to the base's weights instead of computing it apart.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print what would be computed, and how much of it is shared; compute nothing.")
+    ] = False,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pickled weights, which can run code.")] = False,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that the model brings.")] = False,
 ) -> None:
@@ -101,6 +107,9 @@ def run(
         merge=merge,
         command=("harness", *sys.argv[1:]),
     )
+    if explain:
+        _explain(options)
+        return
     clock = Clock(began=began, startup=time.perf_counter() - began)
     with ConsoleWatch() as watch:
         finished = run_all(options, watch, clock)
@@ -109,6 +118,18 @@ def run(
     if len(finished) > 1:
         folders = " ".join(shlex.quote(str(one.folder)) for one in finished)
         typer.echo(f"Side by side: harness leaderboard {folders}", err=True)
+
+
+def _explain(options: Options) -> None:
+    from harness.cli.console import console
+    from harness.cli.plan import plan_table
+    from harness.cli.watch import ConsoleWatch
+    from harness.explain import explain
+
+    with ConsoleWatch() as watch:
+        found = explain(options, watch)
+    for name, one in found.items():
+        console().print(plan_table(name, one))
 
 
 def _split(values: list[str]) -> list[str]:

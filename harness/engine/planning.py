@@ -66,11 +66,6 @@ class Planned:
     request: ScoreRequest
     rows: tuple[Row, ...]
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Number of rows, and tokens of the longest, source included."""
-        return len(self.rows), max(len(row.source) + len(row.tokens) for row in self.rows)
-
 
 def rows_of(request: ScoreRequest, decoder_start: int | None) -> tuple[Row, ...]:
     """The rows that answer a request.
@@ -106,6 +101,12 @@ def _branches(context: TokenIds, choices: Sequence[TokenIds], decoder_start: int
     return tuple(Row(source, lead + group[0].tokens[:-1], len(lead) - 1, tuple(group)) for group in grouped)
 
 
+def area(rows: Sequence[Row]) -> int:
+    """Tokens of rows side by side, padding included; an encoder reads each distinct source once."""
+    sources = {row.source for row in rows}
+    return len(sources) * max(map(len, sources)) + len(rows) * max(len(row.tokens) for row in rows)
+
+
 def plan_scoring(requests: Sequence[ScoreRequest], decoder_start: int | None, budget: int, kept_budget: int) -> list[list[Planned]]:
     """Batches of requests, longest first; the same whatever was answered before.
 
@@ -113,12 +114,42 @@ def plan_scoring(requests: Sequence[ScoreRequest], decoder_start: int | None, bu
     single request is larger than that.
     """
     planned = [Planned(request, rows_of(request, decoder_start)) for request in requests]
-    planned.sort(key=lambda one: (-one.size[1], one.rows[0].source, one.request.id))
 
-    def size(one: Planned) -> Size:
-        return Size(*one.size, sum(row.kept for row in one.rows))
+    def order(one: Planned) -> tuple[int, int, TokenIds, str]:
+        longest = max(len(row.source) for row in one.rows), max(len(row.tokens) for row in one.rows)
+        return -longest[0], -longest[1], one.rows[0].source, one.request.id
 
-    return pack(planned, size, lambda total: total.padded <= budget and total.kept <= kept_budget)
+    return side_by_side(sorted(planned, key=order), lambda one: one.rows, budget, kept_budget)
+
+
+def side_by_side(work: Sequence[Work], rows: Callable[[Work], Sequence[Row]], budget: int, kept_budget: int) -> list[list[Work]]:
+    """Consecutive batches, each as long as its area and kept positions fit, with at least one piece of work.
+
+    Args:
+        work: the pieces, in order.
+        rows: of one piece.
+        budget: of a batch's area, see `area`.
+        kept_budget: positions of a batch whose logits are read.
+    """
+    batches: list[list[Work]] = []
+    sources: set[TokenIds] = set()
+    longest_source = longest = number = kept = 0
+    for piece in work:
+        own = rows(piece)
+        own_kept = sum(row.kept for row in own)
+        extent = max(longest_source, *(len(row.source) for row in own)), max(longest, *(len(row.tokens) for row in own))
+        joined = sources.union(row.source for row in own)
+        fits = len(joined) * extent[0] + (number + len(own)) * extent[1] <= budget and kept + own_kept <= kept_budget
+        if batches and fits:
+            batches[-1].append(piece)
+            sources, (longest_source, longest) = joined, extent
+            number, kept = number + len(own), kept + own_kept
+        else:
+            batches.append([piece])
+            sources = {row.source for row in own}
+            longest_source, longest = max(map(len, sources)), max(len(row.tokens) for row in own)
+            number, kept = len(own), own_kept
+    return batches
 
 
 def pack(

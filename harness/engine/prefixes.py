@@ -185,17 +185,18 @@ def strip_size(strip: Sequence[Planned], skip: int) -> int:
 
 
 def _side_by_side(strips: Sequence[Pass], budget: int, kept_budget: int) -> Iterator[Pass]:
-    """Strips behind the same prefix, as many in one forward as fit."""
+    """Strips behind the same prefix, the longest first, as many in one forward as fit."""
     for held, group in groupby(strips, key=lambda one: one.held):
         skip = sum(map(len, held))
+        sized = sorted(((strip_size(one.strips[0], skip), one.strips[0]) for one in group), key=lambda one: -one[0])
         batch: list[tuple[Planned, ...]] = []
         longest = kept = 0
-        for one in group:
-            (strip,) = one.strips
-            size, own = strip_size(strip, skip), sum(map(_kept, strip))
-            if batch and ((len(batch) + 1) * max(longest, size) > budget or kept + own > kept_budget):
+        for size, strip in sized:
+            own = sum(map(_kept, strip))
+            if batch and ((len(batch) + 1) * longest > budget or kept + own > kept_budget):
                 yield Pass(held, tuple(batch))
-                batch, longest, kept = [], 0, 0
+                batch, kept = [], 0
+            longest = longest if batch else size
             batch.append(strip)
-            longest, kept = max(longest, size), kept + own
+            kept += own
         yield Pass(held, tuple(batch))

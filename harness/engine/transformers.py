@@ -12,44 +12,19 @@ from typing import Any, Literal
 import torch
 
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
+from harness.engine.budget import Budget, kept_positions
 from harness.engine.causal import CausalForward
 from harness.engine.decoding import Decoder
 from harness.engine.endings import Endings
 from harness.engine.generation import Generator, plan_generation
 from harness.engine.logprobs import Scored, read_off
 from harness.engine.memory import Halving
-from harness.engine.planning import Planned, Row, Size, pack, plan_scoring, rows_of
+from harness.engine.planning import Planned, Row, area, plan_scoring, rows_of, side_by_side
 from harness.engine.prefixes import Pass, common_prefix, flat_size, plan_passes
 from harness.engine.probe import Abilities, causal_abilities, seq2seq_abilities
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
 from harness.errors import NumericError
-
-_KEPT_ELEMENTS = 1 << 28  # logits held at once: 1 GiB in float32
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much is computed and held at a time.
-
-    Attributes:
-        score: tokens in a forward over prompts and choices, padding included.
-        generate: tokens whose keys and values are held while texts are decoded.
-        strip: tokens in a row of packed sequences.
-        rows: texts that are decoded at once.
-    """
-
-    score: int
-    generate: int
-    strip: int = 512
-    rows: int = 64
-
-    @classmethod
-    def choose(cls, asked: int | None, device: torch.device) -> Budget:
-        """The budget asked for, or one that suits the device."""
-        if device.type == "cpu":
-            return cls(asked or 1024, asked or 32768)
-        return cls(asked or 16384, asked or 131072, strip=1024, rows=256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +58,7 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         self._halving = Halving(self.usage)
-        self._kept_budget = max(1, _KEPT_ELEMENTS // self.module.get_output_embeddings().weight.shape[0])
+        self._kept_budget = kept_positions(self.module.get_output_embeddings().weight.shape[0])
         # soft prompts are put before the input by the adapter's own forward, so nothing before or behind it can be called apart
         self._prompted = any(config.is_prompt_learning for config in getattr(self.module, "peft_config", {}).values())
         special = self.module.generation_config
@@ -132,6 +107,17 @@ class TransformersEngine:
             texts: list[Generation] = self._halving.run(batch, _generation_size, generator.run)
             yield list(texts)
 
+    @cached_property
+    def _room(self) -> int:
+        """Bytes for keys and values of texts that are decoded: half of a GPU's free memory, or on a CPU twice what the weights take.
+
+        A step reads all weights once and each row's keys and values; from there on another row costs what it brings.
+        """
+        parameter = next(self.module.parameters())
+        if parameter.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(parameter.device)[0]) // 2
+        return 2 * int(sum(one.numel() * one.element_size() for one in self.module.parameters()))
+
     def _within(self, length: int) -> bool:
         """Whether a sequence is short enough for what the model's forward allows; says once if one is not."""
         longest = self.abilities.longest
@@ -160,7 +146,7 @@ class TransformersEngine:
             found = [one for piece in pieces for one in self._halving.run(piece, measure.size, partial(self._packed, held=batch.held))]
         else:
             rows = [_Owned(planned.request.id, row) for planned in wanted for row in planned.rows]
-            pieces = pack(rows, _size, self._fits)
+            pieces = [rows] if len(wanted) > 1 else side_by_side(rows, lambda one: [one.row], self.budget.score, self._kept_budget)
             found = [one for piece in pieces for one in self._halving.run(piece, _padded_size, self._padded)]
         by_row = iter(found)
         responses: list[Response] = []
@@ -170,10 +156,6 @@ class TransformersEngine:
             answer = ChoiceScores if isinstance(planned.request, ScoreChoices) else TextScore
             responses.append(answer(planned.request.id, logprobs, greedy))
         yield responses
-
-    def _fits(self, total: Size) -> bool:
-        """Whether rows may be computed together; a request larger than the budget is computed in pieces."""
-        return total.padded <= self.budget.score and total.kept <= self._kept_budget
 
     def _packed(self, owned: Sequence[_Owned], held: tuple[TokenIds, ...]) -> list[dict[int, Scored]]:
         """What each row says of its continuations, by slot; rows lie in strips behind a held prefix.
@@ -217,7 +199,8 @@ class TransformersEngine:
     def _slots(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
         """Slots for those who wait, as many as the budget has room for."""
         longest = max(need(one.request) for one in waiting)
-        rows = min(self.budget.rows if most is None else most, max(1, self.budget.generate // longest), len(waiting))
+        tokens = min(self.budget.generate, self._room // max(1, self.abilities.token_bytes))
+        rows = min(self.budget.rows if most is None else most, max(1, tokens // longest), len(waiting))
         if self.architecture == "causal":
             return CausalSlots(self._causal, rows, longest, min(self.budget.score, self.budget.strip))
         source = max(len(one.request.context) for one in waiting)
@@ -266,12 +249,8 @@ def _stages(requests: Sequence[Generate]) -> Iterator[list[Generate]]:
         yield stage
 
 
-def _size(one: _Owned) -> Size:
-    return Size(1, len(one.row.source) + len(one.row.tokens), one.row.kept)
-
-
-def _padded_size(rows: Sequence[_Owned]) -> int:
-    return len(rows) * max(len(one.row.source) + len(one.row.tokens) for one in rows)
+def _padded_size(owned: Sequence[_Owned]) -> int:
+    return area([one.row for one in owned])
 
 
 def _generation_size(batch: Sequence[Generate]) -> int:

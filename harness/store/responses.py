@@ -54,7 +54,7 @@ class ResponseStore:
         self.timeout = timeout
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
             except BaseException:

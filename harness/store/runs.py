@@ -156,6 +156,15 @@ class RequestsRecord(_Record):
     computed: Count = 0
 
 
+class TokensRecord(_Record):
+    """Tokens that the device computed, and `asked`: what prompts and choices would have taken with nothing shared."""
+
+    asked: Count = 0
+    prefill: Count = 0
+    decode: Count = 0
+    padding: Count = 0
+
+
 class EfficiencyRecord(_Record):
     """What the run cost. `seconds` by stage: startup, render, tokenize, score, generate, metrics, total. Shares lie in [0, 1]."""
 
@@ -165,6 +174,7 @@ class EfficiencyRecord(_Record):
     peak_memory_bytes: Count
     padding_share: FiniteFloat | None
     requests: RequestsRecord
+    tokens: TokensRecord = TokensRecord()
 
 
 class RunRecord(_Record):

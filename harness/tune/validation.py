@@ -99,10 +99,11 @@ class Validation:
         return scores, headlines
 
     def _answers(self, module: Any) -> dict[str, Response]:
-        from harness.engine.transformers import Budget, TransformersEngine
+        from harness.engine.budget import Budget
+        from harness.engine.transformers import TransformersEngine
 
         loaded = self.loaded
-        engine = TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(None, loaded.device))
+        engine = TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(None, loaded.device.type))
         requests = [request for job in self.jobs for asked in job.asked for request in asked.requests]
         batches = [
             *engine.score([request for request in requests if not isinstance(request, Generate)]),

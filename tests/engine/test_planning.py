@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.contract import Generate, ScoreChoices, ScoreRequest, ScoreText
 from harness.engine.generation import plan_generation
-from harness.engine.planning import Planned, plan_scoring, rows_of
+from harness.engine.planning import area, plan_scoring, rows_of
 
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple)
 contexts = st.lists(st.integers(0, 2), min_size=1, max_size=20).map(tuple)
@@ -32,17 +32,13 @@ def _request(number: int, content: object) -> ScoreRequest:
 requests_lists = st.lists(contents, max_size=20).map(lambda many: [_request(number, one) for number, one in enumerate(many)])
 
 
-def _padded(batch: list[Planned]) -> int:
-    return sum(len(one.rows) for one in batch) * max(len(row.source) + len(row.tokens) for one in batch for row in one.rows)
-
-
 @given(requests_lists, starts, st.integers(1, 200), st.integers(1, 40))
 def test_every_request_is_in_one_batch_and_budgets_hold(requests: list[ScoreRequest], start: int | None, budget: int, kept: int) -> None:
     batches = plan_scoring(requests, start, budget, kept)
     assert sorted(one.request.id for batch in batches for one in batch) == sorted(request.id for request in requests)
     for batch in batches:
         if len(batch) > 1:
-            assert _padded(batch) <= budget
+            assert area([row for one in batch for row in one.rows]) <= budget
             assert sum(row.kept for one in batch for row in one.rows) <= kept
 
 

@@ -1,0 +1,47 @@
+"""The engine's plan at a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from harness.engine.explain import Explanation
+    from harness.explain import Explained
+
+_WORK = {"score": "scored", "generate": "continued"}
+
+
+def plan_table(name: str, explained: Explained) -> Table:
+    """One system's plan."""
+    table = Table(box=box.SIMPLE_HEAD, title=Text(name, style="bold"), title_justify="left", caption_justify="left")
+    table.add_column("requests")
+    for header in ("", "tokens asked", "distinct", "computed", "saved", "padding", "forwards", "held prefixes", "new tokens"):
+        table.add_column(header, justify="right")
+    for one in explained.plan:
+        table.add_row(*_cells(one))
+    kept = f"{explained.from_store:,} of {explained.asked:,} answers are in the store already; the plan covers all."
+    table.caption = Text(
+        f"{kept}\nPrompts share what they begin with where the model's forward allows it, which is found out when it is loaded."
+    )
+    return table
+
+
+def _cells(one: Explanation) -> list[str]:
+    prefixes, tokens = one.held
+    share = one.padding / (one.padding + one.computed) if one.padding + one.computed else 0.0
+    return [
+        _WORK[one.work],
+        f"{one.requests:,}",
+        f"{one.asked:,}",
+        f"{one.distinct:,}",
+        f"{one.computed:,}",
+        f"{1 - one.computed / one.asked:.0%}" if one.asked else "",
+        f"{share:.1%}",
+        f"{one.forwards:,}" if one.forwards else "",
+        f"{prefixes:,} of {tokens:,} tokens" if prefixes else "",
+        f"up to {one.decoded:,}" if one.decoded else "",
+    ]

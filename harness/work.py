@@ -1,0 +1,99 @@
+"""Everything a run asks: tasks, systems, prompts; whatever can be known to be wrong is told here, before a model is loaded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+from harness import folders
+from harness.contract import Request
+from harness.errors import InputError
+from harness.interop import lm_eval_names
+from harness.judge import Judge
+from harness.options import Clock, Options, Watch
+from harness.prepare import Preparation
+from harness.records import Job
+from harness.systems import Evaluation
+from harness.tasks.data import DataReader
+from harness.tasks.prompts import Wording
+from harness.tasks.registry import Registry, Selection
+
+if TYPE_CHECKING:
+    from harness.interop.lm_eval_suite import Suite
+    from harness.models.encoding import Encoder
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that is asked, of every system."""
+
+    selection: Selection
+    evaluation: Evaluation
+    jobs: list[Job]
+    suite: Suite | None
+
+    @classmethod
+    def open(cls, options: Options, watch: Watch, clock: Clock) -> Work:
+        """Find tasks, systems and data, and prepare every request."""
+        with clock.measure("startup"):
+            own, theirs = lm_eval_names.split(options.tasks)
+            selection = Registry.default().select(own) if own or not theirs else Selection((), {}, {})
+            if options.template_file is not None:
+                from harness.tasks.promptsource import load
+
+                selection = selection.with_templates(load(options.template_file))
+            judges = {entry.task.task: Judge.of(entry.task) for entry in selection.entries}
+            evaluation = Evaluation.open(options, watch)
+        jobs = _prepare(options, selection, judges, evaluation.encoder, clock)
+        return cls(selection, evaluation, jobs, _suite(theirs, evaluation, clock))
+
+    @property
+    def requests(self) -> list[Request]:
+        """The engine's requests."""
+        own = [request for job in self.jobs for asked in job.asked for request in asked.requests]
+        return own + (self.suite.requests if self.suite else [])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """For each item's request the name under which the user asked for its task."""
+        own = {asked.request.id: job.label for job in self.jobs for asked in job.asked}
+        return own | (self.suite.request_labels if self.suite else {})
+
+
+def _prepare(options: Options, selection: Selection, judges: Mapping[str, Judge], encoder: Encoder, clock: Clock) -> list[Job]:
+    """Read the data, render and tokenize every prompt."""
+    reader = DataReader(folders.data_folder(options.data))
+    jobs = []
+    for entry in selection.entries:
+        task = entry.task
+        with clock.measure("startup"):
+            split = reader.split(task, task.data.split, entry.path.parent)
+            shots = task.shots.number if options.shots is None else options.shots
+            if shots and task.shots.split is None:
+                raise InputError(f"Task {task.task} has no split to draw shots from.", "Leave out --shots, or give the task a shots.split.")
+            pool = reader.split(task, task.shots.split, entry.path.parent).items if shots and task.shots.split else ()
+        seeds = options.shot_seeds if shots and options.shot_seeds else (options.seed,)
+        for template, seed in product(entry.templates(options.template), seeds):
+            name = template.name if len(seeds) == 1 else f"{template.name}#{seed}"
+            wording = Wording(task, template, encoder.chat)
+            asked = Preparation(wording, encoder, pool, shots, seed, name).prepare(split.items[: options.limit], clock.preparation)
+            jobs.append(Job(selection.labels[task.task], name, entry, wording, judges[task.task], split, shots, seed, asked))
+    return jobs
+
+
+def _suite(names: Sequence[str], evaluation: Evaluation, clock: Clock) -> Suite | None:
+    """lm-eval's tasks, built, rendered and tokenized; None where there are none."""
+    if not names:
+        return None
+    lm_eval_names.installed()
+    from harness.interop.lm_eval_suite import Suite
+
+    began = time.perf_counter()
+    suite = Suite.prepare(names, evaluation.options, evaluation.encoder, folders.data_folder(evaluation.options.data))
+    clock.preparation.render += time.perf_counter() - began
+    for note in suite.notes:
+        evaluation.watch.note(note)
+    return suite
