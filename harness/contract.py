@@ -161,9 +161,11 @@ class Engine(Protocol):
     `done` holds ids already answered. They take part in the plan but are not computed: an interrupted run that
     continues then forms the same batches as an undisturbed one, and its numbers are equal to the last bit.
     Each batch's responses are yielded together, as soon as the batch is finished.
+    `notes` grow with what the user should know, such as that a model's prompts cannot share what they begin with.
     """
 
     usage: Usage
+    notes: list[str]
 
     def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Score choices and texts."""
@@ -260,6 +262,7 @@ class System:
         revision: hub revision, where there is one.
         parameters: number of weights, the adapter's included.
         adapter_parameters: number of the adapter's weights.
+        engine: what computes: "transformers" or "vllm".
     """
 
     name: str
@@ -276,3 +279,4 @@ class System:
     parameters: int
     adapter_parameters: int
     notes: tuple[str, ...] = field(default=())
+    engine: Literal["transformers", "vllm"] = "transformers"

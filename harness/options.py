@@ -38,6 +38,7 @@ class Options:
     trust_remote_code: bool = False
     any_base: bool = False
     merge: bool = False
+    engine: Literal["transformers", "vllm"] = "transformers"
     command: tuple[str, ...] = ()
 
 

@@ -16,10 +16,12 @@ from harness.models.encoding import Encoder
 from harness.store import runs
 
 if TYPE_CHECKING:
-    from harness.engine.transformers import TransformersEngine
+    from harness.contract import Engine
+    from harness.engine.vllm import Server
     from harness.options import Options, Watch
 
 ENGINE_REVISION = 2
+VLLM_REVISION = 1
 """Raised whenever the engine would answer the same request otherwise; kept answers are then asked again."""
 
 
@@ -39,6 +41,7 @@ class Evaluation:
     systems: list[tuple[System, adapters.Adapter | None]]
     outputs: dict[str, Path]
     _loaded: loading.Loaded | None = None
+    _server: Server | None = None
     _said: set[str] = field(default_factory=set)
 
     def say_once(self, notes: Sequence[str]) -> None:
@@ -66,13 +69,18 @@ class Evaluation:
                 adapters.check_base(adapter, source)
                 adapters.check_precision(adapter, options.quantize)
         encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
+        if options.engine == "vllm":
+            _check_vllm(options, encoder, found)
         systems = [(_system(options, source, encoder, adapter), adapter) for adapter in found]
         outputs = _outputs(options, [system for system, _ in systems])
         return cls(options, watch, source, encoder, systems, outputs)
 
     @contextmanager
-    def engine(self, adapter: adapters.Adapter | None) -> Iterator[TransformersEngine]:
+    def engine(self, adapter: adapters.Adapter | None) -> Iterator[Engine]:
         """An engine for the base with an adapter, or without."""
+        if self.options.engine == "vllm":
+            yield self._vllm(adapter)
+            return
         from harness.engine.budget import Budget
         from harness.engine.transformers import TransformersEngine
 
@@ -83,6 +91,20 @@ class Evaluation:
                 self.watch.note(warning)
             module = attached.module if attached else loaded.module
             yield TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(options.batch_tokens, loaded.device.type))
+
+    def _vllm(self, adapter: adapters.Adapter | None) -> Engine:
+        from harness.engine.endings import Endings
+        from harness.engine.vllm import VllmEngine, open_server
+
+        folders_of = [other.folder for _, other in self.systems if other is not None]
+        if self._server is None:
+            dtype = loading.pick_dtype(self.options.dtype, loading.pick_device(self.options.device))
+            self._server = open_server(self.source.folder, dtype, folders_of)
+        tokenizer = self.encoder.tokenizer
+        endings = Endings(tokenizer, loading.end_tokens(self.source, tokenizer, remote_code=self.options.trust_remote_code))
+        if adapter is None:
+            return VllmEngine(self._server, endings)
+        return VllmEngine(self._server, endings, adapter.folder, 1 + folders_of.index(adapter.folder))
 
     def loaded(self) -> loading.Loaded:
         """The model, loaded once."""
@@ -98,6 +120,20 @@ class Evaluation:
                 remote_code=options.trust_remote_code,
             )
         return self._loaded
+
+
+def _check_vllm(options: Options, encoder: Encoder, found: Sequence[adapters.Adapter | None]) -> None:
+    """Refuse what vLLM does not do here."""
+    refused = {
+        "an encoder-decoder model": encoder.architecture == "seq2seq",
+        "--quantize": options.quantize is not None,
+        "--merge": options.merge,
+        "--trust-remote-code": options.trust_remote_code,
+        "a fully tuned model as an adapter": any(adapter is not None and adapter.full for adapter in found),
+    }
+    for what, asked in refused.items():
+        if asked:
+            raise InputError(f"--engine vllm does not go with {what}.", "Leave it out, or use --engine transformers.")
 
 
 def open_encoder(source: cards.Source, chat: bool | None = None, *, remote_code: bool = False) -> Encoder:
@@ -120,6 +156,7 @@ def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: a
     weights = digests.count_parameters(digests.weights_files(source.folder))
     own = digests.count_parameters(digests.weights_files(adapter.folder)) if adapter else 0
     name = source.name + (f"+{adapter.name}" if adapter else "") + (f"@{options.quantize}" if options.quantize else "")
+    name += "@vllm" if options.engine == "vllm" else ""
     return System(
         name=name,
         model=options.model,
@@ -135,6 +172,7 @@ def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: a
         parameters=weights + own,
         adapter_parameters=own,
         notes=(source.note,) if source.note else (),
+        engine=options.engine,
     )
 
 
@@ -166,6 +204,7 @@ def _unlike(old: runs.SystemRecord, new: System) -> str:
         "quantization": f"quantization {old.quantization or 'none'}",
         "chat_template_digest": "another chat template, or none",
         "tokenizer_digest": "another tokenizer",
+        "engine": f"engine {old.engine}",
     }
     return ", ".join(words for name, words in names.items() if getattr(old, name) != getattr(new, name)) or "another identity"
 
@@ -173,4 +212,5 @@ def _unlike(old: runs.SystemRecord, new: System) -> str:
 def response_key(system: System) -> str:
     """What decides a system's answer to token ids: weights, adapter, precision, and the tokenizer that turns new tokens into text."""
     identity = (system.model_digest, system.adapter_digest, system.dtype, system.quantization, system.tokenizer_digest)
-    return "|".join([*(part or "-" for part in identity), f"engine:{ENGINE_REVISION}"])
+    engine = f"{ENGINE_REVISION}" if system.engine == "transformers" else f"{system.engine}:{VLLM_REVISION}"
+    return "|".join([*(part or "-" for part in identity), f"engine:{engine}"])

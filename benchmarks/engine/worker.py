@@ -92,7 +92,7 @@ def lm_eval(given: argparse.Namespace) -> Report:
 
 def ctranslate2(given: argparse.Namespace) -> Report:
     """CTranslate2 on the prompts that an earlier run of ours kept, longest first, at a batch of so many."""
-    import ctranslate2 as library  # type: ignore[import-untyped]
+    import ctranslate2 as library
     from transformers import AutoTokenizer
 
     from benchmarks.engine.workloads import NEW_TOKENS

@@ -29,6 +29,11 @@ class _Quantize(StrEnum):
     four = "4bit"
 
 
+class _Engine(StrEnum):
+    transformers = "transformers"
+    vllm = "vllm"
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
     app.command("run")(run)
@@ -66,6 +71,7 @@ def run(
     merge: Annotated[
         bool, typer.Option("--merge", help="Add the adapter's update to the base's weights instead of computing it apart.")
     ] = False,
+    engine: Annotated[_Engine, typer.Option(help="What computes; vllm for decoder-only models on a GPU.")] = _Engine.transformers,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print what would be computed, and how much of it is shared; compute nothing.")
     ] = False,
@@ -105,6 +111,7 @@ def run(
         trust_remote_code=trust_remote_code,
         any_base=any_base,
         merge=merge,
+        engine=engine.value,
         command=("harness", *sys.argv[1:]),
     )
     if explain:

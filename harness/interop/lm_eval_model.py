@@ -131,7 +131,9 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
         encoder = Encoder(self.tokenizer, architecture, self._rules.max_length, chat=False)
         evaluation = Evaluation(options, _Notes(), source, encoder, [], {})
         self.engine = self._stack.enter_context(evaluation.engine(adapter))
-        self._device = evaluation.loaded().device
+        loaded = evaluation.loaded()
+        self._device = loaded.device
+        self._info = {"model_num_parameters": int(loaded.module.num_parameters()), "model_dtype": str(loaded.module.dtype)}
 
     @property
     def eot_token_id(self) -> int:
@@ -190,8 +192,7 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
 
     def get_model_info(self) -> dict[str, Any]:
         """What lm-eval keeps of the model beside its arguments."""
-        module = self.engine.module
-        return {"model_num_parameters": int(module.num_parameters()), "model_dtype": str(module.dtype)}
+        return dict(self._info)
 
     def _answers(self, kind: str, plan: Plan, requests: Sequence[Any], disable_tqdm: bool) -> list[Any]:
         answers = plan.answers(self._computed(plan, disable_tqdm))

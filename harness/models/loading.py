@@ -265,18 +265,35 @@ def _plain_generation(module: Any, tokenizer: Any) -> None:
     from transformers import GenerationConfig
 
     old = module.generation_config
-    ends = _as_list(old.eos_token_id) + _as_list(module.config.get_text_config().eos_token_id) + _as_list(tokenizer.eos_token_id)
+    ends = _end_tokens(old, module.config, tokenizer)
     start = getattr(old, "decoder_start_token_id", None)
     if start is None:
         start = getattr(module.config, "decoder_start_token_id", None)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends[0] if ends else 0)
     module.generation_config = GenerationConfig(
-        eos_token_id=sorted(set(ends)) or None,
+        eos_token_id=ends or None,
         pad_token_id=pad,
         bos_token_id=old.bos_token_id,
         decoder_start_token_id=start,
         forced_bos_token_id=getattr(old, "forced_bos_token_id", None),
     )
+
+
+def end_tokens(source: Source, tokenizer: Any, *, remote_code: bool = False) -> frozenset[int]:
+    """Token ids that end a text of this model, without loading its weights."""
+    from transformers import GenerationConfig
+
+    config = load_config(source, remote_code=remote_code)
+    try:
+        generation = GenerationConfig.from_pretrained(source.folder)
+    except OSError:
+        generation = GenerationConfig()
+    return frozenset(_end_tokens(generation, config, tokenizer))
+
+
+def _end_tokens(generation: Any, config: Any, tokenizer: Any) -> list[int]:
+    places = (generation, config.get_text_config(), tokenizer)
+    return sorted({token for place in places for token in _as_list(place.eos_token_id)})
 
 
 def _as_list(value: int | list[int] | None) -> list[int]:

@@ -52,6 +52,7 @@ class SystemRecord(_Record):
     parameters: Count
     adapter_parameters: Count
     notes: tuple[str, ...] = ()
+    engine: Literal["transformers", "vllm"] = "transformers"
 
 
 class SpreadRecord(_Record):
