@@ -27,6 +27,7 @@ class Options:
     dtype: str = "auto"
     quantize: Literal["8bit", "4bit"] | None = None
     device: str = "auto"
+    devices: tuple[str, ...] = ()
     batch_tokens: int | None = None
     seed: int = 0
     shot_seeds: tuple[int, ...] = ()

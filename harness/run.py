@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +61,7 @@ def run(options: Options, watch: Watch, clock: Clock | None = None, *, kept: Pat
     clock = clock or Clock()
     work = Work.open(options, watch, clock)
     finished = []
-    with ResponseStore(kept or folders.cache() / "responses.sqlite") as store:
+    with closing(work.evaluation), ResponseStore(kept or folders.cache() / "responses.sqlite") as store:
         for system, adapter in work.evaluation.systems:
             answers = _answers(work, system, adapter, store, clock)
             finished.append(_finish(work, system, answers, clock))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.contract import Engine
     from harness.engine.vllm import Server
     from harness.options import Options, Watch
+    from harness.replicas import Replicas
 
 ENGINE_REVISION = 2
 VLLM_REVISION = 1
@@ -42,6 +43,7 @@ class Evaluation:
     outputs: dict[str, Path]
     _loaded: loading.Loaded | None = None
     _server: Server | None = None
+    _replicas: Replicas | None = None
     _said: set[str] = field(default_factory=set)
 
     def say_once(self, notes: Sequence[str]) -> None:
@@ -81,6 +83,9 @@ class Evaluation:
         if self.options.engine == "vllm":
             yield self._vllm(adapter)
             return
+        if len(devices := _devices(self.options)) > 1:
+            yield self._on_all(devices, adapter)
+            return
         from harness.engine.budget import Budget
         from harness.engine.transformers import TransformersEngine
 
@@ -91,6 +96,18 @@ class Evaluation:
                 self.watch.note(warning)
             module = attached.module if attached else loaded.module
             yield TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(options.batch_tokens, loaded.device.type))
+
+    def close(self) -> None:
+        """End the processes that were started for further devices."""
+        if self._replicas is not None:
+            self._replicas.close()
+
+    def _on_all(self, devices: Sequence[str], adapter: adapters.Adapter | None) -> Engine:
+        from harness.replicas import Replicas
+
+        if self._replicas is None:
+            self._replicas = Replicas(self.options, devices)
+        return self._replicas.engine(next(number for number, (_, other) in enumerate(self.systems) if other is adapter))
 
     def _vllm(self, adapter: adapters.Adapter | None) -> Engine:
         from harness.engine.endings import Endings
@@ -120,6 +137,19 @@ class Evaluation:
                 remote_code=options.trust_remote_code,
             )
         return self._loaded
+
+
+def _devices(options: Options) -> tuple[str, ...]:
+    """The devices that a run uses: those named, or all GPUs of the machine where none is."""
+    if options.devices:
+        for name in options.devices:
+            loading.pick_device(name)
+        return options.devices
+    if options.device == "auto":
+        import torch
+
+        return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    return (options.device,)
 
 
 def _check_vllm(options: Options, encoder: Encoder, found: Sequence[adapters.Adapter | None]) -> None:

@@ -25,8 +25,11 @@ SIDEWAYS = {
 TUNE_USES = {"tasks", "metrics", "models", "engine", "store", "judge", "prepare", "systems"}
 """What training is made of: parts, and those helpers of `run` that prepare and judge; not the story of a run itself."""
 
+GATE_USES = {"report", "stats", "store"}
+"""A gate judges what kept results say; it runs nothing."""
+
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate"}
-LIGHT_PARTS = ["tasks", "metrics", "stats", "store", "report"]
+LIGHT_PARTS = ["tasks", "metrics", "stats", "store", "report", "gate"]
 
 
 def part_of(path: Path) -> str:
@@ -62,12 +65,14 @@ def allowed(part: str) -> set[str]:
         return FLOOR | SIDEWAYS.get(part, set())
     if part == "tune":
         return FLOOR | TUNE_USES
+    if part == "gate":
+        return FLOOR | GATE_USES
     everything = set(arrows()) | FLOOR
-    return everything if part in ("cli", "__main__") else everything - {"cli", "__main__", "tune"}
+    return everything if part in ("cli", "__main__") else everything - {"cli", "__main__", "tune", "gate"}
 
 
 def test_the_parts_of_the_brief_are_there() -> None:
-    assert (PARTS - {"perturb"}) | {"run", "tune", "contract", "errors", "folders", "cli"} <= set(arrows())
+    assert (PARTS - {"perturb"}) | {"run", "tune", "gate", "contract", "errors", "folders", "cli"} <= set(arrows())
 
 
 @pytest.mark.parametrize("part", sorted(arrows()))
@@ -110,7 +115,18 @@ def test_the_contract_loads_neither_torch_nor_pydantic() -> None:
     assert not loaded_by("import harness.contract, harness.errors") & (HEAVY | {"pydantic", "numpy"})
 
 
-COMMANDS = [["--help"], ["--version"], ["run", "--help"], ["tune", "--help"], ["tasks", "list"], ["models", "list"], ["adapters", "list"]]
+COMMANDS = [
+    ["--help"],
+    ["--version"],
+    ["run", "--help"],
+    ["tune", "--help"],
+    ["forgetting", "--help"],
+    ["forgetting", "--schema"],
+    ["gate", "--help"],
+    ["tasks", "list"],
+    ["models", "list"],
+    ["adapters", "list"],
+]
 CALL = """
 import contextlib, io
 from harness.cli import main

@@ -60,7 +60,9 @@ def run(
     quantize: Annotated[
         _Quantize | None, typer.Option(help="Load the base in 8 or 4 bits (bitsandbytes; nf4, double quantization).")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto (every GPU, else the CPU), cpu, cuda, cuda:i, or several separated by commas.")
+    ] = "auto",
     batch_tokens: Annotated[str, typer.Option(help="Tokens in a batch, padding included, or auto.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seeds random shots, samples and resampling.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of dataset and model snapshots; HARNESS_DATA by default.")] = None,
@@ -88,6 +90,7 @@ def run(
     from harness.options import Clock, Options
     from harness.run import run as run_all
 
+    devices = _split([device])
     options = Options(
         model=model,
         tasks=tuple(_split(tasks)),
@@ -99,7 +102,8 @@ def run(
         chat=chat,
         dtype=dtype.value,
         quantize=quantize.value if quantize else None,
-        device=device,
+        device=devices[0] if devices else "auto",
+        devices=tuple(devices) if len(devices) > 1 else (),
         batch_tokens=_batch_tokens(batch_tokens),
         seed=seed,
         shot_seeds=_seeds(shot_seeds),
