@@ -35,12 +35,14 @@ class Decoder:
 
     Args:
         make: makes slots for requests that need at most so many tokens each, with at most so many rows (None: as many as suit).
+        rows: how many rows suit, by the tokens that the longest needs, the number of requests, and the most there may be.
         endings: tells when a text ends.
         usage: where tokens and seconds are counted.
         forced: token id that every text begins with, or None.
     """
 
     make: Callable[[Sequence[Waiting], int | None], Slots]
+    rows: Callable[[int, int, int | None], int]
     endings: Endings
     usage: Usage
     forced: int | None = None
@@ -74,7 +76,10 @@ class Decoder:
                 raise no_room(max(need(one.request) for one in waiting), message)
 
     def _drain(self, slots: Slots, waiting: deque[Waiting], rows: list[_Row]) -> Iterator[list[Generation]]:
+        longest = _longest_behind(waiting)
         while waiting or rows:
+            if waiting:
+                slots.refit(longest[-len(waiting)], lambda tokens: self.rows(tokens, len(rows) + len(waiting), self._most))
             ready = list(islice(waiting, max(1, slots.capacity - slots.active)))
             number = slots.admissible(ready) if ready else 0
             self._finished += self._enter(slots, waiting, rows, number) if number else self._step(slots, rows)
@@ -131,6 +136,17 @@ class Decoder:
             if row.request.temperature > 0:
                 tokens[number] = sample(logits[number], row.request, row.chance)
         return list(tokens)
+
+
+def _longest_behind(waiting: Sequence[Waiting]) -> list[tuple[Generate, ...]]:
+    """For each place in a queue the requests from there on that need the most: the longest prompt, and with its answer."""
+    found: list[tuple[Generate, ...]] = []
+    prompt = whole = None
+    for one in reversed(waiting):
+        prompt = one.request if prompt is None or len(one.request.context) > len(prompt.context) else prompt
+        whole = one.request if whole is None or need(one.request) > need(whole) else whole
+        found.append((prompt, whole))
+    return found[::-1]
 
 
 def broken_logits(value: float, name: str) -> NumericError:

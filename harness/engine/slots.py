@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,9 @@ from harness.contract import Generate, TokenIds
 from harness.engine.caches import KeysValues, Place, SlotLayer, buffers, move_row, to_device
 from harness.engine.causal import CausalForward, attention_mask
 from harness.engine.seq2seq import Seq2SeqForward
+
+_SPARE = 0.67
+"""Slots are made shorter when no row needs more than this share of them."""
 
 _WORTHWHILE = 128
 """Prompt tokens for which decoding is interrupted while few slots are free."""
@@ -27,11 +30,19 @@ class Waiting:
     held: tuple[TokenIds, ...] = ()
 
 
+Rows = Callable[[int], int]
+"""How many rows suit, by the tokens that the longest needs."""
+
+
 class Slots(Protocol):
     """Places for rows; rows are numbered from 0, without gaps."""
 
     active: int
     capacity: int
+
+    def refit(self, others: Sequence[Generate], rows: Rows) -> None:
+        """Give up room for which neither the rows that are there nor these others have a use, and make more slots of it."""
+        ...
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
         """How many of those who wait should enter now, from the front of the queue."""
@@ -86,8 +97,23 @@ class CausalSlots:
     budget: int
     active: int = 0
     _lengths: list[int] = field(default_factory=list)
+    _needs: list[int] = field(default_factory=list)
     content: KeysValues = field(default_factory=list)
     _place: Place = field(default_factory=Place)
+
+    def refit(self, others: Sequence[Generate], rows: Rows) -> None:
+        """Make slots shorter, and more of them, once they are longer than any row needs by half."""
+        longest = max([*self._needs, *map(need, others)])
+        if not self.content or longest > _SPARE * self.columns:
+            return
+        self.capacity, self.columns = max(self.active, rows(longest)), longest
+        used = max(self._lengths, default=0)
+        for number, (layer, old) in enumerate(zip(self._cache.layers, self.content, strict=True)):
+            (new,) = buffers([old], self.capacity, self.columns)
+            for target, source in zip(new, old, strict=True):
+                target[: self.active, :, :used] = source[: self.active, :, :used]
+            self.content[number] = new
+            layer.all_keys, layer.all_values = layer.keys, layer.values = new
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
         """How many of those who wait should enter now."""
@@ -109,6 +135,7 @@ class CausalSlots:
                 values[self.active, :, : len(prompt)] = new_values[0]
             self._lengths.append(len(prompt))
             self.active += 1
+        self._needs += [need(one.request) for one in entering]
         return logits
 
     @torch.inference_mode()
@@ -132,10 +159,10 @@ class CausalSlots:
     def drop(self, row: int) -> None:
         """The last row takes this one's slot."""
         self.active -= 1
-        last = self._lengths.pop()
+        last, needed = self._lengths.pop(), self._needs.pop()
         if row < self.active:
             move_row(self.content, self.active, row)
-            self._lengths[row] = last
+            self._lengths[row], self._needs[row] = last, needed
 
 
 @dataclass
@@ -169,6 +196,23 @@ class Seq2SeqSlots:
     _cross: KeysValues = field(default_factory=list)
     _own: KeysValues = field(default_factory=list)
     _place: Place = field(default_factory=Place)
+
+    def refit(self, others: Sequence[Generate], rows: Rows) -> None:
+        """Make slots for shorter sources, and more of them, once they are longer than any row needs by half."""
+        longest = max([*self._sources, *(len(one.context) for one in others)])
+        if not self._cross or longest > _SPARE * self.longest:
+            return
+        self.capacity, self.longest = max(self.active, rows(longest + self.new)), longest
+        self._resized(self._read, self._cross, self.longest)
+        self._resized(self._cache.self_attention_cache, self._own, 2 * self.new + 2)
+
+    def _resized(self, cache: Cache, content: KeysValues, columns: int) -> None:
+        for number, (layer, old) in enumerate(zip(cache.layers, content, strict=True)):
+            (new,) = buffers([old], self.capacity, columns)
+            for target, source in zip(new, old, strict=True):
+                target[: self.active] = source[: self.active, :, :columns]
+            content[number] = new
+            layer.all_keys, layer.all_values = layer.keys, layer.values = new
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
         """How many of those who wait should enter now; the queue's longest sources come first."""

@@ -95,10 +95,9 @@ class TransformersEngine:
         if not wanted:
             return
         slots = [one for one in wanted if one.beams == 1 and self.abilities.slots and self._within(need(one))]
-        for stage in _stages(slots):
-            decoder = Decoder(self._slots, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
-            for finished in decoder.run(self._queue(stage)):
-                yield list(finished)
+        decoder = Decoder(self._slots, self._rows, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
+        for finished in decoder.run(self._queue(slots)):
+            yield list(finished)
         chosen = {one.id for one in slots}
         generator = Generator(self.module, self._endings, self.architecture == "seq2seq", self.usage)
         # peft drops position ids beside soft prompts, so padding between the two would move every position
@@ -106,6 +105,11 @@ class TransformersEngine:
         for batch in plan_generation([one for one in wanted if one.id not in chosen], self.budget.generate, padded=padded):
             texts: list[Generation] = self._halving.run(batch, _generation_size, generator.run)
             yield list(texts)
+
+    def _rows(self, longest: int, requests: int, most: int | None) -> int:
+        """How many rows are decoded at once, the longest of which needs so many tokens."""
+        tokens = min(self.budget.generate, self._room // max(1, self.abilities.token_bytes))
+        return min(self.budget.rows if most is None else most, max(1, tokens // longest), requests)
 
     @cached_property
     def _room(self) -> int:
@@ -184,23 +188,27 @@ class TransformersEngine:
         return found
 
     def _queue(self, requests: Sequence[Generate]) -> list[Waiting]:
-        """Who waits for a slot: those behind the same held prefix together, the longest first."""
+        """Who waits for a slot: those behind the same held prefix together, such groups and single requests the longest first."""
         if self.architecture == "seq2seq":
             ordered = sorted(requests, key=lambda one: (-len(one.context), one.context, -one.max_new_tokens, one.id))
             return [Waiting(request) for request in ordered]
         by_id = {request.id: request for request in requests}
         planned = [Planned(ScoreChoices(one.id, one.context, ()), (Row((), one.context, len(one.context) - 1, ()),)) for one in requests]
+        groups: dict[TokenIds | str, list[Waiting]] = {}
+        for batch in plan_passes(planned, self.budget.score, self.budget.strip, self._kept_budget):
+            for one in batch.requests:
+                waiting = Waiting(by_id[one.request.id], batch.held)
+                groups.setdefault(batch.held[0] if batch.held else one.request.id, []).append(waiting)
         queue = []
-        for held, group in groupby(plan_passes(planned, self.budget.score, self.budget.strip, self._kept_budget), key=lambda one: one.held):
-            together = [by_id[one.request.id] for batch in group for one in batch.requests]
-            queue += [Waiting(request, held) for request in sorted(together, key=lambda one: (-need(one), one.id))]
+        for group in sorted(groups.values(), key=lambda group: (-max(need(one.request) for one in group), group[0].request.id)):
+            for _, same in groupby(group, key=lambda one: one.held):
+                queue += sorted(same, key=lambda one: (-need(one.request), one.request.id))
         return queue
 
     def _slots(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
         """Slots for those who wait, as many as the budget has room for."""
         longest = max(need(one.request) for one in waiting)
-        tokens = min(self.budget.generate, self._room // max(1, self.abilities.token_bytes))
-        rows = min(self.budget.rows if most is None else most, max(1, tokens // longest), len(waiting))
+        rows = self._rows(longest, len(waiting), most)
         if self.architecture == "causal":
             return CausalSlots(self._causal, rows, longest, min(self.budget.score, self.budget.strip))
         source = max(len(one.request.context) for one in waiting)
@@ -235,18 +243,6 @@ class _Packed:
                 size, kept = len(one.row.tokens) - self.skip, one.row.kept
             before = one.row.tokens
         return found
-
-
-def _stages(requests: Sequence[Generate]) -> Iterator[list[Generate]]:
-    """Requests of similar size together, so that the largest does not decide how many fit in all."""
-    stage: list[Generate] = []
-    for request in sorted(requests, key=lambda one: (-need(one), one.id)):
-        if stage and need(request) * 4 < need(stage[0]):
-            yield stage
-            stage = []
-        stage.append(request)
-    if stage:
-        yield stage
 
 
 def _padded_size(owned: Sequence[_Owned]) -> int:

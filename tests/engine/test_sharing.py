@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.contract import Generate, Generation, ScoreChoices, TokenIds
+from harness.engine.slots import CausalSlots, Rows, Seq2SeqSlots
 from harness.engine.transformers import TransformersEngine
 from tests.engine.architectures import CAUSAL, SEQ2SEQ, engine, questions, words
 from tests.engine.conftest import Tiny
@@ -118,6 +121,28 @@ def test_prompts_with_a_common_header_are_prefilled_behind_it(tiny: Tiny, name: 
     continuous = engine(loaded, 4096, strip=64, rows=5)
     assert texts(continuous, requests) == texts(engine(loaded, share=False), requests)
     assert continuous.usage.prefill_tokens < 0.5 * continuous.usage.asked_tokens
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
+def test_slots_become_shorter_and_more_when_the_long_prompts_are_done(tiny: Tiny, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, rng = tiny(name), random.Random(7)
+    long = [Generate(f"long{n}", words(rng, 60 + 3 * n), 4 + 3 * n) for n in range(3)]
+    short = [Generate(f"short{n:02}", words(rng, 3 + n % 9), 2 + n % 7) for n in range(24)]
+    kind = CausalSlots if loaded.architecture == "causal" else Seq2SeqSlots
+    seen: list[tuple[int, int]] = []
+    refit = kind.refit
+
+    def watched(slots: Any, others: Sequence[Generate], rows: Rows) -> None:
+        refit(slots, others, rows)
+        assert slots.active <= slots.capacity
+        seen.append((slots.capacity, slots.active))
+
+    monkeypatch.setattr(kind, "refit", watched)
+    continuous = engine(loaded, 160)
+    assert texts(continuous, long + short) == texts(engine(loaded, share=False), long + short)
+    assert seen[0][0] <= 2
+    assert max(capacity for capacity, _ in seen) >= 6
+    assert any(active for (capacity, active), (before, _) in zip(seen[1:], seen, strict=False) if capacity > before) or name == "bart"
 
 
 def test_t5_lets_rows_enter_at_any_time_and_bart_does_not(tiny: Tiny) -> None:
