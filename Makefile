@@ -8,7 +8,7 @@ DEMO_MODEL ?= smollm2-135m-instruct
 # One thread a test process: tiny models run many times slower when processes share cores.
 WORKERS ?= 2
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format browser bench clean
 
 demo: $(VENV)/.demo  ## score a small embedded model, with chat template and without, on the project's own items
 	rm -rf results/demo
@@ -16,7 +16,7 @@ demo: $(VENV)/.demo  ## score a small embedded model, with chat template and wit
 	HARNESS_OFFLINE=1 $(BIN)/harness run --model $(DEMO_MODEL) --no-chat --tasks demo --output results/demo/plain
 	$(BIN)/harness leaderboard results/demo
 
-test: $(VENV)/.dev lint  ## lint, types, and the whole suite
+test: $(VENV)/.dev lint browser  ## lint, types, and the whole suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev  ## ruff and mypy
@@ -28,8 +28,17 @@ format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## measure; prints tables
-	$(BIN)/python benchmarks/bootstrap.py
+# The HTML pages are tested in headless Chromium; without it these tests skip, except in continuous integration, where they fail.
+browser:
+	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit 0; done; \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } \
+		|| echo "Chromium is missing: the tests of the HTML pages will be skipped."
+
+# MODELS: a folder with smollm2-135m-instruct and flan-t5-small-titles; DATA: a folder of dataset snapshots.
+bench: $(VENV)/.bench  ## measure against lm-eval and CTranslate2 on a quiet machine: make bench MODELS=DIR DATA=DIR
+	$(BIN)/python -m benchmarks.bootstrap
+	$(BIN)/python -m benchmarks.startup --model $(MODELS)/smollm2-135m-instruct --data $(DATA)
+	$(BIN)/python -m benchmarks.engine --models $(MODELS) --data $(DATA) --json benchmarks/results/engine-cpu.json
 
 clean:  ## remove the environment and what runs left
 	rm -rf $(VENV) results/demo .pytest_cache .mypy_cache .ruff_cache
@@ -42,6 +51,10 @@ $(VENV)/.torch: Makefile
 
 $(VENV)/.demo: pyproject.toml $(VENV)/.torch
 	$(BIN)/python -m pip install -q -e '.[demo]'
+	touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.dev
+	$(BIN)/python -m pip install -q -e '.[bench]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.torch

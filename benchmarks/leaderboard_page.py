@@ -82,7 +82,8 @@ def main() -> None:
     table = Table("runs keep", "read, s", "make, s", "open, s", "sort, ms", "worst sort, ms", "worst scroll, ms", "MB", title=title)
     for one in timings:
         seconds = [f"{value:.2f}" for value in (one.reading, one.making, one.opening)]
-        table.add_row(one.what, *seconds, *(f"{value:.0f}" for value in (one.sort_median, one.sort_worst, one.scroll_worst)), f"{one.megabytes:.1f}")
+        milliseconds = [f"{value:.0f}" for value in (one.sort_median, one.sort_worst, one.scroll_worst)]
+        table.add_row(one.what, *seconds, *milliseconds, f"{one.megabytes:.1f}")
     Console().print(table)
     if arguments.json:
         content = {"systems": size[0], "tasks": size[1], "items": size[2], "timings": [asdict(one) for one in timings]}

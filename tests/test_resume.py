@@ -33,7 +33,7 @@ templates: [{{name: plain, prompt: "{{{{ question }}}}"}}]
 {rest}
 """
 CHOICES = TASK.format(name="pick", answer="choices", target="right", rest="choices: options\nmetrics: [accuracy]")
-GENERATE = TASK.format(name="write", answer="generate", target="reference", rest="generation: {max_new_tokens: 8}\nmetrics: [exact_match]")
+GENERATE = TASK.format(name="write", answer="generate", target="reference", rest="generation: {max_new_tokens: 48}\nmetrics: [exact_match]")
 
 
 @dataclass(frozen=True)

@@ -67,16 +67,18 @@ def _options(
 
 @cache
 def _add_commands() -> None:
-    from harness.cli import adapters, leaderboard, models, results, run, tasks, tune
+    from harness.cli import adapters, forgetting, gate, leaderboard, models, results, run, tasks, tune
 
     run.add_to(app)
+    forgetting.add_to(app)
     leaderboard.add_to(app)
+    gate.add_to(app)
     tune.add_to(app)
     for group in (tasks, models, adapters, results):
         group.add_to(app)
 
 
 def main() -> None:
-    """Run the command line; exits with 0 done, 2 bad input, 130 interrupted, 1 anything else that failed."""
+    """Run the command line; exits with 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` with 3, cannot tell."""
     _add_commands()
     app()

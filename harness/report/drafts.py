@@ -135,7 +135,7 @@ class Drafter:
             headline=headline,
             items=len(joined[0].places),
             margin=self.plan.margin(name, key, before, pairs.scores[0] if pairs else before.value or 0.0),
-            flips=items.flips(key, joined),
+            flips=items.flips(key, before.higher_is_better, joined),
             resampled=table.resampled if isinstance(table, Table) else "items",
             pairs=pairs,
             difference=difference_of(pairs, self.plan, seed, self.tests) if pairs else None,
@@ -168,7 +168,7 @@ class Drafter:
                     items=len(chosen),
                     pairs=pairs,
                     difference=difference_of(pairs, self.plan, (*seed, place, kind), 1),
-                    flips=items.flips(measured.key, parts),
+                    flips=items.flips(measured.key, measured.record.higher_is_better, parts),
                     resampled="items",
                 )
                 result.append((label, value, own))

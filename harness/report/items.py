@@ -45,18 +45,19 @@ def item_value(sample: SampleRecord, key: str) -> float | None:
     return float(sample.prediction in _targets(sample))
 
 
-def flips(key: str, joined: Sequence[Joined]) -> tuple[int, int] | None:
+def flips(key: str, higher_is_better: bool, joined: Sequence[Joined]) -> tuple[int, int] | None:
     """Items lost and gained over all wordings; None where items are not right or wrong."""
     values = [(item_value(one, key), item_value(other, key)) for part in joined for one, other in part.pairs]
     if not values or any(value not in (0.0, 1.0) for pair in values for value in pair):
         return None
-    return values.count((1.0, 0.0)), values.count((0.0, 1.0))
+    down, up = values.count((1.0, 0.0)), values.count((0.0, 1.0))
+    return (down, up) if higher_is_better else (up, down)
 
 
 def changes(key: str, higher_is_better: bool, joined: Sequence[Joined]) -> tuple[ItemChange, ...]:
     """The items whose own score changed, the worst first."""
     sign = 1.0 if higher_is_better else -1.0
-    kinds: tuple[Kind, Kind] = ("worse", "better") if flips(key, joined) is None else ("lost", "gained")
+    kinds: tuple[Kind, Kind] = ("worse", "better") if flips(key, higher_is_better, joined) is None else ("lost", "gained")
     found = []
     for part in joined:
         for one, other in part.pairs:

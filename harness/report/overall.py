@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from harness.store.runs import MetricRecord
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number over several tasks with its 95 % interval, from resampling the items of each task."""
+    """A number over several tasks with its 95 % interval."""
 
     value: float
     low: float | None
@@ -31,6 +32,7 @@ class Placed:
     Attributes:
         before, after: the scores.
         replicates: both of each resample, array [2, resamples].
+        interval: 95 % of after less before, (low, high); None where there is none.
         chance: what guessing scores.
         above_chance: whether the base is surely better than that.
     """
@@ -38,6 +40,7 @@ class Placed:
     before: float
     after: float
     replicates: FloatArray
+    interval: tuple[float, float] | None
     chance: float
     above_chance: bool
 
@@ -112,7 +115,19 @@ def on_scale(headlines: Sequence[Measured], chance: float, plan: Plan, seed: Seq
     replicates = _replicates(parts, plan, seed)
     bounds = interval_of(replicates[0])
     above = all(one.sign > 0 for one in headlines) and bounds is not None and bounds.low > chance
-    return Placed(before, after, replicates, chance, above)
+    return Placed(before, after, replicates, _interval(parts, replicates), chance, above)
+
+
+def _interval(parts: Sequence[tuple[float, Pairs, Difference]], replicates: FloatArray) -> tuple[float, float] | None:
+    """Of several headlines that of their mean's resamples; of one, or where no resample differs, the headlines' own, averaged."""
+    bounds = interval_of(replicates[1] - replicates[0])
+    if len(parts) > 1 and bounds is not None and bounds.low < bounds.high:
+        return bounds.low, bounds.high
+    ends = [sorted((factor * found.interval.low, factor * found.interval.high)) for factor, _, found in parts if found.interval]
+    if len(ends) < len(parts):
+        return None
+    low, high = np.mean(ends, axis=0)
+    return float(low), float(high)
 
 
 def _replicates(parts: Sequence[tuple[float, Pairs, Difference]], plan: Plan, seed: Sequence[int]) -> FloatArray:
@@ -146,10 +161,17 @@ def overall(units: Sequence[Unit]) -> Overall:
 
 
 def _mean_change(placed: Sequence[Placed]) -> Estimate | None:
+    """The mean of the changes, its interval recovered from theirs (MOVER; Zou and Donner, 2008): tasks have no items in common."""
     if not placed:
         return None
-    drawn = np.mean([one.replicates[1] - one.replicates[0] for one in placed], axis=0)
-    return _estimate(float(np.mean([one.change for one in placed])), drawn)
+    changes = [one.change for one in placed]
+    value = float(np.mean(changes))
+    ends = [one.interval for one in placed if one.interval is not None]
+    if len(ends) < len(placed):
+        return Estimate(value, None, None)
+    below = [change - low for change, (low, _) in zip(changes, ends, strict=True)]
+    above = [high - change for change, (_, high) in zip(changes, ends, strict=True)]
+    return Estimate(value, value - math.hypot(*below) / len(placed), value + math.hypot(*above) / len(placed))
 
 
 def _retention(placed: Sequence[Placed]) -> Estimate | None:

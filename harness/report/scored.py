@@ -178,7 +178,7 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None) -> Metr
             reason=one.reason,
         )
     bounds = found.interval
-    odds = found.flips.odds_ratio if found.flips else None
+    odds = _odds(found, record.higher_is_better)
     return MetricComparison(
         metric=one.key,
         unit=record.unit,
@@ -203,10 +203,18 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None) -> Metr
         effect_size=found.effect,
         lost=lost,
         gained=gained,
-        odds_ratio=odds if odds is None or math.isfinite(odds) else None,
+        odds_ratio=odds,
         detectable=found.detectable,
         items_needed=_items_needed(one, one.pairs, found),
     )
+
+
+def _odds(found: Difference, higher_is_better: bool) -> float | None:
+    """Rows that became better over those that became worse; None without flips or where none became worse."""
+    ratio = found.flips.odds_ratio if found.flips else None
+    if ratio is not None and not higher_is_better:
+        ratio = 1 / ratio if ratio else math.inf
+    return ratio if ratio is not None and math.isfinite(ratio) else None
 
 
 def _items_needed(one: Measured, pairs: Pairs, found: Difference) -> int | None:

@@ -4,13 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from harness.stats.bootstrap import LEVEL, FloatArray, Score, joint_replicates
+from harness.stats.bootstrap import LEVEL, FloatArray, Score, Seed, resampled_totals
 
 RESAMPLES = 1_000
 """Fewer than for intervals of single scores: there are many systems, and ranks are coarse."""
+
+
+class Meeting(Protocol):
+    """One task on which systems meet."""
+
+    @property
+    def systems(self) -> int:
+        """How many there are, whether or not they took part."""
+        ...
+
+    @property
+    def present(self) -> Sequence[int]:
+        """Places of those that took part."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The score's direction."""
+        ...
+
+    def observed(self) -> FloatArray:
+        """Scores of the present systems: array [present]."""
+        ...
+
+    def replicates(self, *, seed: Seed, resamples: int) -> FloatArray:
+        """Their scores on other items: array [present, resamples]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -18,7 +46,8 @@ class Contest:
     """One task's items, answered by several systems.
 
     Attributes:
-        statistics: for each system, array [rows, statistics] over the same rows; None for a system that did not take part.
+        statistics: for each system, array [rows, statistics] over the same rows and of one width; None for a system that did not take
+            part.
         score: from totals [..., statistics] to scores [...].
         higher_is_better: the score's direction.
     """
@@ -26,6 +55,68 @@ class Contest:
     statistics: Sequence[FloatArray | None]
     score: Score
     higher_is_better: bool = True
+
+    @property
+    def systems(self) -> int:
+        """How many there are."""
+        return len(self.statistics)
+
+    @property
+    def present(self) -> list[int]:
+        """Places of those that took part."""
+        return [place for place, table in enumerate(self.statistics) if table is not None]
+
+    @property
+    def _tables(self) -> list[FloatArray]:
+        return [table for table in self.statistics if table is not None]
+
+    def observed(self) -> FloatArray:
+        """Scores over all rows: array [present]."""
+        return self.score(np.stack([table.sum(axis=0) for table in self._tables]))
+
+    def replicates(self, *, seed: Seed, resamples: int) -> FloatArray:
+        """Scores of resampled rows, the same for all systems: array [present, resamples]."""
+        tables = self._tables
+        totals = resampled_totals(np.concatenate(tables, axis=1), seed=seed, resamples=resamples)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.score(totals.reshape(resamples, len(tables), -1)).T
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """One task of which only scores and standard errors are known: a normal distribution each, independent of the others.
+
+    Systems on the same items are in truth correlated, so that these ranks are wider than those of a `Contest`.
+
+    Attributes:
+        scores: for each system; None for one that did not take part.
+        errors: their standard errors.
+        higher_is_better: the score's direction.
+    """
+
+    scores: Sequence[float | None]
+    errors: Sequence[float]
+    higher_is_better: bool = True
+
+    @property
+    def systems(self) -> int:
+        """How many there are."""
+        return len(self.scores)
+
+    @property
+    def present(self) -> list[int]:
+        """Places of those that took part."""
+        return [place for place, score in enumerate(self.scores) if score is not None]
+
+    def observed(self) -> FloatArray:
+        """The scores: array [present]."""
+        return np.array([score for score in self.scores if score is not None], dtype=np.float64)
+
+    def replicates(self, *, seed: Seed, resamples: int) -> FloatArray:
+        """Draws from the distributions: array [present, resamples]."""
+        scores = self.observed()[:, None]
+        errors = np.array([self.errors[place] for place in self.present])[:, None]
+        return scores + errors * np.random.default_rng(seed).standard_normal((len(scores), resamples))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +138,7 @@ class Standing:
     worst: int | None
 
 
-def standings(contests: Sequence[Contest], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> list[Standing]:
+def standings(contests: Sequence[Meeting], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> list[Standing]:
     """Win rates and ranks, one per system in the order of each contest's statistics.
 
     The win rate is HELM's (Liang et al., 2022). Its interval resamples items within tasks, and tasks. Ranks resample items only, all
@@ -60,20 +151,40 @@ def standings(contests: Sequence[Contest], *, seed: int = 0, resamples: int = RE
         resamples: number of replicates.
         level: coverage of the intervals.
     """
-    systems = len(contests[0].statistics) if contests else 0
-    observed, fixed, varied = _Rates(systems, 1), _Rates(systems, resamples), _Rates(systems, resamples)
-    draws = np.random.default_rng((seed, len(contests))).multinomial(len(contests), _even(len(contests)), size=resamples)
+    return standings_within(contests, [range(len(contests))], seed=seed, resamples=resamples, level=level)[0]
+
+
+def standings_within(
+    contests: Sequence[Meeting], subsets: Sequence[Sequence[int]], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> list[list[Standing]]:
+    """Like `standings`, for each of several subsets of the contests, given by their places; items are resampled once."""
+    systems = contests[0].systems if contests else 0
+    fields = [_Field(systems, resamples, subset, seed) for subset in subsets]
     for number, contest in enumerate(contests):
-        present = [place for place, table in enumerate(contest.statistics) if table is not None]
-        tables = [(table, contest.score) for table in contest.statistics if table is not None]
-        if len(tables) < 2:
+        present = contest.present
+        if len(present) < 2:
             continue
-        totals = np.stack([contest.score(table.sum(axis=0)) for table, _ in tables])
-        observed.add(present, _wins(totals[:, None], contest.higher_is_better), np.ones(1))
-        wins = _wins(joint_replicates(tables, seed=(seed, number), resamples=resamples), contest.higher_is_better)
-        fixed.add(present, wins, np.ones(resamples))
-        varied.add(present, wins, draws[:, number].astype(np.float64))
-    return _standings(observed.mean[:, 0], fixed.mean, varied.mean, level)
+        observed = _wins(contest.observed()[:, None], contest.higher_is_better)
+        wins = _wins(contest.replicates(seed=(seed, number), resamples=resamples), contest.higher_is_better)
+        for field in fields:
+            field.add(number, present, observed, wins)
+    return [_standings(field.observed.mean[:, 0], field.fixed.mean, field.varied.mean, level) for field in fields]
+
+
+class _Field:
+    """The contests of one subset, and what the systems win in them: as observed, on other items, and with other tasks as well."""
+
+    def __init__(self, systems: int, resamples: int, subset: Sequence[int], seed: int) -> None:
+        self.observed, self.fixed, self.varied = (_Rates(systems, columns) for columns in (1, resamples, resamples))
+        self._columns = {number: column for column, number in enumerate(subset)}
+        self._draws = np.random.default_rng((seed, len(subset))).multinomial(len(subset), _even(len(subset)), size=resamples)
+
+    def add(self, number: int, present: Sequence[int], observed: FloatArray, wins: FloatArray) -> None:
+        """Count a contest, if it is one of these: shares [present systems, 1] and [present systems, resamples]."""
+        if number in self._columns:
+            self.observed.add(present, observed, np.ones(1))
+            self.fixed.add(present, wins, np.ones(wins.shape[1]))
+            self.varied.add(present, wins, self._draws[:, self._columns[number]].astype(np.float64))
 
 
 class _Rates:
@@ -85,8 +196,9 @@ class _Rates:
 
     def add(self, present: Sequence[int], wins: FloatArray, weights: FloatArray) -> None:
         """Count one contest: shares [present systems, resamples], and its weight in each resample."""
-        self._sums[present] += wins * weights
-        self._weights[present] += weights
+        where = slice(None) if len(present) == len(self._sums) else present  # a list of places would copy the sums
+        self._sums[where] += wins * weights
+        self._weights[where] += weights
 
     @property
     def mean(self) -> FloatArray:
@@ -102,11 +214,23 @@ def _even(count: int) -> FloatArray:
 
 def _wins(scores: FloatArray, higher_is_better: bool) -> FloatArray:
     """Share of the other systems that each beats, ties half: scores [systems, resamples] to shares of the same shape."""
-    from scipy.stats import rankdata
-
     worth = np.nan_to_num(scores if higher_is_better else -scores, nan=-np.inf)
-    ranks: FloatArray = rankdata(worth, axis=0)
-    return (ranks - 1.0) / (len(scores) - 1)
+    return _mean_places(np.ascontiguousarray(worth.T)).T / (len(scores) - 1)
+
+
+def _mean_places(values: FloatArray) -> FloatArray:
+    """Place of each value in its row from the lowest, from 0; equal values share their mean place. SciPy's rankdata less its import."""
+    count = values.shape[1]
+    order = np.argsort(values, axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    steps = ordered[:, 1:] != ordered[:, :-1]
+    ends = np.ones((len(values), 1), dtype=bool)
+    numbers = np.arange(count)
+    first = np.maximum.accumulate(np.where(np.hstack([ends, steps]), numbers, 0), axis=1)
+    last = np.minimum.accumulate(np.where(np.hstack([steps, ends]), numbers, count)[:, ::-1], axis=1)[:, ::-1]
+    places = np.empty_like(values)
+    np.put_along_axis(places, order, (first + last) / 2, axis=1)
+    return places
 
 
 def _standings(observed: FloatArray, fixed: FloatArray, varied: FloatArray, level: float) -> list[Standing]:
@@ -116,8 +240,9 @@ def _standings(observed: FloatArray, fixed: FloatArray, varied: FloatArray, leve
     if not len(here):
         return result
     lows, highs = np.nanquantile(varied[here], [tail, 1 - tail], axis=1)
+    rates = fixed[here]
     for number, place in enumerate(here):
-        above = fixed[here] > fixed[place]
+        above = rates > rates[number]
         best, worst = np.quantile(1 + above.sum(axis=0), [tail, 1 - tail], method="nearest")
         result[place] = Standing(
             win_rate=float(observed[place]),

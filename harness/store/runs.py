@@ -17,6 +17,8 @@ from harness.store.atomic import write_text
 
 SCHEMA_VERSION = 1
 FILE_NAME = "results.json"
+NOISE_FOLDER = "noise"
+"""Holds a second scoring of the system above it, in other batches."""
 _NOT_IDENTITY = {"name", "model", "adapter", "revision", "notes", "parameters", "adapter_parameters"}
 
 
@@ -258,7 +260,7 @@ def merge(old: RunRecord | None, new: RunRecord) -> RunRecord:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """All `results.json` at or below the given paths, each once; below a folder sorted by path.
+    """All `results.json` at or below the given paths, each once; below a folder sorted by path, second scorings left out.
 
     Raises:
         InputError: a path does not exist or holds no run.
@@ -280,7 +282,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def _below(folder: Path) -> list[Path]:
-    return sorted(Path(parent) / FILE_NAME for parent, _, files in os.walk(folder) if FILE_NAME in files)
+    found = []
+    for parent, inner, files in os.walk(folder):
+        inner[:] = [name for name in inner if name != NOISE_FOLDER]
+        found += [Path(parent) / FILE_NAME] if FILE_NAME in files else []
+    return sorted(found)
 
 
 def _parsed(file: Path, text: str) -> Any:

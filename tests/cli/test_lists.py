@@ -25,11 +25,11 @@ def printed(call: Call, *arguments: str | Path) -> str:
 
 def test_help_and_version(call: Call) -> None:
     out = printed(call, "--help")
-    assert all(command in out for command in ("run", "leaderboard", "tasks", "models", "adapters", "results"))
+    assert all(command in out for command in ("run", "forgetting", "leaderboard", "gate", "tune", "tasks", "models", "adapters", "results"))
     assert printed(call, "--version") == f"harness {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["run", "leaderboard", "tasks", "models", "adapters", "results"])
+@pytest.mark.parametrize("command", ["run", "forgetting", "leaderboard", "gate", "tune", "tasks", "models", "adapters", "results"])
 def test_every_command_has_help(call: Call, command: str) -> None:
     assert "Usage: harness" in printed(call, command, "--help")
 

@@ -245,6 +245,19 @@ def test_lower_is_better(tmp_path: Path) -> None:
     assert task.retention is None
 
 
+def test_an_item_is_lost_when_it_became_worse_whatever_the_metrics_direction(tmp_path: Path) -> None:
+    preferred = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0], dtype=bool)
+    less = np.array([1, 0, 0, 0, 1, 0, 1, 0, 0, 0], dtype=bool)
+    wanted: dict[str, tuple[str, dict[str, Any]]] = {"stereotype_preference": ("stereotype_preference", {})}
+    task = compared(tmp_path, Made(choices(preferred, 2), wanted), Made(choices(less, 2), wanted))
+    score = task.scores["stereotype_preference"]
+    assert not score.higher_is_better
+    assert score.change == pytest.approx(0.2)
+    assert (score.lost, score.gained) == (1, 3)
+    assert score.odds_ratio == pytest.approx(3.0)
+    assert [change.kind for change in task.changes] == ["lost", "gained", "gained", "gained"]
+
+
 def test_perplexity_per_token_of_other_tokenizers_is_not_compared(tmp_path: Path) -> None:
     answers: list[AnyOutcome] = [LikelihoodOutcome(-3.0 - number, 2, 2, 9) for number in range(30)]
     made = {"text": Made(answers, {"perplexity": ("perplexity", {}), "word_perplexity": ("word_perplexity", {})})}

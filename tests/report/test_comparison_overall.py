@@ -205,6 +205,16 @@ def test_intervals_over_tasks_narrow_with_them(tmp_path: Path) -> None:
     assert width(all_.low, all_.high) == pytest.approx(width(one.low, one.high) / np.sqrt(8), rel=0.35)
 
 
+def test_that_nothing_changed_is_not_known_to_the_last_digit(tmp_path: Path) -> None:
+    right = hits(0.5, 50)
+    found = compare(tmp_path, {"quiz": Made(choices(right), ACCURACY)}, {"quiz": Made(choices(right), ACCURACY)})
+    score, mean = found.tasks[0].scores["accuracy"], found.overall.mean_change
+    assert mean is not None
+    assert mean.value == 0.0
+    assert [mean.low, mean.high] == pytest.approx([score.low, score.high])
+    assert width(mean.low, mean.high) > 0.05
+
+
 def test_scores_of_unlike_scales_are_put_on_one(tmp_path: Path) -> None:
     right = hits(0.5, 100)
     good, bad = "the old cat slept under the tall tree at home", "the old cat slept under a dog at home"

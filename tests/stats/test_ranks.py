@@ -5,7 +5,7 @@ import pytest
 
 from harness.metrics import load
 from harness.metrics.base import FloatArray, per_item
-from harness.stats.ranks import Contest, Standing, standings
+from harness.stats.ranks import Contest, Estimates, Standing, standings, standings_within
 
 MEAN = load("accuracy").score
 SHARES = (0.8, 0.6, 0.6, 0.3)
@@ -92,3 +92,41 @@ def test_systems_meet_on_the_same_resampled_items() -> None:
 
 def test_equal_seeds_give_equal_standings() -> None:
     assert standings(contests(tasks=3), seed=4, resamples=50) == standings(contests(tasks=3), seed=4, resamples=50)
+
+
+def test_subsets_stand_as_if_they_were_alone() -> None:
+    strong, weak = answers(0.9, 800, 1), answers(0.2, 800, 2)
+    mixed = [Contest([strong, weak], MEAN), Contest([weak, strong], MEAN), Contest([strong, weak], MEAN)]
+    whole, first, second = standings_within(mixed, [range(3), [0, 2], [1]], resamples=200)
+    assert whole == standings(mixed, resamples=200)
+    assert [one.win_rate for one in first] == [1.0, 0.0]
+    assert [one.win_rate for one in second] == [0.0, 1.0]
+    assert standings_within([], [[], []]) == [[], []]
+
+
+def test_estimates_rank_by_their_errors() -> None:
+    apart = standings([Estimates([0.8, 0.5, None], [0.02, 0.02, 0.0])], resamples=400)
+    assert [one.rank for one in apart] == [1, 2, None]
+    close = standings([Estimates([0.52, 0.5], [0.05, 0.05])], resamples=400)
+    assert [(one.best, one.worst) for one in close] == [(1, 2), (1, 2)]
+    turned = standings([Estimates([0.8, 0.5], [0.02, 0.02], higher_is_better=False)], resamples=400)
+    assert [one.rank for one in turned] == [2, 1]
+
+
+def test_estimates_scatter_as_they_say() -> None:
+    drawn = Estimates([0.5, None, 3.0], [0.1, 9.0, 0.5]).replicates(seed=1, resamples=20_000)
+    assert drawn.shape == (2, 20_000)
+    assert drawn.mean(axis=1) == pytest.approx([0.5, 3.0], abs=0.02)
+    assert drawn.std(axis=1) == pytest.approx([0.1, 0.5], rel=0.03)
+    assert abs(np.asarray(np.corrcoef(drawn))[0, 1]) < 0.03
+
+
+def test_places_are_those_of_scipy() -> None:
+    """Win rates of one column are rankdata's mean ranks, with many ties and with values that are not numbers."""
+    from scipy.stats import rankdata
+
+    values = np.random.default_rng(0).integers(0, 6, 40) / 5
+    found = standings([Estimates(list(map(float, values)), [0.0] * 40)], resamples=2)
+    assert [one.win_rate for one in found] == pytest.approx((rankdata(values) - 1) / 39)
+    undefined = standings([Contest([per_item([1.0]), per_item([0.0]), np.zeros((1, 2))], MEAN)], resamples=2)
+    assert [one.win_rate for one in undefined] == [1.0, 0.5, 0.0]

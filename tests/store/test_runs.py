@@ -173,3 +173,11 @@ def test_the_published_schema_describes_the_file() -> None:
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(run().model_dump())
     assert schema["$schema"].startswith("https://json-schema.org/")
+
+
+def test_a_second_scoring_is_no_run_of_its_own(tmp_path: Path) -> None:
+    for name in ("base", "base/noise", "tuned"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / runs.FILE_NAME).write_text("{}")
+    assert [path.parent.name for path in runs.find_runs([tmp_path])] == ["base", "tuned"]
+    assert [path.parent.name for path in runs.find_runs([tmp_path / "base" / "noise"])] == ["noise"]

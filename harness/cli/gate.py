@@ -1,0 +1,65 @@
+"""`harness gate`: may it ship."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class _Undecided(StrEnum):
+    passes = "pass"
+    fails = "fail"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("gate")(gate)
+
+
+def gate(
+    run: Annotated[Path, typer.Argument(help="The run to judge: its folder, or its results.json.")],
+    baseline: Annotated[Path | None, typer.Option(help="The run to hold it against.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Rules in YAML; by default nothing may be forgotten beyond the margin.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit's XML here, one case a rule.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="Also write a Markdown summary here; $GITHUB_STEP_SUMMARY is added to.")] = None,
+    on_undecided: Annotated[
+        _Undecided | None, typer.Option(help="What counts where the data cannot tell; by default that is the answer, exit code 3.")
+    ] = None,
+) -> None:
+    """Judge a run by a policy: exit code 0 pass, 1 fail, 3 the data cannot tell, 2 bad input.
+
+    Example: harness gate results/candidate --baseline results/base --policy gate.yaml
+    """
+    from harness import metrics
+    from harness.cli.console import console
+    from harness.gate import policy as policies
+    from harness.gate.decision import decide
+    from harness.gate.junit import junit as as_junit
+    from harness.gate.view import advice_lines, decision_view
+    from harness.gate.view import summary as as_summary
+    from harness.store.atomic import write_text
+
+    stated = policies.read(policy) if policy else policies.DEFAULT
+    decision = decide(run, baseline, stated, metrics.load, on_undecided.value if on_undecided else None)
+    if junit is not None:
+        write_text(junit, as_junit(decision))
+    if summary is not None:
+        write_text(summary, _before(summary) + as_summary(decision))
+    out = console()
+    out.print(decision_view(decision))
+    for line in advice_lines(decision):
+        out.print(line, soft_wrap=True)
+    raise typer.Exit(decision.exit_code)
+
+
+def _before(summary: Path) -> str:
+    """What stands in the summary of a GitHub step, which other commands write to as well; nothing for other files."""
+    of_step = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not of_step or not summary.is_file() or not os.path.samefile(summary, of_step):
+        return ""
+    text = summary.read_text(encoding="utf-8")
+    return f"{text.rstrip()}\n\n" if text.strip() else ""

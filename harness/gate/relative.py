@@ -1,0 +1,94 @@
+"""A score held against a multiple of the baseline's, with the interval of what is between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.report import groups
+from harness.report.kept import LoadMeasure, Reader, Results, Table, join
+from harness.report.scored import Plan
+from harness.stats.bca import bca_interval, jackknife
+from harness.stats.bootstrap import FloatArray, Interval
+from harness.stats.paired import Pairs
+
+_STREAM = 7_919
+"""Sets this resampling apart from the comparison's own."""
+
+
+@dataclass(frozen=True)
+class Excess:
+    """What a score has beyond a multiple of the baseline's.
+
+    Attributes:
+        before, after: both scores over the shared items.
+        value: after less the multiple of before.
+        interval: 95 % interval of it; None where it has none.
+        items: rows that were resampled.
+    """
+
+    before: float
+    after: float
+    value: float
+    interval: Interval | None
+    items: int
+
+
+def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner: str, key: str, factor: float) -> Excess | str:
+    """After less `factor` times before, both systems resampled together (paired bootstrap, BCa interval).
+
+    Args:
+        sides: baseline and candidate.
+        load: finds metrics.
+        plan: seed, resamples, clusters.
+        owner: a task or group.
+        key: a metric that both have.
+        factor: of the baseline's score.
+
+    Returns:
+        A sentence where the two cannot be compared item by item.
+    """
+    pairs = _pairs(sides, load, plan, owner, key)
+    if isinstance(pairs, str):
+        return pairs
+    before, after = pairs.scores
+    if not np.isfinite([before, after]).all():
+        return "undefined on these items"
+    value = after - factor * before
+    if pairs.rows < 2:
+        return Excess(before, after, value, None, pairs.rows)
+    drawn = pairs.replicates(seed=(plan.seed, _STREAM), resamples=plan.resamples, threads=plan.threads)
+    width = pairs.before.shape[1]
+
+    def between(totals: FloatArray) -> FloatArray:
+        result: FloatArray = pairs.score(totals[..., width:]) - factor * pairs.score(totals[..., :width])
+        return result
+
+    found = jackknife(np.concatenate([pairs.before, pairs.after], axis=1), between)
+    interval = bca_interval(drawn[1] - factor * drawn[0], value, found.acceleration if found else 0.0)
+    return Excess(before, after, value, interval, pairs.rows)
+
+
+def _pairs(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner: str, key: str) -> Pairs | str:
+    before, after = sides
+    if owner in before.record.tasks:
+        table = _table(sides, load, plan, owner, key)
+        return table if isinstance(table, str) else table.pairs
+    record = before.record.groups[owner]
+    members = [name for name in record.tasks if name in before.record.tasks and name in after.record.tasks]
+    average = groups.member_metric(record.metrics[key], [before.record.tasks[name] for name in members])
+    if average is None or len(members) < len(record.tasks):
+        return "its tasks cannot be resampled as one"
+    tables = {name: _table(sides, load, plan, name, average[0]) for name in members}
+    if (reason := next((one for one in tables.values() if isinstance(one, str)), None)) is not None:
+        return reason
+    found = groups.pooled(average[1], {name: one.pairs for name, one in tables.items() if isinstance(one, Table)})
+    return found if isinstance(found, str) else found[0]
+
+
+def _table(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, name: str, key: str) -> Table | str:
+    before, after = sides
+    records = before.record.tasks[name], after.record.tasks[name]
+    joined = [join(before.kept(name, own), after.kept(name, own), own) for own in records[0].wordings or [None]]
+    return Reader(load, *records, joined, plan.clusters.get(name)).table(key)

@@ -1,0 +1,1 @@
+"""What tuning forgot, as a table at the terminal, as Markdown and as JSON; each made from comparisons alone."""

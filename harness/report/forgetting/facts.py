@@ -1,0 +1,248 @@
+"""What the reports on forgetting say, before it is drawn: rows, sentences, and which system to keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.report.comparison import Comparison, MetricComparison, TaskComparison
+from harness.report.forgetting.noise import Noise, NoiseOf
+from harness.report.items import ItemChange
+from harness.report.numbers import NONE, plain, value_text
+from harness.report.overall import Estimate
+from harness.stats.bootstrap import Interval
+from harness.stats.verdict import VERDICTS
+from harness.stats.verdict import change as turned
+
+LEGEND = "In brackets: 95 % interval of after less before. - + items lost and gained (graded ones: worse and better)."
+NOISE_LEGEND = (
+    "Noise: the base scored again in other batches; items that flipped, and the largest difference of a log-probability "
+    "(of generated texts: of an item's score)."
+)
+WORSE = "worse"
+"""What forgot is called on a target, where nothing can be forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One headline of one task.
+
+    Attributes:
+        first: whether it is the task's first.
+        lost, gained: items; where they are graded, those that got worse and better.
+        noise: of the task; None where it was not measured.
+    """
+
+    task: TaskComparison
+    score: MetricComparison
+    first: bool
+    lost: int | None
+    gained: int | None
+    noise: Noise | None
+
+    @property
+    def verdict(self) -> str:
+        """As it is told."""
+        return WORSE if self.task.target and self.score.verdict == "forgot" else self.score.verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of items of a task: of one label's value, of one task of a group, or in one wording.
+
+    Attributes:
+        by: what tells the kinds apart: a label, "task" or "wording".
+        value: which of them this is.
+    """
+
+    task: str
+    by: str
+    value: str
+    score: MetricComparison
+
+
+def rows(comparison: Comparison, noise: NoiseOf | None) -> list[Row]:
+    """Every headline, the targets last."""
+    found = []
+    for task in sorted(comparison.tasks, key=lambda task: task.target):
+        counts = Counter("lost" if one.change < 0 else "gained" for one in task.changes)
+        measured = (noise or {}).get(task.name)
+        for place, score in enumerate(task.headlines):
+            graded = score.lost is None and place == 0 and score.reason is None
+            lost, gained = (counts["lost"], counts["gained"]) if graded else (score.lost, score.gained)
+            found.append(Row(task, score, place == 0, lost, gained, measured))
+    return found
+
+
+def kinds(task: TaskComparison) -> Iterator[Kind]:
+    """Every kind of a task's items, by its first headline."""
+    for part in task.parts:
+        if part.headlines:
+            yield Kind(task.name, "task", part.name, part.headlines[0])
+    for name, scores in task.wordings.items():
+        if scores:
+            yield Kind(task.name, "wording", name, scores[0])
+    for one in task.slices:
+        yield Kind(task.name, one.label, one.value, one.score)
+
+
+def lost_kinds(tasks: Sequence[TaskComparison]) -> list[Kind]:
+    """Kinds of items that lost anything, the largest losses first; losses count in margins, so that units do not matter."""
+    found = [kind for task in tasks for kind in kinds(task) if (kind.score.change or 0.0) < 0]
+    return sorted(found, key=lambda kind: in_margins(kind.score, kind.score.change or 0.0))
+
+
+def in_margins(score: MetricComparison, value: float) -> float:
+    """A change counted in margins; where the margin is 0, in hundredths of the score."""
+    scale = score.margin or abs(score.before or 0.0) / 100 or 1.0
+    return value / scale
+
+
+def ends(score: MetricComparison) -> tuple[float, float] | None:
+    """The interval of the change, turned so that more is better; None where there is none."""
+    if score.low is None or score.high is None:
+        return None
+    return turned(Interval(score.low, score.high, ""), score.higher_is_better)
+
+
+def shown_items(tasks: Sequence[TaskComparison], most: int) -> list[tuple[TaskComparison, ItemChange]]:
+    """Items that got worse, the worst of each task first, the tasks taking turns so that none hides another.
+
+    Texts that were only scored are left out: their likelihood changed, and there is nothing to read.
+    """
+    queues = [(task, [one for one in task.changes if one.change < 0 and answered(one)]) for task in tasks]
+    queues.sort(key=lambda pair: (VERDICTS.index(pair[0].verdict), -len(pair[1])))
+    found: list[tuple[TaskComparison, ItemChange]] = []
+    for turn in range(most):
+        found += [(task, items[turn]) for task, items in queues if turn < len(items)]
+    return found[:most]
+
+
+def answered(change: ItemChange) -> bool:
+    """Whether the item has an answer: a choice or a text of the model's own."""
+    return change.before.logprobs is None or isinstance(change.before.prediction, int)
+
+
+def signed(value: float | None, unit: str) -> str:
+    """A difference with its sign, at the precision of its unit; small ones of shares with a digit more."""
+    if value is None:
+        return NONE
+    text = f"{value:.4f}" if unit == "share" and 0 < abs(value) < 0.001 else value_text(value, unit)
+    return f"+{text}" if value > 0 else text
+
+
+def signed_interval(low: float | None, high: float | None, unit: str) -> str:
+    """An interval of a difference as `[-0.025, +0.004]`; empty where there is none."""
+    return "" if low is None or high is None else f"[{signed(low, unit)}, {signed(high, unit)}]"
+
+
+def flips(lost: int | None, gained: int | None) -> str:
+    """Items lost and gained as `-52 +31`."""
+    return "" if lost is None or gained is None else f"-{lost:,} +{gained:,}"
+
+
+def noise_text(row: Row) -> str:
+    """The noise floor of a task as `2 flips, 3e-06`; of graded items `2 changed, 0.04`."""
+    noise = row.noise
+    if noise is None or not row.first:
+        return ""
+    graded = row.score.lost is None and noise.flips
+    return f"{noise.flips:,} {'changed' if graded else 'flip' if noise.flips == 1 else 'flips'}, {noise.largest:.2g}"
+
+
+def metric(score: MetricComparison) -> str:
+    """The metric's name with an arrow to the better side."""
+    return f"{plain(score.metric)} {'↑' if score.higher_is_better else '↓'}"
+
+
+def undecided(row: Row) -> str | None:
+    """Why a verdict cannot be told, and how many items would tell; None where it is told."""
+    score, name = row.score, plain(row.task.name)
+    if score.verdict != "cannot tell":
+        return None
+    if score.reason:
+        return f"{name} {plain(score.metric)}: {plain(score.reason)}."
+    if score.detectable is None or score.items_needed is None:
+        return f"{name}: {score.items:,} items are too few."
+    least, margin = value_text(score.detectable, score.unit), value_text(score.margin, score.unit)
+    many = f"{score.items:,} {'item' if score.items == 1 else 'items'}"
+    if score.items_needed <= score.items:
+        return f"{name}: {many} show a change of {least} in 80 % of cases, but this one lies too near the margin of {margin} to be told."
+    return f"{name}: {many} show a change of {least} in 80 % of cases; the margin of {margin} needs about {score.items_needed:,}."
+
+
+def estimate(found: Estimate | None, *, sign: bool = True, gap: str = " ") -> str:
+    """A number over several tasks, on a scale from 0 to 1, with its interval behind a gap.
+
+    No interval is shown where all resamples are equal: nothing changed on these items, which is no certainty about others.
+    """
+    if found is None:
+        return NONE
+    value = signed(found.value, "share") if sign else value_text(found.value, "share")
+    if found.low is None or found.high is None or found.low == found.high:
+        return value
+    interval = signed_interval(found.low, found.high, "share") if sign else f"[{found.low:.3f}, {found.high:.3f}]"
+    return f"{value}{gap}{interval}"
+
+
+def overall_lines(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """The numbers over all tasks: name, value, and what it means."""
+    found = comparison.overall
+    rest = [task for task in comparison.tasks if not task.target]
+    lines = []
+    if rest:
+        counts = ", ".join(f"{count} {name}" for name, count in found.verdicts.items() if count)
+        forgot = f"{found.verdicts['forgot']} of {len(rest)} ({_share(found.share_forgotten)})"
+        lines.append(("forgotten", forgot, f"tasks not tuned for: {counts}"))
+        lines.append(("mean change", estimate(found.mean_change), "backward transfer; every score on a scale from 0 to 1"))
+        lines.append(("mean loss", NONE if found.mean_loss is None else value_text(found.mean_loss, "share"), "gains counted as 0"))
+        worst = worst_task(comparison)
+        if worst is not None:
+            score = worst.headlines[0]
+            lines.append(("worst task", plain(worst.name), f"{metric(score)} {signed(score.difference, score.unit)}"))
+        lines.append(("retention", estimate(found.retention, sign=False), "of the base's scores above guessing"))
+    if any(task.target for task in comparison.tasks):
+        lines.append(("target gain", estimate(found.plasticity), "plasticity"))
+        if rest and found.plasticity and found.mean_loss is not None:
+            traded = f"{signed(found.plasticity.value, 'share')} on the targets for {value_text(found.mean_loss, 'share')} lost elsewhere"
+            lines.append(("traded", traded, "plasticity against forgetting"))
+    return lines
+
+
+def worst_task(comparison: Comparison) -> TaskComparison | None:
+    """The task with the largest loss; None where no score fell."""
+    found = next((task for task in comparison.tasks if task.name == comparison.overall.worst), None)
+    return found if found is not None and min(score.change or 0.0 for score in found.headlines) < 0 else None
+
+
+def worst_name(comparison: Comparison) -> str:
+    """Its name; empty where no score fell."""
+    found = worst_task(comparison)
+    return plain(found.name) if found else ""
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """What a reader must know about what was compared."""
+    found = []
+    for task in comparison.tasks:
+        strays = len(task.only_before) + len(task.only_after)
+        if strays:
+            found.append(f"{plain(task.name)}: {_count(strays, 'item')} that only one result has, left out.")
+        if task.prompts_differ:
+            told = f"{_count(task.prompts_differ, 'prompt')} of {task.items:,}"
+            found.append(f"{plain(task.name)}: {told} differ between the systems (chat template or shortening).")
+    for side, names in (("before", comparison.only_before), ("after", comparison.only_after)):
+        if names:
+            found.append(f"Only {side}, not compared: {', '.join(map(plain, names))}.")
+    if comparison.overall.left_out:
+        found.append(f"Without a bounded scale, in no mean: {', '.join(map(plain, comparison.overall.left_out))}.")
+    return found
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else f"{100 * value:.0f} %"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"

@@ -1,0 +1,77 @@
+"""One changed item in the parts that reports show: prompt, what was said before and after, and what was right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.report.comparison import TaskComparison
+from harness.report.forgetting.facts import signed
+from harness.report.items import ItemChange
+from harness.report.numbers import plain, value_text
+from harness.report.texts import Piece, marked, readable
+from harness.store.samples import SampleRecord
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One item.
+
+    Attributes:
+        title: task, item, and what became of it.
+        prompt: what the model read.
+        before, after: what it said, in pieces that the other lacks or has.
+        reference: what was right.
+    """
+
+    title: str
+    prompt: str
+    before: Sequence[Piece]
+    after: Sequence[Piece]
+    reference: str
+
+
+def shown(task: TaskComparison, change: ItemChange) -> Shown:
+    """An item ready to be shown; every text in it is safe to print."""
+    before, after = change.before, change.after
+    if before.logprobs is not None and isinstance(before.prediction, int):
+        said = [Piece(_choice(sample), before.prediction != after.prediction) for sample in (before, after)]
+        sides: tuple[Sequence[Piece], Sequence[Piece]] = ([said[0]], [said[1]])
+    elif before.logprobs is not None:
+        sides = [Piece(_likelihood(before), True)], [Piece(_likelihood(after), True)]
+    else:
+        sides = marked(readable(str(before.prediction)), readable(str(after.prediction)))
+    return Shown(_title(task, change), readable(after.prompt).rstrip(), sides[0], sides[1], _reference(before))
+
+
+def _title(task: TaskComparison, change: ItemChange) -> str:
+    score = task.headlines[0]
+    where = f" ({plain(change.wording)})" if change.wording else ""
+    became = {"lost": "right before, wrong after", "gained": "wrong before, right after"}.get(change.kind)
+    if became is None:
+        values = [sample.metrics.get(score.metric) for sample in (change.before, change.after)]
+        became = f"{plain(score.metric)} {value_text(values[0], score.unit)} before, {value_text(values[1], score.unit)} after"
+        if values[0] is None or values[1] is None:
+            became = f"{change.kind} by {signed(abs(change.change), score.unit).lstrip('+')}"
+    return f"{plain(task.name)} {plain(change.before.id)}{where}: {became}"
+
+
+def _choice(sample: SampleRecord) -> str:
+    """The choice, counted from 1, and each choice's share of their probability."""
+    logprobs = sample.logprobs or []
+    top = max(logprobs)
+    weights = [math.exp(value - top) for value in logprobs]
+    shares = " ".join(f"{weight / sum(weights):.2f}" for weight in weights)
+    return f"choice {int(sample.prediction) + 1} of {len(logprobs)} ({shares})"
+
+
+def _likelihood(sample: SampleRecord) -> str:
+    return f"log-probability {sum(sample.logprobs or []):.2f}"
+
+
+def _reference(sample: SampleRecord) -> str:
+    targets = sample.target if isinstance(sample.target, list) else [sample.target]
+    if all(isinstance(target, int) for target in targets):
+        return " or ".join(f"choice {int(target) + 1}" for target in targets)
+    return readable("\n".join(map(str, targets)))

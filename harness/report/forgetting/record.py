@@ -1,0 +1,194 @@
+"""The report on forgetting as JSON, with a published schema; built from comparisons."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
+
+from harness import __version__
+from harness.report.comparison import Comparison
+from harness.report.forgetting.noise import NoiseOf
+from harness.store.runs import SystemRecord
+
+SCHEMA_VERSION = 1
+Verdict = Literal["forgot", "cannot tell", "kept", "improved"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+
+
+class PlanRecord(_Record):
+    """How systems were compared. `margins` and `clusters` are those that were given."""
+
+    tasks: tuple[str, ...] | None
+    targets: tuple[str, ...]
+    margins: dict[str, FiniteFloat]
+    clusters: dict[str, str]
+    seed: int
+    resamples: NonNegativeInt
+
+
+class ScoreRecord(_Record):
+    """One score before and after, over the shared items. Differences are after less before, in the score's unit.
+
+    `change` is the difference, turned so that more is better. `low` and `high` bound the difference (95 %); `method` says how.
+    `margin` is the largest loss that does not matter. `p` is two-sided; `p_holm` and `p_bh` are adjusted for all scores judged together.
+    `rows` of the kind `resampled` were resampled. `detectable` is the least true difference that these items show in 80 % of cases,
+    `items_needed` how many would show the margin so. `reason` says why there is no test.
+    """
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    headline: bool
+    items: NonNegativeInt
+    rows: NonNegativeInt
+    resampled: str
+    before: FiniteFloat | None
+    after: FiniteFloat | None
+    difference: FiniteFloat | None
+    change: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+    method: str | None
+    margin: FiniteFloat
+    verdict: Verdict
+    test: Literal["mcnemar", "permutation"] | None
+    p: FiniteFloat | None
+    p_holm: FiniteFloat | None
+    p_bh: FiniteFloat | None
+    p_bootstrap: FiniteFloat | None
+    effect: str | None
+    effect_size: FiniteFloat | None
+    lost: NonNegativeInt | None
+    gained: NonNegativeInt | None
+    odds_ratio: FiniteFloat | None
+    detectable: FiniteFloat | None
+    items_needed: NonNegativeInt | None
+    reason: str | None
+
+
+class SliceRecord(_Record):
+    """The items whose label has one value."""
+
+    label: str
+    value: str
+    score: ScoreRecord
+
+
+class AnswerRecord(_Record):
+    """One system's answer to one item, as its samples keep it."""
+
+    id: str
+    prompt: str
+    target: str | int | list[str] | list[int]
+    prediction: str | int
+    logprobs: list[FiniteFloat] | None
+    text: str | None
+
+
+class ItemRecord(_Record):
+    """An item that changed at the first headline; `change` is turned so that more is better."""
+
+    kind: Literal["lost", "gained", "worse", "better"]
+    change: FiniteFloat
+    wording: str | None
+    before: AnswerRecord
+    after: AnswerRecord
+
+
+class TaskRecord(_Record):
+    """One task, or a group that stands as one, with its tasks as `parts`. Items of a group's tasks stand with the group."""
+
+    name: str
+    title: str
+    target: bool
+    verdict: Verdict
+    items: NonNegativeInt
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    prompts_differ: NonNegativeInt
+    scores: dict[str, ScoreRecord]
+    chance: FiniteFloat
+    retention: FiniteFloat | None
+    wordings: dict[str, tuple[ScoreRecord, ...]]
+    slices: tuple[SliceRecord, ...]
+    changes: tuple[ItemRecord, ...]
+    parts: "tuple[TaskRecord, ...]"
+
+
+class EstimateRecord(_Record):
+    """A number over several tasks with its 95 % interval."""
+
+    value: FiniteFloat
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+
+
+class OverallRecord(_Record):
+    """The tasks taken together, every score on a scale from 0 to 1 with more as better.
+
+    All but `plasticity` are over the tasks that were not tuned for; `plasticity` is the mean change of the targets.
+    """
+
+    verdict: Verdict | None
+    verdicts: dict[Verdict, NonNegativeInt]
+    share_forgotten: FiniteFloat | None
+    mean_change: EstimateRecord | None
+    backward_transfer: EstimateRecord | None
+    mean_loss: FiniteFloat | None
+    worst: str | None
+    retention: EstimateRecord | None
+    plasticity: EstimateRecord | None
+    left_out: tuple[str, ...]
+
+
+class ComparisonRecord(_Record):
+    """Two systems on the same items."""
+
+    before: SystemRecord
+    after: SystemRecord
+    plan: PlanRecord
+    tasks: tuple[TaskRecord, ...]
+    overall: OverallRecord
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+
+
+class NoiseRecord(_Record):
+    """A task of the base scored again in other batches: items that flipped, the largest difference of an item, that of the headline."""
+
+    flips: NonNegativeInt
+    largest: FiniteFloat
+    difference: FiniteFloat
+
+
+class ForgettingRecord(_Record):
+    """The whole report: one base against each system, and by task what scoring the base again changes, where that was measured."""
+
+    schema_version: Literal[1] = 1
+    harness_version: str
+    comparisons: tuple[ComparisonRecord, ...]
+    noise: dict[str, NoiseRecord] | None
+
+
+def record(comparisons: Sequence[Comparison], noise: NoiseOf | None = None) -> ForgettingRecord:
+    """The report as it is kept."""
+    return ForgettingRecord(
+        harness_version=__version__,
+        comparisons=tuple(map(ComparisonRecord.model_validate, comparisons)),
+        noise=None if noise is None else {name: NoiseRecord.model_validate(one) for name, one in noise.items()},
+    )
+
+
+def as_json(comparisons: Sequence[Comparison], noise: NoiseOf | None = None) -> str:
+    """The report as JSON."""
+    content = record(comparisons, noise).model_dump(mode="json")
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the report."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ForgettingRecord.model_json_schema(mode="serialization")}

@@ -1,0 +1,146 @@
+"""The leaderboard as a page: who leads and how surely, and what the answers cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.report.html.families import FAMILIES, family_of
+from harness.report.html.page import number, render
+from harness.report.html.standing import Ranking, Runs, ranking
+from harness.report.html.systems import described
+from harness.report.kept import LoadMeasure
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row
+from harness.report.numbers import plain
+from harness.stats.ranks import RESAMPLES, Standing
+from harness.store.runs import EfficiencyRecord, RunRecord
+
+Json = dict[str, Any]
+
+_COSTS = (
+    ("prefill", "tokens/s reading", True),
+    ("decode", "tokens/s writing", True),
+    ("memory", "peak memory", False),
+    ("parameters", "parameters", False),
+)
+
+
+def leaderboard_page(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resamples: int = RESAMPLES) -> str:
+    """The page.
+
+    Args:
+        board: the leaderboard.
+        runs: those it was made of, with their folders, in any order; ranks read what they keep.
+        load: finds metrics by name and options: `harness.metrics.load`.
+        resamples: of ranks and win rates.
+
+    Raises:
+        StorageError: kept statistics cannot be read.
+    """
+    ranks = ranking(board, runs, load, family_of, resamples=resamples)
+    records = {str(folder): record for folder, record in runs}
+    ordered = [records[row.folder] for row in board.rows]
+    texts = _Texts()
+    data = {
+        "families": [{"key": family.key, "title": family.title, "about": family.about} for family in FAMILIES],
+        "columns": [_column(column) for column in board.columns],
+        "costs": [{"key": key, "label": label, "higher": higher} for key, label, higher in _COSTS],
+        "rows": [_row(number, row, record, ranks, texts) for number, (row, record) in enumerate(zip(board.rows, ordered, strict=True))],
+        "texts": texts.known,
+    }
+    return render(
+        "leaderboard",
+        data,
+        scripts=("scatter", "columns", "costs", "leaderboard"),
+        vendors=("d3",),
+        styles=("table", "leaderboard", "scatter"),
+        board=board,
+        ranks=ranks,
+        ranked=any(one.win_rate is not None for one in ranks.overall),
+        families=[family for family in FAMILIES if family.key in {family_of(column) for column in board.columns}],
+        missing=_missing(board),
+        footnotes=[note.text for note in board.footnotes],
+        devices=_devices(ordered),
+    )
+
+
+class _Texts:
+    """Sentences that many cells share, each once."""
+
+    def __init__(self) -> None:
+        self.known: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def place(self, text: str) -> int:
+        if text not in self._places:
+            self._places[text] = len(self.known)
+            self.known.append(text)
+        return self._places[text]
+
+
+def _column(column: Column) -> Json:
+    return {
+        "name": plain(column.name),
+        "metric": plain(column.metric),
+        "isGroup": column.group,
+        "family": family_of(column),
+        "higher": column.higher_is_better,
+        "unit": column.unit,
+    }
+
+
+def _row(place: int, row: Row, record: RunRecord, ranks: Ranking, texts: _Texts) -> Json:
+    return {
+        "label": row.label,
+        "folder": plain(row.folder),
+        "system": described(record.system),
+        "standing": _standing(ranks.overall[place]),
+        "families": {key: _standing(own[place]) for key, own in ranks.families.items()},
+        "cells": [_cell(cell, texts) for cell in row.cells],
+        "costs": _costs(record.efficiency, record.system.parameters),
+        "created": record.created,
+        "command": [plain(word) for word in record.command],
+    }
+
+
+def _standing(one: Standing) -> Json | None:
+    if one.win_rate is None:
+        return None
+    return {
+        "rate": number(one.win_rate),
+        "low": number(one.low),
+        "high": number(one.high),
+        "rank": one.rank,
+        "best": one.best,
+        "worst": one.worst,
+    }
+
+
+def _cell(cell: Cell | None, texts: _Texts) -> list[Any] | None:
+    """[value, low, high, n, 1 if best, place of the text that says what differs or why there is no value]."""
+    if cell is None:
+        return None
+    note = "; ".join(map(plain, cell.differs)) if cell.value is not None else plain(cell.reason or "")
+    return [number(cell.value), number(cell.low), number(cell.high), cell.n, int(cell.best), texts.place(note) if note else None]
+
+
+def _costs(spent: EfficiencyRecord, parameters: int) -> list[float | int | None]:
+    """In the order of `_COSTS`."""
+    speeds = spent.prefill_tokens_per_second, spent.decode_tokens_per_second
+    return [*(number(speed) for speed in speeds), spent.peak_memory_bytes or None, parameters or None]
+
+
+def _missing(board: Leaderboard) -> list[str]:
+    """Why some scores have no value."""
+    return [
+        f"{row.label} on {plain(column.name)}: {plain(cell.reason or '')}"
+        for row in board.rows
+        for cell, column in zip(row.cells, board.columns, strict=True)
+        if cell is not None and cell.value is None
+    ]
+
+
+def _devices(records: Sequence[RunRecord]) -> list[str]:
+    """Where the runs were computed, as far as they say."""
+    names = (record.environment.get("gpu") or record.environment.get("device") for record in records)
+    return sorted({plain(name) for name in names if name})

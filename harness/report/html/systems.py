@@ -1,0 +1,26 @@
+"""A system as the pages describe it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.report.numbers import plain
+from harness.store.runs import SystemRecord
+
+
+def described(system: SystemRecord) -> dict[str, Any]:
+    """What a page tells of a system."""
+    return {
+        "name": plain(system.name),
+        "model": plain(system.model),
+        "adapter": plain(system.adapter) if system.adapter else None,
+        "architecture": system.architecture,
+        "dtype": system.dtype,
+        "quantization": system.quantization,
+        "parameters": system.parameters,
+        "adapterParameters": system.adapter_parameters,
+        "digest": system.digest,
+        "revision": system.revision,
+        "chat": system.chat_template_digest is not None,
+        "notes": [plain(note) for note in system.notes],
+    }

@@ -1,0 +1,89 @@
+"""Lines of a policy: what they mean, and where those that mean nothing go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.gate.grammar import FORMS, RuleError, parse
+from harness.gate.rules import Improved, NonInferior, NothingForgotten, Relative, Rule, SignatureMatches, Threshold
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("dialogsum.rouge_l >= 0.25", Threshold("dialogsum.rouge_l", ">=", 0.25)),
+        ("dialogsum.rouge_l>=.25", Threshold("dialogsum.rouge_l", ">=", 0.25)),
+        ("toxicity.toxic_fraction <= 2e-2", Threshold("toxicity.toxic_fraction", "<=", 0.02)),
+        ("mmlu ≥ 0.4", Threshold("mmlu", ">=", 0.4)),
+        ("cola.mcc > -0.1", Threshold("cola.mcc", ">", -0.1)),
+        ("  read.bits  ≤  1 ", Threshold("read.bits", "<=", 1.0)),
+        ("mmlu_*.accuracy < 1", Threshold("mmlu_*.accuracy", "<", 1.0)),
+        ("*.accuracy >= 0.2", Threshold("*.accuracy", ">=", 0.2)),
+        ("mmlu: >= 0.4", Threshold("mmlu", ">=", 0.4)),
+        ("lm_eval:gsm8k.exact_match,strict-match >= 0.1", Threshold("lm_eval:gsm8k.exact_match,strict-match", ">=", 0.1)),
+        ("efficiency.items_per_second >= 0.8 × baseline", Relative("efficiency.items_per_second", ">=", 0.8)),
+        ("a.b >= 0.8 x baseline", Relative("a.b", ">=", 0.8)),
+        ("a.b >= 0.8*baseline", Relative("a.b", ">=", 0.8)),
+        ("a.b <= 1.1×baseline", Relative("a.b", "<=", 1.1)),
+        ("a.b >= baseline", Relative("a.b", ">=", 1.0)),
+        ("mmlu: non_inferior within 0.01", NonInferior("mmlu", 0.01)),
+        ("mmlu non-inferior  within 0.01", NonInferior("mmlu", 0.01)),
+        ("lm_eval:arc_easy: improved", Improved("lm_eval:arc_easy")),
+        ("dialogsum.rougeL improved", Improved("dialogsum.rougeL")),
+        ("no task forgot", NothingForgotten(None)),
+        ("no  task forgot more  than 0.02", NothingForgotten(0.02)),
+        ("signature must match", SignatureMatches()),
+        ("signature.acc >= 0.5", Threshold("signature.acc", ">=", 0.5)),
+        ("improved: improved", Improved("improved")),
+    ],
+)
+def test_what_lines_mean(line: str, rule: Rule) -> None:
+    assert parse(line) == rule
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "what", "remedy"),
+    [
+        ("dialogsum.rouge_l => 0.25", 18, "'=>' is no comparison", "Write >=, >, <= or <."),
+        ("a.b == 0.5", 4, "'==' is no comparison", ">="),
+        ("a.b >= many", 7, "a number was expected before 'many'", "TASK.METRIC >= 0.25"),
+        ("a.b >=", 6, "a number was expected at the end", "TASK.METRIC >= 0.25"),
+        ("a.b >= 80 %", 10, "'%' is too much", "0.01 for 1 %"),
+        ("a.b >= 0.5 or more", 11, "'or more' is too much", "The rule ends before"),
+        ("a.b >= 0.8 × base", 13, "'baseline' was expected before 'base'", "× baseline"),
+        ("a.b >= baseline - 0.01", 16, "nothing can be added to the baseline", "'a.b: non_inferior within 0.01'"),
+        ("mmlu: non_inferior", 18, "'within' was expected at the end", "non_inferior within"),
+        ("mmlu: non_inferior within -0.01", 26, "a margin cannot be negative", "within 0.01"),
+        ("mmlu: imporved", 6, "'imporved' says nothing about 'mmlu'", "Did you mean 'improved'?"),
+        ("mmlu", 4, "nothing is said about 'mmlu'", "A rule is one of"),
+        (">= 0.5", 0, "a rule begins with the name", "A rule is one of"),
+        ("", 0, "a rule begins with the name", "A rule is one of"),
+        ("no task forgets", 8, "'forgot' was expected before 'forgets'", "no task forgot more than 0.01"),
+        ("no task forgot more than much", 25, "a number was expected before 'much'", "no task forgot more than 0.01"),
+        ("no task forgot anything", 15, "'anything' is too much", "The rule ends"),
+        ("signature matches", 10, "'must match' was expected before 'matches'", "signature must match"),
+    ],
+)
+def test_lines_that_mean_nothing_are_told_where_they_go_wrong(line: str, column: int, what: str, remedy: str) -> None:
+    with pytest.raises(RuleError) as caught:
+        parse(line)
+    assert (caught.value.column, what in caught.value.what, remedy in caught.value.remedy) == (column, True, True), vars(caught.value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_forms_that_messages_show_are_rules(form: str) -> None:
+    parse(form)
+
+
+@given(st.text(max_size=40))
+def test_any_line_is_a_rule_or_an_error_within_it(line: str) -> None:
+    with contextlib.suppress(RuleError):
+        assert parse(line)
+        return
+    with pytest.raises(RuleError) as caught:
+        parse(line)
+    assert 0 <= caught.value.column <= len(line)

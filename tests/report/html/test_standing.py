@@ -1,0 +1,168 @@
+"""Ranks from what the results keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import metrics
+from harness.contract import ChoiceOutcome, TextOutcome
+from harness.report.html.families import FAMILIES, family_of
+from harness.report.html.standing import Ranking, ranking
+from harness.report.leaderboard import Column, Leaderboard, View, leaderboard
+from harness.store import runs, samples
+from harness.store.runs import RunRecord, TaskRecord
+from harness.tasks.schema import Aggregate, Group
+from tests.report.comparing import Made, choices, folder
+from tests.store.records import metric, run, task
+
+ACCURACY: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {})}
+Kept = list[tuple[Path, RunRecord]]
+
+
+def answers(share: float, items: int, seed: int) -> list[ChoiceOutcome]:
+    return choices(np.random.default_rng(seed).random(items) < share)
+
+
+def kept(place: Path, shares: dict[str, float], group: str | None = None, keep_statistics: bool = True) -> Kept:
+    """Runs on three tasks of unlike sizes, with a group over them by one average."""
+    found = []
+    for number, (name, share) in enumerate(shares.items()):
+        tasks = {
+            f"t{size}": Made(answers(share, size, 10 * number + size), ACCURACY, keep_statistics=keep_statistics) for size in (40, 90, 200)
+        }
+        groups = {}
+        if group:
+            average = Aggregate.model_validate({"metric": "accuracy", "average": group})
+            groups = {"all": Group(group="all", title="All", tasks=tuple(tasks), aggregate=(average,))}
+        path = folder(place / name, tasks, groups, system=name)
+        found.append((path, runs.read(path)))
+    return found
+
+
+def ranked(found: Kept, columns: View = "groups", resamples: int = 300) -> tuple[Leaderboard, Ranking]:
+    board = leaderboard(found, columns)
+    return board, ranking(board, found, metrics.load, family_of, resamples=resamples)
+
+
+SHARES = {"strong": 0.85, "one": 0.5, "other": 0.5, "weak": 0.2}
+
+
+def test_ranks_resample_items_where_all_runs_keep_them(tmp_path: Path) -> None:
+    board, found = ranked(kept(tmp_path, SHARES))
+    assert (found.resampled, found.estimated) == (3, ())
+    assert board.rows[0].label == "strong"
+    assert [(one.best, one.worst) for one in found.overall] == [(1, 1), (2, 3), (2, 3), (4, 4)]
+    assert [one.win_rate for one in found.overall] == pytest.approx([row.win_rate for row in board.rows])
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_groups_resample_the_items_of_their_tasks(tmp_path: Path, average: str) -> None:
+    board, found = ranked(kept(tmp_path, SHARES, average))
+    assert [column.name for column in board.columns] == ["all"]
+    assert (found.resampled, found.estimated) == (1, ())
+    assert [one.rank for one in found.overall] == [1, 2, 2, 4]
+
+
+def test_one_run_without_statistics_is_enough_to_draw_from_intervals(tmp_path: Path) -> None:
+    found = kept(tmp_path, SHARES)
+    samples.statistics_path_of(found[1][0], "t90").unlink()
+    board, made = ranked(found)
+    assert made.estimated == (next(column.label for column in board.columns if column.name == "t90"),)
+    assert made.resampled == 2
+
+
+def test_statistics_that_do_not_give_the_score_are_not_used(tmp_path: Path) -> None:
+    found = kept(tmp_path, SHARES)
+    other = samples.statistics_path_of(found[1][0], "t90").read_text()
+    samples.statistics_path_of(found[0][0], "t90").write_text(other)
+    assert [label.split()[0] for label in ranked(found)[1].estimated] == ["t90"]
+
+
+def test_intervals_give_wider_ranks_than_the_same_items(tmp_path: Path) -> None:
+    """Two systems of which one is right wherever the other is, and on a tenth of the items more."""
+    right = np.random.default_rng(0).random(200) < 0.5
+    more = right.copy()
+    more[np.flatnonzero(~right)[:12]] = True
+    widths = {}
+    for keep in (True, False):
+        found = []
+        for name, hits in (("less", right), ("more", more)):
+            path = folder(tmp_path / f"{name}{keep}", {"t": Made(choices(hits), ACCURACY, keep_statistics=keep)}, system=name)
+            found.append((path, runs.read(path)))
+        widths[keep] = [(one.best, one.worst) for one in ranked(found)[1].overall]
+    assert widths == {True: [(1, 1), (2, 2)], False: [(1, 2), (1, 2)]}
+
+
+def test_wordings_are_resampled_with_their_item(tmp_path: Path) -> None:
+    found = []
+    for number, share in enumerate((0.9, 0.3)):
+        wordings = {name: answers(share, 120, 7 * number + place) for place, name in enumerate(("plain", "other"))}
+        path = folder(tmp_path / str(number), {"t": Made(wordings["plain"], ACCURACY, wordings=wordings)}, system=f"s{number}")
+        found.append((path, runs.read(path)))
+    board, made = ranked(found)
+    assert (made.resampled, made.estimated) == (1, ())
+    assert [one.win_rate for one in made.overall] == pytest.approx([row.win_rate for row in board.rows])
+
+
+def test_a_corpus_score_is_resampled_from_its_statistics(tmp_path: Path) -> None:
+    found = []
+    for name, said in (("good", "the cat sat on the mat"), ("bad", "the cat ran on a mat")):
+        texts = [TextOutcome(f"{said} {number}", (f"the cat sat on the mat {number}",)) for number in range(30)]
+        path = folder(tmp_path / name, {"t": Made(texts, {"bleu": ("bleu", {})})}, system=name)
+        found.append((path, runs.read(path)))
+    board, made = ranked(found)
+    assert [row.label for row in board.rows] == ["good", "bad"]
+    assert (made.resampled, [one.rank for one in made.overall]) == (1, [1, 2])
+
+
+def test_a_number_of_another_signature_takes_no_part() -> None:
+    found = [
+        (Path(name), run(name, {"x": task(value, shots=shots)})) for name, value, shots in (("a", 0.9, 5), ("b", 0.2, 5), ("odd", 0.5, 0))
+    ]
+    board, made = ranked(found)
+    assert {row.label: one.rank for row, one in zip(board.rows, made.overall, strict=True)} == {"a": 1, "b": 2, "odd": None}
+
+
+def test_a_column_that_ranks_nobody_is_no_column_of_the_ranking() -> None:
+    board, made = ranked([(Path("a"), run("a", {"x": task(0.5), "only": task(0.1)}))])
+    assert (made.resampled, made.estimated) == (0, ())
+    assert [one.rank for one in made.overall] == [None]
+    assert len(board.rows) == 1
+
+
+def bias(value: float) -> TaskRecord:
+    return task(metrics={"stereotype_preference": metric(value, higher_is_better=False, signature="stereotype_preference|v:1")})
+
+
+def test_families_have_standings_of_their_own() -> None:
+    found = [
+        (Path("clever"), run("clever", {"x": task(0.9), "pairs": bias(0.9)})),
+        (Path("fair"), run("fair", {"x": task(0.2), "pairs": bias(0.5)})),
+    ]
+    board, made = ranked(found)
+    by_label = {key: {row.label: one.win_rate for row, one in zip(board.rows, own, strict=True)} for key, own in made.families.items()}
+    assert by_label == {"accuracy": {"clever": 1.0, "fair": 0.0}, "bias": {"clever": 0.0, "fair": 1.0}}
+    assert {one.win_rate for one in made.overall} == {0.5}
+
+
+def test_one_family_needs_no_standing_beside_the_whole() -> None:
+    assert ranked([(Path(name), run(name, {"x": task(value)})) for name, value in (("a", 0.9), ("b", 0.2))])[1].families == {}
+
+
+def test_metrics_that_no_family_names_are_of_accuracy() -> None:
+    def family(signature: str) -> str:
+        return family_of(Column("t", "m", False, True, "share", (("", signature), ("t", "task|v:1"))))
+
+    assert family("bbq_bias|v:1|condition:ambiguous") == "bias"
+    assert family("accuracy|v:1|bias:x") == "accuracy"
+    assert family("headline|average:macro|tasks:3@0") == "accuracy"
+
+
+def test_families_name_metrics_that_exist_once() -> None:
+    named = [name for family in FAMILIES for name in family.metrics]
+    assert set(named) <= set(metrics.known())
+    assert len(set(named)) == len(named)
