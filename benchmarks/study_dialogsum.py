@@ -1,0 +1,205 @@
+"""Full tuning, LoRA, QLoRA and a soft prompt on DialogSum: what each gains, what it forgets, and what it costs.
+
+Example: python -m benchmarks.study_dialogsum --models DIR --data DIR --work results/study --document docs/study-dialogsum.md
+
+Trains what is not trained yet (`harness tune`), scores every system (`harness run`), compares each with its base and writes the document.
+Every step is a command that continues where it was stopped; what is finished is not done again. Adapters that belong to the project go to
+`adapters/`, the others to the working folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import metrics
+from harness.models.adapter_cards import AdapterCard, Training, read_card
+from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
+from harness.store import runs
+
+CAUSAL, SEQ2SEQ = "smollm2-135m-instruct", "flan-t5-small-titles"
+TARGET = "dialogsum"
+SCORED = (("dialogsum", 200), ("mmlu", 5), ("glue_sst2,glue_rte", 200), ("multi30k_de_en", 100))
+"""Tasks and how many items of each: of MMLU five of each subject."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One training.
+
+    Attributes:
+        options: of `harness tune`, beside model, task and name.
+        ours: whether its weights belong to the project.
+    """
+
+    model: str
+    name: str
+    options: str
+    ours: bool = False
+    quantize: str | None = None
+
+    @property
+    def system(self) -> str:
+        """Its system's name in results."""
+        return f"{self.model}+{self.name}" + (f"@{self.quantize}" if self.quantize else "")
+
+
+CANDIDATES = (
+    Candidate(CAUSAL, "lora_r8", "--method lora --rank 8 --max-steps 120", ours=True),
+    Candidate(CAUSAL, "prompt_20", "--method prompt --virtual-tokens 20 --max-steps 120", ours=True),
+    Candidate(CAUSAL, "qlora_r8", "--method qlora --rank 8 --max-steps 60", quantize="4bit"),
+    Candidate(SEQ2SEQ, "full_dialogsum", "--method full --max-steps 400"),
+    Candidate(SEQ2SEQ, "lora_r8", "--method lora --rank 8 --max-steps 400", ours=True),
+    Candidate(SEQ2SEQ, "prompt_20", "--method prompt --virtual-tokens 20 --max-steps 400", ours=True),
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where everything lies."""
+
+    models: Path
+    data: Path
+    adapters: Path
+    work: Path
+
+    def shelf(self, candidate: Candidate) -> Path:
+        """The folder of its card."""
+        return self.adapters if candidate.ours else self.work / "adapters"
+
+    def training(self, candidate: Candidate) -> Training | None:
+        """The record of its training, once it is finished."""
+        path = self.shelf(candidate) / f"{candidate.name}.yaml"
+        card: AdapterCard | None = read_card(path) if path.is_file() else None
+        return card.training.get(candidate.model) if card else None
+
+    def train(self, candidate: Candidate) -> None:
+        """Train it, unless it is trained."""
+        if self.training(candidate) is None:
+            common = ["--task", TARGET, "--name", candidate.name, "--validate", "32", "--weights-dtype", "bfloat16"]
+            place = ["--output", str(self.shelf(candidate)), "--data", str(self.data)]
+            self._harness("tune", "--model", str(self.models / candidate.model), *common, *place, *shlex.split(candidate.options))
+
+    def score(self, model: str, quantize: str | None) -> None:
+        """Score a base and every candidate on it; answers that are kept are not computed again."""
+        names = [one.name for one in CANDIDATES if (one.model, one.quantize) == (model, quantize)]
+        precision = ["--quantize", quantize] if quantize else []
+        for tasks, limit in SCORED:
+            asked = ["--tasks", tasks, "--limit", str(limit), "--adapter", ",".join(["none", *names]), "--data", str(self.data)]
+            self._harness("run", "--model", str(self.models / model), *asked, *precision, "--output", str(self.work / "runs"))
+
+    def comparison(self, candidate: Candidate) -> Comparison:
+        """A candidate against its base of the same precision."""
+        base = candidate.model + (f"@{candidate.quantize}" if candidate.quantize else "")
+        kept = self.work / "runs"
+        return compare_runs(kept / base, kept / candidate.system, metrics.load, Plan(targets=(TARGET,)))
+
+    def _harness(self, *arguments: str) -> None:
+        print("harness", shlex.join(arguments), flush=True)
+        own = {**os.environ, "HARNESS_PATH": str(self.work), "HARNESS_OFFLINE": "1"}
+        subprocess.run([sys.executable, "-m", "harness", *arguments], env=own, check=True)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for row in (header, ["---"] * len(header), *rows):
+        yield "| " + " | ".join(row) + " |"
+
+
+def _costs(study: Study) -> Iterator[str]:
+    header = [
+        "model",
+        "adapter",
+        "trained share",
+        "on disk",
+        "peak memory",
+        "steps",
+        "time",
+        "loss, first to last tenth",
+        "validation loss",
+    ]
+    rows = []
+    for one in CANDIDATES:
+        made = study.training(one)
+        if made is not None:
+            validation = "" if made.losses.validation is None else f"{made.losses.validation:.2f}"
+            losses = f"{made.losses.first:.2f}, {made.losses.last:.2f}"
+            size, memory = f"{made.bytes / 2**20:.2f} MiB", f"{made.peak_memory_bytes / 2**30:.1f} GiB"
+            cells = [f"{made.share:.3%}", size, memory, str(made.steps), f"{made.seconds / 60:.0f} min", losses, validation]
+            rows.append([one.model, f"`{one.name}`", *cells])
+    yield from _table(header, rows)
+
+
+def _cell(task: TaskComparison) -> str:
+    score = task.headlines[0]
+    if score.difference is None or score.low is None or score.high is None:
+        return "none"
+    return f"{score.after:.3f} ({score.difference:+.3f} [{score.low:+.3f}, {score.high:+.3f}]), {task.verdict}"
+
+
+def _changes(study: Study) -> Iterator[str]:
+    for model in (CAUSAL, SEQ2SEQ):
+        found = [(one, study.comparison(one)) for one in CANDIDATES if one.model == model and study.training(one)]
+        if not found:
+            continue
+        tasks = found[0][1].tasks
+        yield f"### {model}"
+        yield ""
+        header = ["system", *(f"{task.name} {task.headlines[0].metric}, {task.items} items" for task in tasks)]
+        rows = []
+        for quantize in dict.fromkeys(one.quantize for one, _ in found):
+            base = next(comparison for one, comparison in found if one.quantize == quantize)
+            rows.append([f"base{f', {quantize}' if quantize else ''}", *(f"{task.headlines[0].before:.3f}" for task in base.tasks)])
+            rows += [[f"`{one.name}`", *map(_cell, comparison.tasks)] for one, comparison in found if one.quantize == quantize]
+        yield from _table(header, rows)
+        yield ""
+
+
+def document(study: Study) -> str:
+    """The whole document."""
+    place = runs.read(study.work / "runs" / CAUSAL).environment
+    lines = [
+        "# Tuning for DialogSum: what each method gains, forgets and costs",
+        "",
+        f"Printed by `python -m benchmarks.study_dialogsum` (float32, {place.get('device', 'cpu')}, {place.get('threads', '?')} threads).",
+        "Training pairs come from DialogSum's train split in the task's first wording; the test split is scored. MMLU is a fixed sample,",
+        "five items of each subject, five shots. In brackets: 95 % paired intervals of the difference from the base of the same",
+        "precision; the verdict holds the change against a margin of one point of the scale ([forgetting.md](forgetting.md)).",
+        "",
+        "## What it costs",
+        "",
+        *_costs(study),
+        "",
+        "## What it gains and forgets",
+        "",
+        *_changes(study),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    """Do what is missing, and write the document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True, help=f"folder that holds {CAUSAL} and {SEQ2SEQ}")
+    parser.add_argument("--data", type=Path, required=True, help="folder of dataset snapshots")
+    parser.add_argument("--adapters", type=Path, default=Path("adapters"))
+    parser.add_argument("--work", type=Path, default=Path("results/study"))
+    parser.add_argument("--document", type=Path, required=True)
+    parser.add_argument("--show", action="store_true", help="write the document from what is there")
+    given = parser.parse_args()
+    study = Study(given.models.resolve(), given.data.resolve(), given.adapters.resolve(), given.work.resolve())
+    if not given.show:
+        for candidate in CANDIDATES:
+            study.train(candidate)
+        for model, quantize in dict.fromkeys((one.model, one.quantize) for one in CANDIDATES):
+            study.score(model, quantize)
+    given.document.write_text(document(study))
+
+
+if __name__ == "__main__":
+    main()
