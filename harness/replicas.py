@@ -5,9 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import queue
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from harness.contract import Engine, Generate, Request, Response, ScoreChoices, ScoreRequest, Usage
 from harness.errors import HarnessError, ModelError
@@ -46,10 +46,24 @@ class _Said:
     error: Exception | None = None
 
 
+class Served(Protocol):
+    """What a process opens: the systems of a run, and an engine for each."""
+
+    @property
+    def systems(self) -> Sequence[tuple[Any, Any]]:
+        """Each system with its adapter, or None."""
+        ...
+
+    def engine(self, adapter: Any) -> AbstractContextManager[Engine]:
+        """An engine for the system whose adapter this is."""
+        ...
+
+
 class Replicas:
     """Processes that serve a run's systems, until `close`.
 
     Args:
+        open_systems: a function of a module, called once in each process.
         options: of the run; each process loads the base once.
         devices: one for each process.
 
@@ -57,13 +71,15 @@ class Replicas:
         processes: those that compute, in the order of the devices.
     """
 
-    def __init__(self, options: Options, devices: Sequence[str]) -> None:
+    def __init__(self, open_systems: Callable[[Options], Served], options: Options, devices: Sequence[str]) -> None:
         context = multiprocessing.get_context("spawn")
         self._todo: Any = context.Queue()
         self._said: Any = context.Queue()
         self.devices = tuple(devices)
         self.processes = [
-            context.Process(target=_serve, args=(replace(options, device=device, devices=()), self._todo, self._said), daemon=True)
+            context.Process(
+                target=_serve, args=(open_systems, replace(options, device=device, devices=()), self._todo, self._said), daemon=True
+            )
             for device in devices
         ]
         for process in self.processes:
@@ -161,30 +177,23 @@ def _add(total: Usage, more: Usage) -> None:
         setattr(total, one.name, getattr(total, one.name) + getattr(more, one.name))
 
 
-def _serve(options: Options, todo: Any, said: Any) -> None:
+def _serve(open_systems: Callable[[Options], Served], options: Options, todo: Any, said: Any) -> None:
     """The life of one process."""
     with ExitStack() as stack:
         opened: tuple[int, Engine, ExitStack] | None = None
-        evaluation = None
+        served: Served | None = None
         while (piece := todo.get()) is not None:
             try:
-                if evaluation is None:
-                    evaluation = _evaluation(options)
+                served = served or open_systems(options)
                 if opened is None or opened[0] != piece.system:
                     if opened is not None:
                         opened[2].close()
                     own = stack.enter_context(ExitStack())
-                    opened = (piece.system, own.enter_context(evaluation.engine(evaluation.systems[piece.system][1])), own)
+                    opened = (piece.system, own.enter_context(served.engine(served.systems[piece.system][1])), own)
                 _compute(opened[1], piece, said.put)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run's own process has to hear of it
                 told = error if isinstance(error, HarnessError) else ModelError(f"{options.device}: {type(error).__name__}: {error}")
                 said.put(_Said(piece.number, error=told))
-
-
-def _evaluation(options: Options) -> Any:
-    from harness.systems import Evaluation
-
-    return Evaluation.open(options, _Silent())
 
 
 def _compute(engine: Engine, piece: _Piece, say: Callable[[_Said], None]) -> None:
@@ -194,12 +203,3 @@ def _compute(engine: Engine, piece: _Piece, say: Callable[[_Said], None]) -> Non
         say(_Said(piece.number, batch=batch))
     spent = Usage(*(getattr(engine.usage, one.name) - getattr(before, one.name) for one in fields(Usage)))
     say(_Said(piece.number, usage=spent, notes=tuple(engine.notes)))
-
-
-class _Silent:
-    """Follows nothing: the run's own process tells the user."""
-
-    def start(self, system: str, totals: Any) -> None: ...
-    def advance(self, label: str, items: int) -> None: ...
-    def tokens(self, count: int) -> None: ...
-    def note(self, message: str) -> None: ...

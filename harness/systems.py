@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +106,7 @@ class Evaluation:
         from harness.replicas import Replicas
 
         if self._replicas is None:
-            self._replicas = Replicas(self.options, devices)
+            self._replicas = Replicas(open_quietly, self.options, devices)
         return self._replicas.engine(next(number for number, (_, other) in enumerate(self.systems) if other is adapter))
 
     def _vllm(self, adapter: adapters.Adapter | None) -> Engine:
@@ -137,6 +137,27 @@ class Evaluation:
                 remote_code=options.trust_remote_code,
             )
         return self._loaded
+
+
+class _Quiet:
+    """Follows a run in a process whose words nobody reads."""
+
+    def start(self, system: str, totals: Mapping[str, int]) -> None:
+        """Nothing."""
+
+    def advance(self, label: str, items: int) -> None:
+        """Nothing."""
+
+    def tokens(self, count: int) -> None:
+        """Nothing."""
+
+    def note(self, message: str) -> None:
+        """Nothing: the run's own process tells it."""
+
+
+def open_quietly(options: Options) -> Evaluation:
+    """The systems of a run, in a process of its own."""
+    return Evaluation.open(options, _Quiet())
 
 
 def _devices(options: Options) -> tuple[str, ...]:

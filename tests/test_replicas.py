@@ -15,6 +15,7 @@ from harness.options import Options
 from harness.replicas import Replicas
 from harness.run import Finished, run
 from harness.store import samples
+from harness.systems import open_quietly
 from tests.silent import Recorder
 from tests.tasks.cases import content, write_rows, write_yaml
 from tests.tiny import tiny_causal
@@ -77,7 +78,7 @@ def test_what_fails_in_a_process_is_told_as_it_is(root: Path, tmp_path: Path) ->
 
 
 def test_a_process_that_dies_is_missed(root: Path) -> None:
-    replicas = Replicas(Options(model=str(root / "model"), tasks=(), device="cpu"), TWO)
+    replicas = Replicas(open_quietly, Options(model=str(root / "model"), tasks=(), device="cpu"), TWO)
     try:
         for process in replicas.processes:
             os.kill(process.pid or 0, signal.SIGKILL)
