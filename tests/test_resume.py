@@ -36,6 +36,11 @@ CHOICES = TASK.format(name="pick", answer="choices", target="right", rest="choic
 GENERATE = TASK.format(name="write", answer="generate", target="reference", rest="generation: {max_new_tokens: 48}\nmetrics: [exact_match]")
 
 
+def _heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Place:
     """A cache and a results folder of their own, beside the shared model and tasks."""
@@ -59,7 +64,9 @@ class Place:
         command = [sys.executable, "-m", "harness", "run", "--model", str(self.root / "model"), "--tasks", tasks, "--batch-tokens", "64"]
         command += ["--device", "cpu", "--output", str(self.output), *self.extra]
         environment = os.environ | {"HARNESS_CACHE": str(self.cache), "HARNESS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c
+        )
 
     def finish(self) -> None:
         """Run to the end."""
