@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "harness"
-FLOOR = {"contract", "errors", "folders", "__version__"}
+FLOOR = {"contract", "errors", "folders", "sequences", "__version__"}
 """What everything may use."""
 
 PARTS = {"tasks", "models", "engine", "metrics", "stats", "store", "report", "perturb"}

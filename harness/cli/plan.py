@@ -32,7 +32,6 @@ def plan_table(name: str, explained: Explained) -> Table:
 
 def _cells(one: Explanation) -> list[str]:
     prefixes, tokens = one.held
-    share = one.padding / (one.padding + one.computed) if one.padding + one.computed else 0.0
     return [
         _WORK[one.work],
         f"{one.requests:,}",
@@ -40,7 +39,7 @@ def _cells(one: Explanation) -> list[str]:
         f"{one.distinct:,}",
         f"{one.computed:,}",
         f"{1 - one.computed / one.asked:.0%}" if one.asked else "",
-        f"{share:.1%}",
+        "" if one.padding is None else f"{one.padding / max(1, one.padding + one.computed):.1%}",
         f"{one.forwards:,}" if one.forwards else "",
         f"{prefixes:,} of {tokens:,} tokens" if prefixes else "",
         f"up to {one.decoded:,}" if one.decoded else "",

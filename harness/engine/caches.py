@@ -114,6 +114,25 @@ def buffers(like: KeysValues, slots: int, columns: int) -> KeysValues:
     ]
 
 
+def resize(cache: Cache, held: KeysValues, slots: int, columns: int, used: tuple[int, int]) -> None:
+    """Give a cache of slots other buffers, layer by layer, and keep what is in use.
+
+    Args:
+        cache: its layers are `SlotLayer`s.
+        held: their buffers; replaced.
+        slots: rows of the new buffers.
+        columns: of the new buffers.
+        used: rows and columns that are kept.
+    """
+    rows, length = used
+    for number, (layer, old) in enumerate(zip(cache.layers, held, strict=True)):
+        (new,) = buffers([old], slots, columns)
+        for target, source in zip(new, old, strict=True):
+            target[:rows, :, :length] = source[:rows, :, :length]
+        held[number] = new
+        layer.all_keys, layer.all_values = layer.keys, layer.values = new
+
+
 @torch.inference_mode()
 def move_row(held: KeysValues, source: int, target: int) -> None:
     """Copy one row of buffers onto another."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.contract import Generate, ScoreChoices, ScoreRequest, TokenIds
+from harness.contract import Generate, ScoreRequest, TokenIds
 from harness.engine.budget import Budget
-from harness.engine.planning import Planned, Row, plan_scoring, rows_of
+from harness.engine.planning import Planned, Row, plan_scoring, prompt_of, rows_of
 from harness.engine.prefixes import Pass, flat_size, plan_passes, strip_size
 
 
@@ -17,14 +17,16 @@ from harness.engine.prefixes import Pass, flat_size, plan_passes, strip_size
 class Explanation:
     """The plan for scoring, or for the prompts of generation.
 
+    Of prompts, who enters together is decided as others finish: what is computed is then near to this, and padding is not known before.
+
     Attributes:
         work: "score" or "generate".
         requests: questions, texts or prompts.
         asked: tokens with nothing shared, each distinct row once.
         distinct: tokens that differ in what stands before them; no plan computes fewer.
         computed: tokens that the plan computes, without padding.
-        padding: tokens of filler beside them.
-        forwards: passes through the model.
+        padding: tokens of filler beside them; None where it is not known before.
+        forwards: passes through the model; None likewise.
         held: prefixes that are kept on the device for a while, and how many tokens long they are.
         decoded: tokens at most that are generated.
     """
@@ -34,8 +36,8 @@ class Explanation:
     asked: int
     distinct: int
     computed: int
-    padding: int
-    forwards: int
+    padding: int | None = None
+    forwards: int | None = None
     held: tuple[int, int] = (0, 0)
     decoded: int = 0
 
@@ -70,9 +72,10 @@ def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, ke
     rows = [one.context for one in requests]
     if start is not None:
         distinct = sum(map(len, set(rows)))
-        return Explanation("generate", len(requests), sum(map(len, rows)), distinct, distinct, 0, 0, decoded=decoded)
-    planned = [Planned(ScoreChoices(one.id, one.context, ()), (Row((), one.context, len(one.context) - 1, ()),)) for one in requests]
-    return _passes("generate", len(requests), rows, plan_passes(planned, budget.score, budget.strip, kept), decoded)
+        return Explanation("generate", len(requests), sum(map(len, rows)), distinct, distinct, decoded=decoded)
+    passes = plan_passes([prompt_of(one) for one in requests], budget.score, budget.strip, kept)
+    found = _passes("generate", len(requests), rows, passes, decoded)
+    return replace(found, padding=None, forwards=None)
 
 
 def _passes(

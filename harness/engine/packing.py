@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.contract import TokenIds
-from harness.engine.prefixes import common_prefix
+from harness.sequences import common_prefix
 
 Indices = npt.NDArray[np.int64]
 

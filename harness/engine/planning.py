@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.contract import ScoreChoices, ScoreRequest, TokenIds
+from harness.contract import Generate, ScoreChoices, ScoreRequest, TokenIds
 
 Work = TypeVar("Work")
 
@@ -99,6 +99,11 @@ def _branches(context: TokenIds, choices: Sequence[TokenIds], decoder_start: int
     source = context if decoder_start is not None else ()
     lead = (decoder_start,) if decoder_start is not None else context
     return tuple(Row(source, lead + group[0].tokens[:-1], len(lead) - 1, tuple(group)) for group in grouped)
+
+
+def prompt_of(request: Generate) -> Planned:
+    """A prompt to continue: one row, of which the logits behind its last token are read."""
+    return Planned(ScoreChoices(request.id, request.context, ()), (Row((), request.context, len(request.context) - 1, ()),))
 
 
 def area(rows: Sequence[Row]) -> int:

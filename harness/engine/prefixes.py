@@ -8,6 +8,7 @@ from itertools import accumulate, groupby
 
 from harness.contract import TokenIds
 from harness.engine.planning import Planned
+from harness.sequences import common_prefix
 
 HOLD_COST = 32
 """Tokens of work that a forward of its own costs beside its tokens; a prefix is held where that saves more."""
@@ -40,20 +41,6 @@ class Pass:
     def requests(self) -> list[Planned]:
         """The requests, strip by strip."""
         return [planned for strip in self.strips for planned in strip]
-
-
-def common_prefix(one: TokenIds, other: TokenIds) -> int:
-    """Length of what two sequences begin with; compares slices, which is fast on long equal beginnings."""
-    low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 def flat_size(rows: Sequence[TokenIds], before: TokenIds = ()) -> int:

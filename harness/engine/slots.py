@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from harness.contract import Generate, TokenIds
-from harness.engine.caches import KeysValues, Place, SlotLayer, buffers, move_row, to_device
+from harness.engine.caches import KeysValues, Place, SlotLayer, buffers, move_row, resize, to_device
 from harness.engine.causal import CausalForward, attention_mask
 from harness.engine.seq2seq import Seq2SeqForward
 
@@ -107,13 +107,7 @@ class CausalSlots:
         if not self.content or longest > _SPARE * self.columns:
             return
         self.capacity, self.columns = max(self.active, rows(longest)), longest
-        used = max(self._lengths, default=0)
-        for number, (layer, old) in enumerate(zip(self._cache.layers, self.content, strict=True)):
-            (new,) = buffers([old], self.capacity, self.columns)
-            for target, source in zip(new, old, strict=True):
-                target[: self.active, :, :used] = source[: self.active, :, :used]
-            self.content[number] = new
-            layer.all_keys, layer.all_values = layer.keys, layer.values = new
+        resize(self._cache, self.content, self.capacity, self.columns, (self.active, max(self._lengths, default=0)))
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
         """How many of those who wait should enter now."""
@@ -203,16 +197,9 @@ class Seq2SeqSlots:
         if not self._cross or longest > _SPARE * self.longest:
             return
         self.capacity, self.longest = max(self.active, rows(longest + self.new)), longest
-        self._resized(self._read, self._cross, self.longest)
-        self._resized(self._cache.self_attention_cache, self._own, 2 * self.new + 2)
-
-    def _resized(self, cache: Cache, content: KeysValues, columns: int) -> None:
-        for number, (layer, old) in enumerate(zip(cache.layers, content, strict=True)):
-            (new,) = buffers([old], self.capacity, columns)
-            for target, source in zip(new, old, strict=True):
-                target[: self.active] = source[: self.active, :, :columns]
-            content[number] = new
-            layer.all_keys, layer.all_values = layer.keys, layer.values = new
+        columns = 2 * self.new + 2
+        resize(self._read, self._cross, self.capacity, self.longest, (self.active, self.longest))
+        resize(self._cache.self_attention_cache, self._own, self.capacity, columns, (self.active, columns))
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
         """How many of those who wait should enter now; the queue's longest sources come first."""

@@ -19,12 +19,13 @@ from harness.engine.endings import Endings
 from harness.engine.generation import Generator, plan_generation
 from harness.engine.logprobs import Scored, read_off
 from harness.engine.memory import Halving
-from harness.engine.planning import Planned, Row, area, plan_scoring, rows_of, side_by_side
-from harness.engine.prefixes import Pass, common_prefix, flat_size, plan_passes
+from harness.engine.planning import Planned, Row, area, plan_scoring, prompt_of, rows_of, side_by_side
+from harness.engine.prefixes import Pass, flat_size, plan_passes
 from harness.engine.probe import Abilities, causal_abilities, seq2seq_abilities
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
 from harness.errors import NumericError
+from harness.sequences import common_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ class TransformersEngine:
             ordered = sorted(requests, key=lambda one: (-len(one.context), one.context, -one.max_new_tokens, one.id))
             return [Waiting(request) for request in ordered]
         by_id = {request.id: request for request in requests}
-        planned = [Planned(ScoreChoices(one.id, one.context, ()), (Row((), one.context, len(one.context) - 1, ()),)) for one in requests]
+        planned = [prompt_of(one) for one in requests]
         groups: dict[TokenIds | str, list[Waiting]] = {}
         for batch in plan_passes(planned, self.budget.score, self.budget.strip, self._kept_budget):
             for one in batch.requests:

@@ -10,6 +10,7 @@ from typing import Any
 from harness.contract import TokenIds
 from harness.models import cuts
 from harness.models.cuts import Cuts
+from harness.sequences import common_prefix
 
 
 @dataclass
@@ -82,7 +83,7 @@ def _joined(start: list[int], parts: Iterable[list[int]], end: list[int]) -> Tok
 def split(texts: Sequence[str], places: Cuts) -> list[list[str]]:
     """Cut distinct texts where any two of them part, or at the last place before that; joined, a text's pieces are the text."""
     order = sorted(range(len(texts)), key=texts.__getitem__)
-    neighbours = [0, *(places.last(texts[one], _shared(texts[one], texts[other])) for one, other in pairwise(order)), 0]
+    neighbours = [0, *(places.last(texts[one], common_prefix(texts[one], texts[other])) for one, other in pairwise(order)), 0]
     before, after = list(_open(neighbours[:-1])), list(_open(neighbours[:0:-1]))[::-1]
     parted: list[list[str]] = [[]] * len(texts)
     for index, left, right in zip(order, before, after, strict=True):
@@ -100,17 +101,3 @@ def _open(depths: Sequence[int]) -> Iterator[tuple[int, ...]]:
             kept.pop()
         kept.append(depth)
         yield tuple(kept)
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts share at their beginning."""
-    low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low

@@ -26,6 +26,7 @@ def test_the_plan_is_what_is_computed(tiny: Tiny, name: str) -> None:
     assert (plan.asked, plan.computed, plan.padding) == (made.usage.asked_tokens, made.usage.prefill_tokens, made.usage.padding_tokens)
     assert plan.distinct <= plan.computed <= plan.asked
     assert plan.requests == len(requests)
+    assert plan.forwards is not None
     assert made.usage.batches - spent <= plan.forwards
 
 
