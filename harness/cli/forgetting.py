@@ -8,30 +8,18 @@ import shlex
 import sys
 import time
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.arguments import Dtype, Quantize, split
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.forgetting import Found
     from harness.options import Clock, Options
     from harness.report.scored import Plan
-
-
-class _Dtype(StrEnum):
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class _Quantize(StrEnum):
-    eight = "8bit"
-    four = "4bit"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -79,8 +67,8 @@ def forgetting(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each task.", rich_help_panel=_RUN)] = None,
     template: Annotated[str | None, typer.Option(help="Wordings, by commas, or all.", rich_help_panel=_RUN)] = None,
     chat: Annotated[bool | None, typer.Option("--chat/--no-chat", help="Use the chat template.", rich_help_panel=_RUN)] = None,
-    dtype: Annotated[_Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.", rich_help_panel=_RUN)] = _Dtype.auto,
-    quantize: Annotated[_Quantize | None, typer.Option(help="Load the base in 8 or 4 bits.", rich_help_panel=_RUN)] = None,
+    dtype: Annotated[Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.", rich_help_panel=_RUN)] = Dtype.auto,
+    quantize: Annotated[Quantize | None, typer.Option(help="Load the base in 8 or 4 bits.", rich_help_panel=_RUN)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.", rich_help_panel=_RUN)] = "auto",
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens in a batch; by default chosen.", rich_help_panel=_RUN)] = None,
     seed: Annotated[int, typer.Option(help="Seeds random shots, samples and resampling.")] = 0,
@@ -116,14 +104,14 @@ def forgetting(
     began = time.perf_counter()
     from harness.report.scored import Plan
 
-    later, asked, targets = [*(after or []), *(folders or [])], _split(tasks), _split(target)
+    later, asked, targets = [*(after or []), *(folders or [])], split(tasks), split(target)
     _check_places([md, html, json_])
     plan = Plan(targets=tuple(targets), margins=dict(map(_margin, margin or [])), seed=seed)
     if before is not None or later:
         _refuse_run_options(ctx)
         found = _from_results(before, later, replace(plan, tasks=tuple(asked) or None), noise)
     else:
-        adapters = [name for name in _split(adapter) if name != "none"]
+        adapters = [name for name in split(adapter) if name != "none"]
         if model is None or not adapters or not (asked or targets):
             raise InputError("There is nothing to compare.", "Give --model, --adapter and --tasks, or --before and --after.")
         from harness.options import Clock, Options
@@ -199,10 +187,6 @@ def _show(found: Found, details: bool, items: int) -> None:
 
     out = console()
     out.print(forgetting_view(found.comparisons, out.width, noise=found.noise, details=details, items=items))
-
-
-def _split(values: list[str] | None) -> list[str]:
-    return list(dict.fromkeys(part.strip() for value in values or [] for part in value.split(",") if part.strip()))
 
 
 def _margin(text: str) -> tuple[str, float]:

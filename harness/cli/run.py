@@ -11,22 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.arguments import Dtype, Quantize, split
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.options import Options
-
-
-class _Dtype(StrEnum):
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class _Quantize(StrEnum):
-    eight = "8bit"
-    four = "4bit"
 
 
 class _Engine(StrEnum):
@@ -56,9 +45,9 @@ def run(
         str | None, typer.Option(help="Seeds of random shots, separated by commas: each is a wording of its own.")
     ] = None,
     chat: Annotated[bool | None, typer.Option("--chat/--no-chat", help="Use the chat template; by default for instruct models.")] = None,
-    dtype: Annotated[_Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.")] = _Dtype.auto,
+    dtype: Annotated[Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.")] = Dtype.auto,
     quantize: Annotated[
-        _Quantize | None, typer.Option(help="Load the base in 8 or 4 bits (bitsandbytes; nf4, double quantization).")
+        Quantize | None, typer.Option(help="Load the base in 8 or 4 bits (bitsandbytes; nf4, double quantization).")
     ] = None,
     device: Annotated[
         str, typer.Option(help="auto (every GPU, else the CPU), cpu, cuda, cuda:i, or several separated by commas.")
@@ -90,11 +79,11 @@ def run(
     from harness.options import Clock, Options
     from harness.run import run as run_all
 
-    devices = _split([device])
+    devices = split([device])
     options = Options(
         model=model,
-        tasks=tuple(_split(tasks)),
-        adapters=tuple(None if name == "none" else name for name in _split(adapter or ["none"])),
+        tasks=tuple(split(tasks)),
+        adapters=tuple(None if name == "none" else name for name in split(adapter or ["none"])),
         shots=shots,
         limit=limit,
         template=template,
@@ -141,10 +130,6 @@ def _explain(options: Options) -> None:
         found = explain(options, watch)
     for name, one in found.items():
         console().print(plan_table(name, one))
-
-
-def _split(values: list[str]) -> list[str]:
-    return list(dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip()))
 
 
 def _seeds(text: str | None) -> tuple[int, ...]:

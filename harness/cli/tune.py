@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from harness.cli.arguments import split
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def tune(
     }
     base = Settings(
         method="lora",
-        tasks=tuple(_split(",".join(task))),
+        tasks=tuple(split(task)),
         replay=_replay(replay),
         train_split=train_split,
         drop_duplicates=drop_duplicates,
@@ -121,7 +122,7 @@ def tune(
         validate_every=validate_every,
         checkpoint_every=checkpoint_every,
         micro_tokens=micro_tokens,
-        against=tuple(_split(against or "")),
+        against=tuple(split([against or ""])),
         fresh=fresh,
         revision=revision,
         allow_pickle=allow_pickle,
@@ -137,16 +138,12 @@ def tune(
     typer.echo(f"Card: {output / made[0].name}.yaml. Score it: harness run --model {model} --adapter none,{made[0].name} --tasks TASKS")
 
 
-def _split(text: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
 def _values(option: str, text: str | None, read: Callable[[str], Value]) -> list[Value] | None:
     """The values of an option that takes several."""
     if text is None:
         return None
     try:
-        return [read(part) for part in _split(text)]
+        return [read(part) for part in split([text])]
     except ValueError as error:
         raise InputError(f"--{option} takes numbers separated by commas, not {text!r}.") from error
 
@@ -167,6 +164,6 @@ def _replay(text: str | None) -> Replay | None:
 
     tasks, _, share = text.rpartition(":")
     try:
-        return Replay(tuple(_split(tasks)), float(share))
+        return Replay(tuple(split([tasks])), float(share))
     except ValueError as error:
         raise InputError(f"--replay takes tasks and a share, not {text!r}.", "Such as --replay mmlu,glue_sst2:0.1.") from error
