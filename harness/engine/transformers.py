@@ -82,9 +82,13 @@ class TransformersEngine:
         """Score choices and texts, batch by batch."""
         plain = list(requests)
         if requests and self.architecture == "causal" and self.abilities.share:
-            planned = [Planned(request, rows_of(request, None)) for request in requests]
-            packed = [one for one in planned if self._within(max(len(row.tokens) for row in one.rows))]
-            plain = [one.request for one in planned if not self._within(max(len(row.tokens) for row in one.rows))]
+            packed, plain = [], []
+            for request in requests:
+                rows = rows_of(request, None)
+                if self._within(max(len(row.tokens) for row in rows)):
+                    packed.append(Planned(request, rows))
+                else:
+                    plain.append(request)
             for batch in plan_passes(packed, self.budget.score, self.budget.strip, self._kept_budget):
                 yield from self._answered(batch, done)
         for padded in plan_scoring(plain, self._start, self.budget.score, self._kept_budget):

@@ -284,8 +284,9 @@ def json_schema() -> dict[str, Any]:
 def _below(folder: Path) -> list[Path]:
     found = []
     for parent, inner, files in os.walk(folder):
-        inner[:] = [name for name in inner if name != NOISE_FOLDER]
-        found += [Path(parent) / FILE_NAME] if FILE_NAME in files else []
+        if FILE_NAME in files:
+            inner[:] = [name for name in inner if name != NOISE_FOLDER]
+            found.append(Path(parent) / FILE_NAME)
     return sorted(found)
 
 

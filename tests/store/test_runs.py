@@ -176,8 +176,8 @@ def test_the_published_schema_describes_the_file() -> None:
 
 
 def test_a_second_scoring_is_no_run_of_its_own(tmp_path: Path) -> None:
-    for name in ("base", "base/noise", "tuned"):
+    for name in ("base", "base/noise", "noise", "tuned"):
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / runs.FILE_NAME).write_text("{}")
-    assert [path.parent.name for path in runs.find_runs([tmp_path])] == ["base", "tuned"]
+    assert [path.parent.name for path in runs.find_runs([tmp_path])] == ["base", "noise", "tuned"]
     assert [path.parent.name for path in runs.find_runs([tmp_path / "base" / "noise"])] == ["noise"]
