@@ -104,7 +104,7 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
             tasks=(),
             dtype=dtype,
             quantize=quantize,
-            device=device or "auto",
+            device=str(loading.pick_device(device or "auto")),
             batch_tokens=batch_tokens,
             data=Path(data) if data else None,
             revision=revision,
