@@ -6,11 +6,14 @@ This module imports neither torch nor pydantic, so that tasks, metrics, statisti
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from operator import add, sub
 from typing import Any, Literal, Protocol, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 AnswerForm: TypeAlias = Literal["choices", "generate", "score_text"]
+Family: TypeAlias = Literal["accuracy", "calibration", "robustness", "fairness", "bias", "toxicity", "efficiency"]
+"""What a measure is about: the seven of HELM (Liang et al., 2022)."""
 TokenIds: TypeAlias = tuple[int, ...]
 Labels: TypeAlias = Mapping[str, Any]
 
@@ -176,13 +179,37 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Sums over forward passes of size x that took y seconds, from which a line is fitted: passes, x, x², y, xy, y²."""
+
+    passes: int = 0
+    x: float = 0.0
+    xx: float = 0.0
+    y: float = 0.0
+    xy: float = 0.0
+    yy: float = 0.0
+
+    @classmethod
+    def of(cls, x: float, y: float) -> Moments:
+        """Those of one pass."""
+        return cls(1, x, x * x, y, x * y, y * y)
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(*map(add, astuple(self), astuple(other)))
+
+    def __sub__(self, other: Moments) -> Moments:
+        return Moments(*map(sub, astuple(self), astuple(other)))
+
+
 @dataclass(slots=True)
 class Usage:
     """What an engine spent; counted as it works.
 
     Token counts are what the device computed: `prefill_tokens` are prompt and choice tokens, `padding_tokens` the
     filler beside them, `decode_tokens` the tokens generated. `asked_tokens` is what prompts and choices would have taken with
-    nothing shared. Seconds are wall time.
+    nothing shared. Seconds are wall time. `prefills` are over the tokens of each batch, padding included, `steps` over the rows
+    that each step of decoding gave a token.
     """
 
     asked_tokens: int = 0
@@ -193,6 +220,25 @@ class Usage:
     decode_seconds: float = 0.0
     batches: int = 0
     out_of_memory: int = 0
+    prefills: Moments = Moments()
+    steps: Moments = Moments()
+
+    def prefilled(self, tokens: int, seconds: float) -> None:
+        """A batch of prompts was computed. The first one warms up, and is left out of `prefills`."""
+        self.prefill_seconds += seconds
+        if self.batches:
+            self.prefills += Moments.of(tokens, seconds)
+        self.batches += 1
+
+    def stepped(self, rows: int, seconds: float) -> None:
+        """A step of decoding gave each of these rows a token."""
+        self.decode_seconds += seconds
+        self.steps += Moments.of(rows, seconds)
+
+    @property
+    def prompt_area(self) -> int:
+        """Tokens of prompts that were computed, padding included."""
+        return self.prefill_tokens + self.padding_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +269,16 @@ class ChoiceOutcome:
 
 @dataclass(frozen=True, slots=True)
 class TextOutcome:
-    """A generated text beside its references (at least one), and what the task says about the item."""
+    """A generated text beside its references (at least one), and what the task says about the item.
+
+    Attributes:
+        more: further texts sampled from the same prompt.
+    """
 
     prediction: str
     references: tuple[str, ...]
     labels: Labels = field(default_factory=dict)
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

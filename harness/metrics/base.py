@@ -7,16 +7,16 @@ file and decorate it with `@metric("name")`; its fields are its options in a tas
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import AnswerForm, ChoiceOutcome, LikelihoodOutcome, Outcome, TextOutcome
+from harness.contract import AnswerForm, ChoiceOutcome, Family, LikelihoodOutcome, Outcome, TextOutcome
 from harness.errors import MetricError
+from harness.plugins import Plugins
 
 __all__ = [
     "ChoiceOutcome",
@@ -46,20 +46,24 @@ class Metric(Generic[AnyOutcome]):
     Class attributes:
         name: as task files call it.
         form: the answer form it can judge.
+        family: what it is a measure of.
         higher_is_better: direction.
         low, high: the range of a score; infinities where there is no bound.
         unit: "share", "points", "nats", …
         version: raised whenever the same answers would score differently.
-        min_items: fewest items for which a score means something.
+        pulled: whether chance alone moves the score away from its bound; its interval is then reflected about it.
+        min_items: fewest rows of statistics for which a score means something; with fewer it is refused.
     """
 
     name: ClassVar[str]
     form: ClassVar[AnswerForm]
+    family: ClassVar[Family] = "accuracy"
     higher_is_better: ClassVar[bool] = True
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
     unit: ClassVar[str] = "share"
     version: ClassVar[int] = 1
+    pulled: ClassVar[bool] = False
     min_items: ClassVar[int] = 1
 
     def statistics(self, outcomes: Sequence[AnyOutcome]) -> FloatArray:
@@ -87,8 +91,21 @@ class Metric(Generic[AnyOutcome]):
         """Statistics of several tasks' items as one table [all items, statistics], for a micro average."""
         return np.concatenate(parts)
 
+    def gather(self, parts: Sequence[FloatArray]) -> FloatArray:
+        """Statistics of several tasks as those of one task with all their items; by default `pool`."""
+        return self.pool(parts)
+
+    def beside(self, statistics: FloatArray) -> Mapping[str, float]:
+        """What helps to read the score of these statistics [rows, statistics]: what it is counted from, what it would be by chance."""
+        return {}
+
+    def refused(self, statistics: FloatArray) -> str | None:
+        """Why these statistics [rows, statistics] have no score that means something; None where they have one."""
+        rows = len(statistics)
+        return None if rows >= self.min_items else f"{rows} items, of the {self.min_items} that it needs"
+
     def no_interval(self, statistics: FloatArray) -> str | None:
-        """Why resampling or pairing these statistics [rows, statistics] would mislead, or why they have no score at all.
+        """Why resampling or pairing these statistics [rows, statistics] would mislead.
 
         None where they may be resampled.
         """
@@ -131,7 +148,7 @@ def label(outcome: Outcome, name: str, wanted: Metric[Any]) -> Any:
         ) from None
 
 
-_REGISTRY: dict[str, type[Metric[Any]]] = {}
+PLUGINS: Plugins[Metric[Any]] = Plugins("metric", "harness.metrics", "metrics", MetricError)
 MetricClass = TypeVar("MetricClass", bound=type[Metric[Any]])
 
 
@@ -143,14 +160,8 @@ def metric(name: str) -> Callable[[MetricClass], MetricClass]:
     """
 
     def register(cls: MetricClass) -> MetricClass:
-        holder = _REGISTRY.get(name)
-        if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise MetricError(
-                f"Metric name {name!r} of {cls.__module__}.{cls.__qualname__} is taken by {holder.__module__}.{holder.__qualname__}.",
-                "Register the new metric under another name.",
-            )
+        PLUGINS.register(name, cls)
         cls.name = name
-        _REGISTRY[name] = cls
         return cls
 
     return register
@@ -158,7 +169,7 @@ def metric(name: str) -> Callable[[MetricClass], MetricClass]:
 
 def registered() -> Mapping[str, type[Metric[Any]]]:
     """All metrics known so far, by name."""
-    return types.MappingProxyType(_REGISTRY)
+    return PLUGINS.registered()
 
 
 def build(name: str, options: Mapping[str, Any]) -> Metric[Any]:
@@ -167,58 +178,13 @@ def build(name: str, options: Mapping[str, Any]) -> Metric[Any]:
     Raises:
         MetricError: the name is unknown, an option does not exist or is missing, or its value is not allowed.
     """
-    import difflib
-
-    cls = _REGISTRY.get(name)
-    if cls is None:
-        near = difflib.get_close_matches(name, _REGISTRY, n=3, cutoff=0.5)
-        hint = f"Did you mean {', '.join(near)}?" if near else f"Known metrics: {', '.join(sorted(_REGISTRY))}."
-        raise MetricError(f"Unknown metric {name!r}.", f"{hint} Metrics of the evaluate library are named evaluate:NAME.")
-    known = [f.name for f in dataclasses.fields(cls)]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        allowed = f"Its options: {', '.join(known)}." if known else "It takes no options."
-        raise MetricError(f"Metric {name!r} has no option {unknown[0]!r}.", allowed)
-    hints = get_type_hints(cls)
-    for needed in (
-        f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ):
-        if needed not in options:
-            raise MetricError(f"Metric {name!r} needs the option {needed!r}.", f"It takes {_allowed(hints[needed])}.")
-    for option, value in options.items():
-        if not _fits(value, hints[option]):
-            raise MetricError(f"Metric {name!r}: option {option!r} cannot be {value!r}.", f"It takes {_allowed(hints[option])}.")
-    try:
-        return cls(**options)
-    except (TypeError, ValueError) as error:
-        raise MetricError(f"Metric {name!r}: {error}.") from error
-
-
-def _fits(value: object, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in get_args(hint))
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, arm) for arm in get_args(hint))
-    if hint in (int, float):
-        return isinstance(value, (int, hint)) and not isinstance(value, bool)
-    return not isinstance(hint, type) or isinstance(value, hint)
-
-
-def _allowed(hint: Any) -> str:
-    origin = get_origin(hint)
-    if origin is Literal:
-        return " or ".join(str(choice) for choice in get_args(hint))
-    if origin in (Union, types.UnionType):
-        return " or ".join(_allowed(arm) for arm in get_args(hint))
-    names: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", types.NoneType: "nothing"}
-    return names.get(hint, str(hint))
+    return PLUGINS.build(name, options, hint="Metrics of the evaluate library are named evaluate:NAME.")
 
 
 def check_form(wanted: Metric[Any], form: AnswerForm) -> None:
     """Raise MetricError unless `wanted` can judge answers of this form."""
     if wanted.form != form:
-        fitting = sorted(n for n, cls in _REGISTRY.items() if cls.form == form)
+        fitting = sorted(n for n, cls in registered().items() if cls.form == form)
         raise MetricError(
             f"Metric {wanted.name!r} judges answers of form {wanted.form!r}, not {form!r}.", f"Metrics for it: {', '.join(fitting)}."
         )

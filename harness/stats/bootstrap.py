@@ -76,8 +76,22 @@ def interval(
     if items < 2:
         return None
     if proportion and (share := _certain_share(statistics, score)) is not None:
-        return clopper_pearson_at_bound(share, items, level)
+        return clopper_pearson_at_bound(share, _effective_items(statistics[:, 1]), level)
     return interval_of(replicates(statistics, score, seed=seed, resamples=resamples, threads=threads), level)
+
+
+def reflected(found: Interval, value: float, bounds: tuple[float, float]) -> Interval:
+    """A percentile interval turned about the score (the basic bootstrap; Davison and Hinkley, 1997, section 5.2.1).
+
+    For scores that chance pulls away from their bound, such as sums of absolute differences: resamples are pulled once more.
+
+    Args:
+        found: the percentile interval.
+        value: the score.
+        bounds: the range of the score, at which the ends are cut.
+    """
+    low, high = np.clip([2 * value - found.high, 2 * value - found.low], *bounds)
+    return Interval(float(low), float(high), "reflected percentile")
 
 
 def interval_of(scores: FloatArray, level: float = LEVEL) -> Interval | None:
@@ -93,7 +107,7 @@ def interval_of(scores: FloatArray, level: float = LEVEL) -> Interval | None:
     return Interval(float(low), float(high), "percentile")
 
 
-def clopper_pearson_at_bound(share: float, items: int, level: float = LEVEL) -> Interval:
+def clopper_pearson_at_bound(share: float, items: float, level: float = LEVEL) -> Interval:
     """Exact interval of a share that was observed to be 0 or 1 (Clopper and Pearson, 1934, in closed form)."""
     margin = ((1 - level) / 2) ** (1 / items)
     low, high = (margin, 1.0) if share == 1.0 else (0.0, 1.0 - margin)
@@ -261,16 +275,25 @@ def _in_blocks(draw: _Drawer, resamples: int, size: int, seed: Seed, threads: in
 
 def is_mean(statistics: FloatArray, score: Score) -> bool:
     """Whether the score is the plain mean of a value per row: statistics (value, 1), and their ratio."""
-    if statistics.shape[1] != 2 or not (statistics[:, 1] == 1.0).all():
-        return False
-    # A score may have two statistics and not be their ratio: perplexity has.
+    return statistics.shape[1] == 2 and bool((statistics[:, 1] == 1.0).all()) and _is_ratio(score)
+
+
+def _is_ratio(score: Score) -> bool:
+    """Whether a score of two statistics is the first's ratio to the second; perplexity has two, and is not."""
     probe = np.array([[0.25, 1.0], [1.0, 2.0], [1.0, 4.0]])
     return bool(np.array_equal(score(probe), [0.25, 0.5, 0.25]))
 
 
 def _certain_share(statistics: FloatArray, score: Score) -> float | None:
-    """0 or 1 where the score is the mean of values that are all 0 or all 1; None elsewhere."""
-    if statistics.shape[1] != 2 or (statistics != statistics[:1]).any() or not is_mean(statistics, score):
+    """0 or 1 where the score is a mean, weighted or not, of values that are all 0 or all 1; None elsewhere."""
+    if statistics.shape[1] != 2 or not statistics[:, 1].any() or not _is_ratio(score):
         return None
-    value = float(statistics[0, 0])
-    return value if value in (0.0, 1.0) else None
+    values, weights = statistics.T
+    if not values.any():
+        return 0.0
+    return 1.0 if np.array_equal(values, weights) else None
+
+
+def _effective_items(weights: FloatArray) -> float:
+    """How many items of equal weight tell as much: Kish, "Survey Sampling" (1965), section 11.7."""
+    return float(weights.sum() ** 2 / (weights**2).sum())

@@ -1,0 +1,85 @@
+"""Words replaced by synonyms of WordNet, where NLTK finds one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from typing import Any
+
+from harness.errors import InputError
+from harness.perturb.base import Perturbation, perturbation
+from harness.perturb.phrases import words
+
+NO_NLTK = "synonyms need NLTK, which is not installed: run `pip install 'harness[nlg]'`"
+NO_WORDNET = (
+    "synonyms need WordNet, which NLTK does not find: run `python -m nltk.downloader wordnet`, "
+    "or set NLTK_DATA to a folder that has it under corpora/wordnet"
+)
+SHORTEST = 3
+"""Letters; what is shorter is an abbreviation or a function word in WordNet."""
+
+
+@perturbation("synonym")
+@dataclass(frozen=True)
+class Synonym(Perturbation):
+    """Words that WordNet knows as one part of speech alone, in their base form, replaced by a synonym in their most frequent sense.
+
+    Args:
+        rate: probability that a word with a synonym is replaced.
+    """
+
+    rate: float = 0.1
+
+    def unavailable(self) -> str | None:
+        """Why there is no WordNet here."""
+        if importlib.util.find_spec("nltk") is None:
+            return NO_NLTK
+        return NO_WORDNET if _wordnet() is None else None
+
+    def apply(self, text: str, random: Random) -> str:
+        """The text with synonyms.
+
+        Raises:
+            InputError: NLTK or WordNet is not installed.
+        """
+        missing = self.unavailable()
+        if missing is not None:
+            raise InputError(f"Perturbation 'synonym': {missing}.", "Leave it out, or install what it needs.")
+        wordnet = _wordnet()
+
+        def other(word: str) -> str | None:
+            choices = _synonyms(wordnet, word.lower())
+            return random.choice(choices) if choices and random.random() < self.rate else None
+
+        return words(text, other)
+
+    def libraries(self) -> list[str]:
+        """NLTK and WordNet with their versions, or that one is missing."""
+        if self.unavailable() is not None:
+            return ["wordnet:missing"]
+        return [f"nltk:{importlib.metadata.version('nltk')}", f"wordnet:{_wordnet().get_version()}"]
+
+
+def _wordnet() -> Any:
+    """NLTK's reader of WordNet; None where its files cannot be found."""
+    from nltk.corpus import wordnet
+
+    try:
+        wordnet.ensure_loaded()
+    except LookupError:
+        return None
+    return wordnet
+
+
+@cache
+def _synonyms(wordnet: Any, word: str) -> tuple[str, ...]:
+    if len(word) < SHORTEST:
+        return ()
+    senses = wordnet.synsets(word)
+    # WordNet calls an adjective that stands beside a head adjective "s".
+    if len({sense.pos().replace("s", "a") for sense in senses}) != 1 or word not in senses[0].lemma_names():
+        return ()
+    return tuple(sorted(name for name in senses[0].lemma_names() if name != word and name.isalpha() and name.islower()))
