@@ -1,0 +1,150 @@
+"""A classification model at work: texts to tokens to probabilities, in batches of like lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import InputError, ModelError
+from harness.toxicity.base import FloatArray
+from harness.toxicity.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+_UNBOUNDED = 1_000_000
+"""Tokenizers that know no limit give a number above this."""
+
+
+@dataclass
+class Network:
+    """A loaded classifier.
+
+    Attributes:
+        module: the transformers model, float32, in eval mode.
+        tokenizer: its tokenizer.
+        limit: most tokens that it reads of a text, or None where its positions have no end.
+        multi_label: whether each label has a probability of its own.
+        cut: how many texts were longer than the limit; their beginning was scored.
+    """
+
+    module: Any
+    tokenizer: Any
+    limit: int | None
+    multi_label: bool
+    cut: int = 0
+
+    def probabilities(self, texts: Sequence[str], column: int, batch_tokens: int) -> FloatArray:
+        """Probability [texts] of one label; `batch_tokens` bounds a batch's tokens, padding included."""
+        encoded = self._encoded(texts)
+        found = np.empty(len(texts))
+        for batch in _batches([len(ids) for ids in encoded], batch_tokens if self.tokenizer.pad_token else 0):
+            found[batch] = self._batch([encoded[place] for place in batch])[:, column]
+        return found
+
+    def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
+        # Half of a surrogate pair has no UTF-8 form, which tokenizers ask for.
+        sound = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encoded: list[list[int]] = self.tokenizer(sound, verbose=False)["input_ids"]
+        if self.limit is None:
+            return encoded
+        for place, ids in enumerate(encoded):
+            if len(ids) > self.limit:
+                encoded[place] = self.tokenizer(sound[place], truncation=True, max_length=self.limit)["input_ids"]
+                self.cut += 1
+        return encoded
+
+    def _batch(self, ids: Sequence[Sequence[int]]) -> FloatArray:
+        """Probabilities [texts, labels]."""
+        import torch
+
+        padded = self.tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt") if len(ids) > 1 else _alone(ids[0])
+        with torch.inference_mode():
+            logits = self.module(**{name: tensor.to(self.module.device) for name, tensor in padded.items()}).logits.double()
+            chances = logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)
+        result: FloatArray = chances.cpu().numpy()
+        return result
+
+
+def _alone(ids: Sequence[int]) -> dict[str, torch.Tensor]:
+    import torch
+
+    tokens = torch.tensor([list(ids)])
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+
+
+def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Places of texts of like length, longest first, so that a batch's padded tokens stay within the budget; one text at least."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def load(checkpoint: Checkpoint, device: str) -> Network:
+    """Load a classifier and check that no weight of it is missing.
+
+    Raises:
+        ModelError: it cannot be loaded, or its head is not in its files.
+        InputError: the device is not here.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils import logging
+
+    where = _device(device)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder)
+        module, report = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:
+        raise ModelError(
+            f"The classifier in {checkpoint.folder} cannot be loaded: {type(error).__name__}: {error}", "Check its files."
+        ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"The classifier in {checkpoint.folder} lacks the weights {', '.join(missing[:3])}: its scores would be random.",
+            "Give a checkpoint that was trained to classify.",
+        )
+    return Network(module.eval().to(where), tokenizer, _limit(module, tokenizer), checkpoint.multi_label)
+
+
+def _limit(module: Any, tokenizer: Any) -> int | None:
+    """The tokenizer's own limit or that of the positions, whichever is less."""
+    config = module.config
+    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _UNBOUNDED else []
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0 and not hasattr(config, "relative_attention_num_buckets"):
+        limits.append(positions - _unused(module))
+    return min(limits) if limits else None
+
+
+def _unused(module: Any) -> int:
+    """Positions that no token takes: RoBERTa and its kin count from behind the padding's."""
+    tables = [part for name, part in module.named_modules() if name.endswith("embeddings.position_embeddings")]
+    padding = getattr(tables[0], "padding_idx", None) if tables else None
+    return 0 if padding is None else int(padding) + 1
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"Unknown device {name!r} for the toxicity classifier.", "It is auto, cpu, cuda or cuda:0.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"The device {name!r} for the toxicity classifier is not here.", "Take device=cpu.")
+    return device

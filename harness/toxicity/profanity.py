@@ -1,0 +1,54 @@
+"""A scorer that needs no model of its own: the linear classifier of the package alt-profanity-check."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import MetricError
+from harness.toxicity.base import FloatArray, Scorer, scorer
+
+_PACKAGE = "alt-profanity-check"
+
+
+@scorer("profanity")
+@dataclass(kw_only=True)
+class Profanity(Scorer):
+    """Probability that a text is offensive, by a linear support vector machine over counts of words (Zhou, 2019, profanity-check).
+
+    It knows words, not what they say: it takes milliseconds for a thousand texts, and is blind to toxicity in polite words.
+    """
+
+    def compute(self, texts: Sequence[str]) -> FloatArray:
+        """Probabilities [texts].
+
+        Raises:
+            MetricError: the package is not installed, or cannot be imported.
+        """
+        try:
+            package = importlib.import_module("profanity_check")
+        except ImportError as error:
+            raise _missing(f"cannot be imported: {error}") from error
+        return np.asarray(package.predict_prob(list(texts)), dtype=np.float64)
+
+    def settings(self) -> list[str]:
+        """The package's release: it holds the weights.
+
+        Raises:
+            MetricError: the package is not installed.
+        """
+        try:
+            return [f"{_PACKAGE}:{importlib.metadata.version(_PACKAGE)}"]
+        except importlib.metadata.PackageNotFoundError as error:
+            raise _missing("is not installed") from error
+
+
+def _missing(what: str) -> MetricError:
+    return MetricError(
+        f"The toxicity scorer 'profanity' needs the package {_PACKAGE}, which {what}.",
+        "Install it with `pip install 'harness[toxicity]'`, or take a classification model: classifier:DIR.",
+    )
