@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.contract import AnswerForm, ChoiceOutcome
+from harness.contract import AnswerForm, ChoiceOutcome, Family
 from harness.errors import MetricError
 from harness.metrics.base import FloatArray, Metric, label, metric, per_item
 from harness.metrics.choice import ChoiceMetric
@@ -32,6 +32,7 @@ class StereotypePreference(Metric[ChoiceOutcome]):
     """
 
     form: ClassVar[AnswerForm] = "choices"
+    family: ClassVar[Family] = "bias"
     higher_is_better: ClassVar[bool] = False
 
     def statistics(self, outcomes: Sequence[ChoiceOutcome]) -> FloatArray:
@@ -69,6 +70,7 @@ class BbqBias(ChoiceMetric):
         normalize: as for accuracy.
     """
 
+    family: ClassVar[Family] = "bias"
     higher_is_better: ClassVar[bool] = False
     low: ClassVar[float] = -1.0
     unit: ClassVar[str] = "bias"
@@ -95,6 +97,10 @@ class BbqBias(ChoiceMetric):
     def item_scores(self, statistics: FloatArray) -> FloatArray | None:
         """None: one answer has no bias score."""
         return None
+
+    def refused(self, statistics: FloatArray) -> str | None:
+        """The reason, where no item has the condition."""
+        return self.no_interval(statistics)
 
     def no_interval(self, statistics: FloatArray) -> str | None:
         """The reason, where no item has the condition."""

@@ -18,7 +18,16 @@ Normalization = Literal["none", "characters", "bytes", "tokens", "pmi"]
 
 
 def predicted(outcome: ChoiceOutcome, normalize: Normalization) -> int:
-    """Index of the choice with the highest normalized log-probability; the first on ties.
+    """Index of the choice with the highest normalized log-probability (see `normalized_logprobs`); the first on ties.
+
+    Raises:
+        MetricError: a choice has length zero, or pmi is asked of an outcome without a prior.
+    """
+    return int(np.argmax(normalized_logprobs(outcome, normalize)))
+
+
+def normalized_logprobs(outcome: ChoiceOutcome, normalize: Normalization) -> FloatArray:
+    """Log-probabilities made comparable between the choices, in nats [choices].
 
     `characters`, `bytes` and `tokens` divide by the choice's length; in characters it is lm-evaluation-harness's `acc_norm`,
     in UTF-8 bytes its `acc_bytes`. `pmi` subtracts the choice's log-probability without the question: pointwise mutual
@@ -27,17 +36,18 @@ def predicted(outcome: ChoiceOutcome, normalize: Normalization) -> int:
     Raises:
         MetricError: a choice has length zero, or pmi is asked of an outcome without a prior.
     """
+    logprobs = np.asarray(outcome.logprobs, dtype=np.float64)
     if normalize == "none":
-        return int(np.argmax(outcome.logprobs))
+        return logprobs
     if normalize == "pmi":
-        return int(np.argmax(np.subtract(outcome.logprobs, _prior(outcome))))
+        return np.subtract(logprobs, _prior(outcome))
     lengths = _lengths(outcome, normalize)
     if 0 in lengths:
         raise MetricError(
             f"Choice {lengths.index(0)} of {list(outcome.choices)!r} has no {normalize} to divide its log-probability by.",
             "Give every choice a text, or set normalize: none.",
         )
-    return int(np.argmax(np.asarray(outcome.logprobs) / np.asarray(lengths)))
+    return np.divide(logprobs, lengths)
 
 
 def _prior(outcome: ChoiceOutcome) -> tuple[float, ...]:
@@ -168,9 +178,9 @@ class Mc2(Metric[ChoiceOutcome]):
         return per_item([float(probabilities(outcome)[sorted(set(outcome.targets))].sum()) for outcome in outcomes])
 
 
-def probabilities(outcome: ChoiceOutcome) -> FloatArray:
-    """Probability of each choice, normalized over the choices [choices]."""
-    logprobs = np.asarray(outcome.logprobs, dtype=np.float64)
+def probabilities(outcome: ChoiceOutcome, normalize: Normalization = "none") -> FloatArray:
+    """Probability of each choice, normalized over the choices [choices]: the softmax of `normalized_logprobs`."""
+    logprobs = normalized_logprobs(outcome, normalize)
     shares = np.exp(logprobs - logprobs.max())
     result: FloatArray = shares / shares.sum()
     return result

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.contract import AnswerForm, ChoiceOutcome
+from harness.contract import AnswerForm, ChoiceOutcome, Family
 from harness.errors import MetricError
 from harness.metrics.base import FloatArray, Metric, label, metric, per_item
 from harness.metrics.choice import Normalization, predicted
@@ -50,6 +50,10 @@ class GroupMetric(Metric[ChoiceOutcome]):
         """None: groups are scored, not items."""
         return None
 
+    def refused(self, statistics: FloatArray) -> str | None:
+        """The reason, where there is no group to judge."""
+        return self.no_interval(statistics)
+
     def no_interval(self, statistics: FloatArray) -> str | None:
         """The reason, where there is no group to judge."""
         return None if len(statistics) else f"no group of {self.smallest} or more items with the same {self.by}"
@@ -84,6 +88,7 @@ class Agreement(GroupMetric):
         normalize: as for accuracy.
     """
 
+    family: ClassVar[Family] = "bias"
     smallest: ClassVar[int] = 2
     normalize: Normalization = "none"
 
