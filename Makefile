@@ -37,8 +37,8 @@ browser:
 # MODELS: a folder with smollm2-135m-instruct and flan-t5-small-titles; DATA: a folder of dataset snapshots.
 bench: $(VENV)/.bench  ## measure against lm-eval and CTranslate2 on a quiet machine: make bench MODELS=DIR DATA=DIR
 	$(BIN)/python -m benchmarks.bootstrap
-	$(BIN)/python -m benchmarks.startup --model $(MODELS)/smollm2-135m-instruct --data $(DATA)
-	$(BIN)/python -m benchmarks.engine --models $(MODELS) --data $(DATA) --json benchmarks/results/engine-cpu.json
+	$(BIN)/python -m benchmarks.startup --model $(MODELS)/smollm2-135m-instruct --data $(DATA) --json benchmarks/results/startup.json --document docs/performance.md
+	$(BIN)/python -m benchmarks.engine --models $(MODELS) --data $(DATA) --json benchmarks/results/engine-cpu.json --document docs/performance.md
 
 clean:  ## remove the environment and what runs left
 	rm -rf $(VENV) results/demo .pytest_cache .mypy_cache .ruff_cache

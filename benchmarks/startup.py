@@ -17,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.documents import put, table
+
 _BASELINE = """
 import sys, time
 began = time.perf_counter()
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--document", type=Path, help="Markdown whose table is written anew")
     given = parser.parse_args()
     command = ["run", "--model", str(given.model), "--tasks", given.tasks, "--limit", str(given.limit), "--data", str(given.data)]
     found: dict[str, list[float]] = {"importing and loading": [], "until the first forward": []}
@@ -79,6 +82,11 @@ def main() -> None:
         print(f"{name:<26}{statistics.median(values):6.2f} s  [{min(values):.2f}, {max(values):.2f}] over {len(values)} runs")
     beyond = statistics.median(found["until the first forward"]) - statistics.median(found["importing and loading"])
     print(f"{'beyond':<26}{beyond:6.2f} s")
+    if given.document:
+        rows = [[name, f"{statistics.median(v):.2f} s [{min(v):.2f}, {max(v):.2f}]"] for name, v in found.items()]
+        what = f"{given.model.name}, {given.tasks}, {given.limit} items; median [lowest, highest] of {given.runs} runs."
+        lines = [what, "", *table(("", "seconds"), [*rows, ["beyond", f"{beyond:.2f} s"]])]
+        put(given.document, "benchmarks.startup", "\n".join(lines))
     if given.json:
         given.json.write_text(json.dumps(found | {"beyond": beyond, "tasks": given.tasks, "limit": given.limit}, indent=1) + "\n")
 

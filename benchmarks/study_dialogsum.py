@@ -14,10 +14,11 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.documents import table
 from harness import metrics
 from harness.models.adapter_cards import AdapterCard, Training, read_card
 from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
@@ -54,9 +55,9 @@ CANDIDATES = (
     Candidate(CAUSAL, "lora_r8", "--method lora --rank 8 --max-steps 120", ours=True),
     Candidate(CAUSAL, "prompt_20", "--method prompt --virtual-tokens 20 --max-steps 120", ours=True),
     Candidate(CAUSAL, "qlora_r8", "--method qlora --rank 8 --max-steps 60", quantize="4bit"),
-    Candidate(SEQ2SEQ, "full_dialogsum", "--method full --max-steps 400"),
-    Candidate(SEQ2SEQ, "lora_r8", "--method lora --rank 8 --max-steps 400", ours=True),
-    Candidate(SEQ2SEQ, "prompt_20", "--method prompt --virtual-tokens 20 --max-steps 400", ours=True),
+    Candidate(SEQ2SEQ, "full_dialogsum", "--method full --max-steps 300"),
+    Candidate(SEQ2SEQ, "lora_r8", "--method lora --rank 8 --max-steps 300", ours=True),
+    Candidate(SEQ2SEQ, "prompt_20", "--method prompt --virtual-tokens 20 --max-steps 300", ours=True),
 )
 
 
@@ -82,7 +83,7 @@ class Study:
     def train(self, candidate: Candidate) -> None:
         """Train it, unless it is trained."""
         if self.training(candidate) is None:
-            common = ["--task", TARGET, "--name", candidate.name, "--validate", "32", "--weights-dtype", "bfloat16"]
+            common = ["--task", TARGET, "--name", candidate.name, "--validate", "32", "--dtype", "bfloat16", "--weights-dtype", "bfloat16"]
             place = ["--output", str(self.shelf(candidate)), "--data", str(self.data)]
             self._harness("tune", "--model", str(self.models / candidate.model), *common, *place, *shlex.split(candidate.options))
 
@@ -106,11 +107,6 @@ class Study:
         subprocess.run([sys.executable, "-m", "harness", *arguments], env=own, check=True)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for row in (header, ["---"] * len(header), *rows):
-        yield "| " + " | ".join(row) + " |"
-
-
 def _costs(study: Study) -> Iterator[str]:
     header = [
         "model",
@@ -132,7 +128,7 @@ def _costs(study: Study) -> Iterator[str]:
             size, memory = f"{made.bytes / 2**20:.2f} MiB", f"{made.peak_memory_bytes / 2**30:.1f} GiB"
             cells = [f"{made.share:.3%}", size, memory, str(made.steps), f"{made.seconds / 60:.0f} min", losses, validation]
             rows.append([one.model, f"`{one.name}`", *cells])
-    yield from _table(header, rows)
+    yield from table(header, rows)
 
 
 def _cell(task: TaskComparison) -> str:
@@ -156,7 +152,7 @@ def _changes(study: Study) -> Iterator[str]:
             base = next(comparison for one, comparison in found if one.quantize == quantize)
             rows.append([f"base{f', {quantize}' if quantize else ''}", *(f"{task.headlines[0].before:.3f}" for task in base.tasks)])
             rows += [[f"`{one.name}`", *map(_cell, comparison.tasks)] for one, comparison in found if one.quantize == quantize]
-        yield from _table(header, rows)
+        yield from table(header, rows)
         yield ""
 
 
@@ -167,7 +163,8 @@ def document(study: Study) -> str:
         "# Tuning for DialogSum: what each method gains, forgets and costs",
         "",
         f"Printed by `python -m benchmarks.study_dialogsum` (float32, {place.get('device', 'cpu')}, {place.get('threads', '?')} threads).",
-        "Training pairs come from DialogSum's train split in the task's first wording; the test split is scored. MMLU is a fixed sample,",
+        "Training pairs come from DialogSum's train split in the task's first wording, learned in bfloat16 on float32 weights; the test",
+        "split is scored in float32. MMLU is a fixed sample,",
         "five items of each subject, five shots. In brackets: 95 % paired intervals of the difference from the base of the same",
         "precision; the verdict holds the change against a margin of one point of the scale ([forgetting.md](forgetting.md)).",
         "",

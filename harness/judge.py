@@ -4,81 +4,114 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from harness import metrics
 from harness.contract import (
     ChoiceOutcome,
     ChoiceScores,
+    Family,
     Generation,
     LikelihoodOutcome,
     Outcome,
+    Request,
     Response,
     ScoreChoices,
     ScoreText,
     TextOutcome,
     TextScore,
 )
+from harness.measures import Measures
 from harness.metrics.base import Metric, check_form
 from harness.scores import Score, blend
+from harness.store.runs import DisturbanceRecord
 from harness.store.samples import SampleRecord, StatisticsRecord
+from harness.worst import Disturbed, disturbances, worst_case
 
 if TYPE_CHECKING:
+    from harness.disturb import Copies
     from harness.prepare import Asked
     from harness.tasks.schema import Task
 
 
 @dataclass(frozen=True)
 class Judge:
-    """The metrics of one task, by the name under which results carry them."""
+    """The metrics of one task, by the name under which results carry them.
+
+    Attributes:
+        metrics: the task's own, and those measured beside them.
+        headlines: metrics whose fall on disturbed copies is measured.
+        without: families asked for that the task has no measure of, with the reason.
+    """
 
     metrics: Mapping[str, Metric[Any]]
+    headlines: tuple[str, ...] = ()
+    without: Mapping[Family, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, task: Task) -> Judge:
-        """The metrics that a task names.
+    def of(cls, task: Task, measures: Measures | None = None) -> Judge:
+        """The metrics that a task names, and what is measured beside them.
 
         Raises:
             MetricError: a metric is unknown, or cannot judge this form of answer.
         """
-        built = {}
-        for spec in task.metrics:
-            built[spec.key] = metrics.load(spec.metric, spec.options)
-            check_form(built[spec.key], task.answer)
-        return cls(built)
+        built = {spec.key: metrics.load(spec.metric, spec.options) for spec in task.metrics}
+        for metric in built.values():
+            check_form(metric, task.answer)
+        beside = measures or Measures()
+        built |= beside.metrics(task)
+        return cls(built, task.headlines, beside.without(task, built))
 
-    def judge(
-        self, asked: Sequence[Asked], responses: Sequence[Response], seed: int, priors: Mapping[str, Response] | None = None
-    ) -> Judged:
-        """Score every item of a task.
+    def judge(self, asked: Sequence[Asked], responses: Mapping[str, Response], seed: int, copies: Sequence[Copies] = ()) -> Judged:
+        """Score every item of a task, and its disturbed copies.
 
         Args:
             asked: the items.
-            responses: their answers, in the same order.
+            responses: the answers to their requests, by request id.
             seed: of the resampling.
-            priors: answers to the items' prior requests, by request id.
+            copies: what perturbations made of the items.
         """
-        found = priors or {}
-        outcomes = [_outcome(one, response, found) for one, response in zip(asked, responses, strict=True)]
+        outcomes = [_outcome(one, responses) for one in asked]
         scores = {}
         for name, metric in self.metrics.items():
             scores[name] = Score(metric, metric.statistics(outcomes), metric.signature_for(outcomes), seed)
-        samples = [_sample(one, response) for one, response in zip(asked, responses, strict=True)]
+        lost: list[DisturbanceRecord] = []
+        for name in self.headlines if copies else ():
+            worst, found = _disturbed(name, scores[name], copies, responses)
+            scores |= {f"{name}_{family}": score for family, score in worst.items()}
+            lost += found
+        samples = [_sample(one, responses[one.request.id]) for one in asked]
         for name, score in scores.items():
             values = score.metric.item_scores(score.statistics)
             alone = values is not None and len(values) == len(samples)
             for number, sample in enumerate(samples):
                 sample.metrics[name] = float(values[number]) if alone and values is not None else None
-        return Judged(scores, samples)
+        disturbed = {copy.perturbation.label: [_sample(one, responses[one.request.id]) for one in copy.asked] for copy in copies}
+        read = sum(_tokens(one.request) for one in asked)
+        written = sum(len(one.tokens) for one in map(responses.get, (one.request.id for one in asked)) if isinstance(one, Generation))
+        return Judged(scores, samples, lost, disturbed, read, written)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A task's scores and samples."""
+    """A task's scores and samples.
+
+    Attributes:
+        disturbances: what perturbations do to the headline metrics.
+        copies: samples of the disturbed copies, by perturbation.
+        prompt_tokens: of all items, with their choices, nothing shared.
+        output_tokens: of all texts that were generated.
+    """
 
     scores: Mapping[str, Score]
     samples: Sequence[SampleRecord]
+    disturbances: Sequence[DisturbanceRecord] = ()
+    copies: Mapping[str, Sequence[SampleRecord]] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    output_tokens: int = 0
 
     @property
     def statistics(self) -> dict[str, StatisticsRecord]:
@@ -95,8 +128,37 @@ def combine(wordings: Mapping[str, Judged]) -> dict[str, Score]:
     return {name: blend([judged.scores[name] for judged in wordings.values()]) for name in first.scores}
 
 
-def _outcome(asked: Asked, response: Response, priors: Mapping[str, Response]) -> Outcome:
+def _disturbed(
+    name: str, score: Score, copies: Sequence[Copies], responses: Mapping[str, Response]
+) -> tuple[dict[Family, Score], list[DisturbanceRecord]]:
+    """The worst case of each family, and what each perturbation does to a metric; nothing where single items have no score."""
+    metric = score.metric
+    if metric.item_scores(score.statistics) is None:
+        return {}, []
+    found = []
+    for one in copies:
+        statistics = metric.statistics([_outcome(asked, responses) for asked in one.asked])
+        statistics = statistics.reshape(len(one.asked), score.statistics.shape[1])
+        found.append(Disturbed(one.perturbation.signature, one.perturbation.family, np.asarray(one.places, dtype=np.intp), statistics))
+    worst: dict[Family, Score] = {}
+    for family in dict.fromkeys(one.family for one in found):
+        case = worst_case(score, [one for one in found if one.family == family])
+        assert case is not None
+        worst[family] = case
+    return worst, disturbances(name, score, found, worst)
+
+
+def _tokens(request: Request) -> int:
+    if isinstance(request, ScoreChoices):
+        return len(request.context) + sum(map(len, request.choices))
+    if isinstance(request, ScoreText):
+        return sum(len(context) + len(scored) for context, scored in request.windows)
+    return len(request.context)
+
+
+def _outcome(asked: Asked, responses: Mapping[str, Response]) -> Outcome:
     question, request = asked.question, asked.request
+    response = responses[request.id]
     if question.choices:
         assert isinstance(response, (ChoiceScores, TextScore))
         if isinstance(request, ScoreChoices):
@@ -104,7 +166,7 @@ def _outcome(asked: Asked, response: Response, priors: Mapping[str, Response]) -
         else:
             assert isinstance(request, ScoreText)
             tokens = tuple(len(scored) for _, scored in request.windows)
-        prior = priors[asked.prior.id] if asked.prior else None
+        prior = responses[asked.prior.id] if asked.prior else None
         assert prior is None or isinstance(prior, ChoiceScores)
         before = prior.logprobs if prior else None
         return ChoiceOutcome(response.logprobs, question.targets, question.choices, tokens, question.labels, before)
@@ -115,7 +177,9 @@ def _outcome(asked: Asked, response: Response, priors: Mapping[str, Response]) -
         size = len(text.encode("utf-8", "surrogatepass"))
         return LikelihoodOutcome(sum(response.logprobs), scored, len(text.split()), size, question.labels)
     assert isinstance(response, Generation)
-    return TextOutcome(response.text, question.references, question.labels)
+    more = [responses[one.id] for one in asked.more]
+    texts = tuple(one.text for one in more if isinstance(one, Generation))
+    return TextOutcome(response.text, question.references, question.labels, texts)
 
 
 def _sample(asked: Asked, response: Response) -> SampleRecord:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from harness.contract import Family
 from harness.prepare import Seconds
 
 
@@ -40,6 +41,11 @@ class Options:
     any_base: bool = False
     merge: bool = False
     engine: Literal["transformers", "vllm"] = "transformers"
+    measures: tuple[Family, ...] = ()
+    perturb: tuple[str, ...] = ()
+    texts: int = 1
+    toxicity: str = ""
+    small: bool = False
     command: tuple[str, ...] = ()
 
 

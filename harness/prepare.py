@@ -28,6 +28,7 @@ class Asked:
         text: the exact text the model reads; the first choice's where each has its own.
         request: what the engine is asked.
         prior: asks for the choices without the question, where a metric wants it.
+        more: ask for further texts of the same prompt, each from a seed of its own.
         shots_dropped: shots left out because the prompt was too long.
         text_cut: whether the item's own text was cut as well.
     """
@@ -38,11 +39,12 @@ class Asked:
     shots_dropped: int = 0
     text_cut: bool = False
     prior: ScoreChoices | None = None
+    more: tuple[Generate, ...] = ()
 
     @property
     def requests(self) -> tuple[Request, ...]:
         """Everything that the engine is asked for this item."""
-        return (self.request,) if self.prior is None else (self.request, self.prior)
+        return (self.request, *self.more) if self.prior is None else (self.request, self.prior)
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class Preparation:
         shots: how many.
         seed: seeds random shots and samples.
         name: sets this wording's requests apart from those of another wording of the same task.
+        texts: how many are generated for each item, where they are sampled.
     """
 
     wording: Wording
@@ -72,16 +75,24 @@ class Preparation:
     shots: int
     seed: int
     name: str = ""
+    texts: int = 1
     _solved: dict[str, Question] = field(default_factory=dict, init=False, repr=False)
 
     def prepare(self, items: Sequence[Item], seconds: Seconds) -> list[Asked]:
-        """Requests for all items, in their order.
+        """Requests for all items, in their order; raises TaskError as `ask` does."""
+        began = time.perf_counter()
+        questions = [self.wording.question(item) for item in items]
+        seconds.render += time.perf_counter() - began
+        return self.ask(questions, seconds)
+
+    def ask(self, questions: Sequence[Question], seconds: Seconds) -> list[Asked]:
+        """Requests for questions, in their order. Shots are drawn by the item's id, whatever its row has become.
 
         Raises:
             TaskError: a template fails, an answer has no tokens, or an item does not fit the model whatever is left out.
         """
         began = time.perf_counter()
-        questions = [self.wording.question(item) for item in items]
+        items = [question.item for question in questions]
         drawn = [self._drawn(item) for item in items]
         texts = [self._texts(question, shots) for question, shots in zip(questions, drawn, strict=True)]
         rendered = time.perf_counter()
@@ -92,6 +103,7 @@ class Preparation:
         ]
         if any(spec.options.get("normalize") == "pmi" for spec in self.wording.task.metrics):
             asked = [replace(one, prior=prior) for one, prior in zip(asked, self._priors(questions), strict=True)]
+        asked = [replace(one, more=self._more(one.request)) for one in asked] if self.texts > 1 else asked
         seconds.render += rendered - began
         seconds.tokenize += time.perf_counter() - rendered
         return asked
@@ -146,6 +158,13 @@ class Preparation:
         for choice, one in zip(question.choices, encoded, strict=True):
             self._check_tokens(question, "choice", choice, one.choices[0])
         return ScoreText(key, tuple((one.context, one.choices[0]) for one in encoded))
+
+    def _more(self, request: Request) -> tuple[Generate, ...]:
+        """The same again with other seeds; nothing where decoding is greedy, and every text would be the same."""
+        if not isinstance(request, Generate) or request.temperature == 0:
+            return ()
+        keys = [f"{request.id}/{number}" for number in range(1, self.texts)]
+        return tuple(replace(request, id=key, seed=self._item_seed(key)) for key in keys)
 
     def _priors(self, questions: Sequence[Question]) -> list[ScoreChoices]:
         prompt = self.wording.unconditional()

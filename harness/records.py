@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import resource
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from harness.contract import Usage
+from harness.contract import Moments, Usage
 from harness.models import digests, loading
+from harness.stats.line import fit
 from harness.store import runs
 
 if TYPE_CHECKING:
     from harness.answers import Ledger
+    from harness.disturb import Copies
     from harness.judge import Judge, Judged
     from harness.options import Clock, Options
     from harness.prepare import Asked
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from harness.tasks.schema import Task
 
 
+NORMAL = 1.96
+"""Standard errors to either side of a 95 % interval."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One task in one wording, prepared.
@@ -35,6 +42,7 @@ class Job:
         label: the name under which the user asked for the task.
         name: the wording's, unique within the task.
         seed: with which its shots were drawn.
+        copies: what perturbations made of its items.
     """
 
     label: str
@@ -46,6 +54,12 @@ class Job:
     shots: int
     seed: int
     asked: list[Asked]
+    copies: list[Copies] = field(default_factory=list)
+
+    @property
+    def everything(self) -> list[Asked]:
+        """The items and their copies."""
+        return self.asked + [asked for one in self.copies for asked in one.asked]
 
     @property
     def task(self) -> Task:
@@ -79,7 +93,11 @@ def task_record(jobs: Sequence[Job], judged: Mapping[str, Judged], scores: Mappi
         limit=options.limit,
         signature=_signature(first, ",".join(job.name for job in jobs), digest),
         headline=list(task.headline),
+        prompt_tokens=judged[first.name].prompt_tokens,
+        output_tokens=judged[first.name].output_tokens,
         wordings=wordings,
+        disturbances=[] if wordings else list(judged[first.name].disturbances),
+        without=dict(first.judge.without),
     )
 
 
@@ -92,6 +110,7 @@ def _wording_record(job: Job, judged: Judged, options: Options) -> runs.WordingR
         metrics={name: score.record() for name, score in judged.scores.items()},
         shortened=_shortened(job),
         signature=_signature(job, job.name, digest),
+        disturbances=list(judged.disturbances),
     )
 
 
@@ -133,8 +152,15 @@ def _signature(job: Job, wording: str, digest: str) -> str:
     return "|".join(parts)
 
 
-def efficiency(usage: Usage, ledger: Ledger, clock: Clock) -> runs.EfficiencyRecord:
-    """What a run cost; rates are null when every answer came from the store."""
+def efficiency(usage: Usage, ledger: Ledger, clock: Clock, joules: float | None = None) -> runs.EfficiencyRecord:
+    """What a run cost; rates are null when every answer came from the store.
+
+    Args:
+        usage: what the engine spent.
+        ledger: who answered.
+        clock: where the time went.
+        joules: energy of the GPUs meanwhile, where it is known.
+    """
     computed = usage.prefill_tokens + usage.padding_tokens
     return runs.EfficiencyRecord(
         seconds=clock.seconds(),
@@ -146,7 +172,51 @@ def efficiency(usage: Usage, ledger: Ledger, clock: Clock) -> runs.EfficiencyRec
         tokens=runs.TokensRecord(
             asked=usage.asked_tokens, prefill=usage.prefill_tokens, decode=usage.decode_tokens, padding=usage.padding_tokens
         ),
+        prefill_time=_line(usage.prefills),
+        step_time=_line(usage.steps),
+        energy_joules=joules,
     )
+
+
+def seconds_alone(task: runs.TaskRecord, usage: Usage) -> runs.MetricRecord:
+    """Seconds that an item would take if it were asked alone, by the times of the run's own passes.
+
+    The mean item has p prompt tokens and o new ones: prefill at p, and o times a step of one row. The interval comes from the standard
+    errors of both lines; n counts passes.
+    """
+    prefill, step = fit(usage.prefills), fit(usage.steps)
+    written = task.output_tokens / max(1, task.items)
+    value, bounds, reason = math.nan, None, None
+    if not usage.prefills.passes:
+        reason = "no pass was timed: the answers came from the store, or from one batch"
+    elif prefill is None or (written and step is None):
+        reason = f"{usage.prefills.passes} passes over prompts and {usage.steps.passes} steps do not tell how time grows"
+    else:
+        length = task.prompt_tokens / max(1, task.items)
+        value, error = prefill.at(length), prefill.error_at(length)
+        if written and step is not None:
+            value, error = value + written * step.at(1), math.hypot(error, written * step.error_at(1))
+        bounds = (max(0.0, value - NORMAL * error), value + NORMAL * error)
+    return runs.MetricRecord(
+        value=None if reason else value,
+        ci=bounds,
+        ci_method="least squares" if bounds else None,
+        reason=reason,
+        n=usage.prefills.passes + (usage.steps.passes if written else 0),
+        higher_is_better=False,
+        low=0.0,
+        high=None,
+        unit="s",
+        signature="seconds_alone|v:1",
+        family="efficiency",
+    )
+
+
+def _line(moments: Moments) -> runs.LineRecord | None:
+    line = fit(moments)
+    if line is None:
+        return None
+    return runs.LineRecord(fixed=line.intercept, each=line.slope, r2=line.r2, passes=line.points)
 
 
 def _peak_memory() -> int:

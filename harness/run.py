@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from harness import __version__, folders
 from harness.answers import Ledger
 from harness.contract import Response, System, Usage
+from harness.energy import Meter
 from harness.interop.verdict import Verdict
 from harness.judge import Judged, combine
 from harness.models import digests
 from harness.options import Clock, Options, Watch
-from harness.records import Job, efficiency, environment, task_record
+from harness.records import Job, efficiency, environment, seconds_alone, task_record
 from harness.scores import Member, Score, judge_group
 from harness.store import runs, samples
 from harness.store.responses import ResponseStore
@@ -63,8 +64,9 @@ def run(options: Options, watch: Watch, clock: Clock | None = None, *, kept: Pat
     finished = []
     with closing(work.evaluation), ResponseStore(kept or folders.cache() / "responses.sqlite") as store:
         for system, adapter in work.evaluation.systems:
+            meter = Meter.start()
             answers = _answers(work, system, adapter, store, clock)
-            finished.append(_finish(work, system, answers, clock))
+            finished.append(_finish(work, system, answers, clock, meter.joules()))
             clock.next_system()
     return finished
 
@@ -115,42 +117,47 @@ class Tally:
             self._tokens = spent
 
 
-def _finish(work: Work, system: System, answers: tuple[Ledger, Usage], clock: Clock) -> Finished:
+def _finish(work: Work, system: System, answers: tuple[Ledger, Usage], clock: Clock, joules: float | None) -> Finished:
     """Judge every task, and write samples and results."""
     (ledger, usage), jobs, options = answers, work.jobs, work.evaluation.options
     folder = work.evaluation.outputs[system.name]
     with clock.measure("metrics"):
         wordings: dict[str, dict[str, Judged]] = {}
         for job in jobs:
-            responses = [ledger.responses[asked.request.id] for asked in job.asked]
-            wordings.setdefault(job.task.task, {})[job.name] = job.judge.judge(job.asked, responses, options.seed, ledger.responses)
-        scores = {name: combine(judged) for name, judged in wordings.items()}
+            judged = job.judge.judge(job.asked, ledger.responses, options.seed, job.copies)
+            wordings.setdefault(job.task.task, {})[job.name] = judged
+        scores = {name: combine(own) for name, own in wordings.items()}
         tasks = {}
-        for name, judged in wordings.items():
-            tasks[name] = task_record([job for job in jobs if job.task.task == name], judged, scores[name], options)
+        for name, own in wordings.items():
+            record = task_record([job for job in jobs if job.task.task == name], own, scores[name], options)
+            if "efficiency" in options.measures:
+                record = record.model_copy(update={"metrics": record.metrics | {"seconds_alone": seconds_alone(record, usage)}})
+            tasks[name] = record
         groups = {name: _group(group, weights, jobs, scores, tasks) for name, (group, weights) in work.selection.groups.items()}
         theirs = work.suite.judge(ledger.responses) if work.suite else Verdict()
-    record = runs.RunRecord(
+    whole = runs.RunRecord(
         harness_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=list(options.command),
         system=runs.system_record(system),
         tasks=tasks | theirs.tasks,
         groups=groups | theirs.groups,
-        efficiency=efficiency(usage, ledger, clock),
+        efficiency=efficiency(usage, ledger, clock, joules),
         environment=environment(options),
     )
     old = runs.read(folder) if (folder / runs.FILE_NAME).exists() else None
-    for name, judged in wordings.items():
-        for wording, one in judged.items():
-            place = name if len(judged) == 1 else f"{name}@{wording}"
+    for name, own in wordings.items():
+        for wording, one in own.items():
+            place = name if len(own) == 1 else f"{name}@{wording}"
             samples.write(one.samples, folder, place)
             samples.write_statistics(one.statistics, folder, place)
+            for perturbation, copies in one.copies.items():
+                samples.write(copies, folder, f"{place}~{perturbation}")
     for name, found in theirs.samples.items():
         samples.write(found, folder, name)
-    merged = runs.merge(old, record)
+    merged = runs.merge(old, whole)
     runs.write(merged, folder)
-    return Finished(merged, folder, tuple(record.tasks))
+    return Finished(merged, folder, tuple(whole.tasks))
 
 
 def _group(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from harness.contract import Family
 from harness.metrics.base import FloatArray, Metric
-from harness.stats.bootstrap import Interval, interval, interval_of, replicates
+from harness.stats.bootstrap import Interval, interval, interval_of, reflected, replicates
 from harness.store.runs import GroupRecord, MetricRecord, SpreadRecord
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Score:
         signature: what decides the number.
         seed: of the resampling.
         wordings: how many stand side by side; the score is their mean.
+        family: what it is a measure of, where not what the metric is.
     """
 
     metric: Metric[Any]
@@ -35,6 +37,7 @@ class Score:
     signature: str
     seed: int
     wordings: int = 1
+    family: Family | None = None
 
     @property
     def parts(self) -> list[FloatArray]:
@@ -64,11 +67,23 @@ class Score:
         result: FloatArray = np.ptp(self._each(totals), axis=0)
         return result
 
+    @property
+    def refused(self) -> str | None:
+        """Why these items have no score, or None."""
+        return next((reason for part in self.parts if (reason := self.metric.refused(part))), None)
+
     def record(self) -> MetricRecord:
         """The score as results keep it."""
-        reason = self.no_interval
-        bounds = None if reason else interval(self.statistics, self.score, seed=self.seed)
-        return metric_record(self.metric, self.value, bounds, len(self.statistics), self.signature, reason, self._spread_record())
+        if refused := self.refused:
+            record = metric_record(self.metric, float("nan"), None, len(self.statistics), self.signature, refused)
+        else:
+            reason = self.no_interval
+            bounds = None if reason else interval(self.statistics, self.score, seed=self.seed)
+            if bounds and self.metric.pulled:
+                bounds = reflected(bounds, self.value, (self.metric.low, self.metric.high))
+            record = metric_record(self.metric, self.value, bounds, len(self.statistics), self.signature, reason, self._spread_record())
+        beside = dict(self.metric.beside(self.statistics)) if self.wordings == 1 else {}
+        return record.model_copy(update={"family": self.family or record.family, "beside": beside})
 
     def _spread_record(self) -> SpreadRecord | None:
         each = self._each(self.statistics.sum(axis=0))
@@ -86,7 +101,7 @@ def blend(scores: Sequence[Score]) -> Score:
         return first
     pooled = first.metric.pool([score.statistics for score in scores])
     parts = np.split(pooled, len(scores))
-    return Score(first.metric, np.concatenate(parts, axis=1), first.signature, first.seed, len(scores))
+    return Score(first.metric, np.concatenate(parts, axis=1), first.signature, first.seed, len(scores), first.family)
 
 
 @dataclass(frozen=True)
@@ -119,7 +134,30 @@ def judge_group(group: Group, members: Mapping[str, Member], digest: str) -> Gro
             scores = [[members[task].scores[name] for name in wanted] for task, wanted in names.items()]
             weights = [member.weight if aggregate.average == "members" else 1.0 for member in members.values()]
             records[aggregate.key] = _aggregate(aggregate, scores, weights, digest)
+    for name, average in _beside(members):
+        records[f"{name}_{average}"] = _measure([member.scores[name] for member in members.values()], name, average, digest)
     return GroupRecord(title=group.title, tasks=list(members), metrics=records)
+
+
+def _beside(members: Mapping[str, Member]) -> Iterator[tuple[str, Literal["macro", "micro"]]]:
+    """What every task was measured for beside its own metrics; calibration is that of all items, which are more than a task's."""
+    first, *others = members.values()
+    for name, score in first.scores.items():
+        if all(name in member.scores for member in others) and name not in first.headlines:
+            family = score.family or score.metric.family
+            if family != "accuracy":
+                yield name, "micro" if family == "calibration" else "macro"
+
+
+def _measure(scores: Sequence[Score], name: str, average: Literal["macro", "micro"], digest: str) -> MetricRecord:
+    from harness.tasks.schema import Aggregate
+
+    refused = next((reason for score in scores if (reason := score.refused)), None)
+    if average == "macro" and refused:
+        signature = f"{scores[0].signature}|average:macro|tasks:{len(scores)}@{digest[:8]}"
+        return metric_record(scores[0].metric, math.nan, None, 0, signature, refused)
+    record = _aggregate(Aggregate(metric=name, average=average), [[score] for score in scores], [1.0] * len(scores), digest)
+    return record.model_copy(update={"family": scores[0].family or scores[0].metric.family})
 
 
 def _aggregate(aggregate: Aggregate, tasks: Sequence[Sequence[Score]], weights: Sequence[float], digest: str) -> MetricRecord:
@@ -157,8 +195,8 @@ def _replicates(scores: Sequence[Score], number: int) -> FloatArray:
 def _pooled(scores: Sequence[Score], signature: str) -> Score:
     """All items of several tasks as one."""
     metric, wordings = scores[0].metric, scores[0].wordings
-    columns = [metric.pool([score.parts[number] for score in scores]) for number in range(wordings)]
-    return Score(metric, np.concatenate(columns, axis=1), signature, scores[0].seed, wordings)
+    columns = [metric.gather([score.parts[number] for score in scores]) for number in range(wordings)]
+    return Score(metric, np.concatenate(columns, axis=1), signature, scores[0].seed, wordings, scores[0].family)
 
 
 def metric_record(
@@ -183,5 +221,6 @@ def metric_record(
         high=metric.high,
         unit=metric.unit,
         signature=signature,
+        family=metric.family,
         spread=spread,
     )

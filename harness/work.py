@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from harness.contract import Request
 from harness.errors import InputError
 from harness.interop import lm_eval_names
 from harness.judge import Judge
+from harness.measures import Measures
 from harness.options import Clock, Options, Watch
 from harness.prepare import Preparation
 from harness.records import Job
@@ -22,8 +23,11 @@ from harness.tasks.prompts import Wording
 from harness.tasks.registry import Registry, Selection
 
 if TYPE_CHECKING:
+    from harness.disturb import Copies
     from harness.interop.lm_eval_suite import Suite
     from harness.models.encoding import Encoder
+    from harness.perturb import Perturbation
+    from harness.prepare import Asked
 
 
 @dataclass(frozen=True)
@@ -45,25 +49,28 @@ class Work:
                 from harness.tasks.promptsource import load
 
                 selection = selection.with_templates(load(options.template_file))
-            judges = {entry.task.task: Judge.of(entry.task) for entry in selection.entries}
+            measures = Measures.of(options, watch)
+            judges = {entry.task.task: Judge.of(entry.task, measures) for entry in selection.entries}
             evaluation = Evaluation.open(options, watch)
-        jobs = _prepare(options, selection, judges, evaluation.encoder, clock)
+        jobs = _prepare(options, selection, judges, measures, evaluation.encoder, clock)
         return cls(selection, evaluation, jobs, _suite(theirs, evaluation, clock))
 
     @property
     def requests(self) -> list[Request]:
         """The engine's requests."""
-        own = [request for job in self.jobs for asked in job.asked for request in asked.requests]
+        own = [request for job in self.jobs for asked in job.everything for request in asked.requests]
         return own + (self.suite.requests if self.suite else [])
 
     @property
     def labels(self) -> dict[str, str]:
         """For each item's request the name under which the user asked for its task."""
-        own = {asked.request.id: job.label for job in self.jobs for asked in job.asked}
+        own = {asked.request.id: job.label for job in self.jobs for asked in job.everything}
         return own | (self.suite.request_labels if self.suite else {})
 
 
-def _prepare(options: Options, selection: Selection, judges: Mapping[str, Judge], encoder: Encoder, clock: Clock) -> list[Job]:
+def _prepare(
+    options: Options, selection: Selection, judges: Mapping[str, Judge], measures: Measures, encoder: Encoder, clock: Clock
+) -> list[Job]:
     """Read the data, render and tokenize every prompt."""
     reader = DataReader(folders.data_folder(options.data))
     jobs = []
@@ -79,9 +86,28 @@ def _prepare(options: Options, selection: Selection, judges: Mapping[str, Judge]
         for template, seed in product(entry.templates(options.template), seeds):
             name = template.name if len(seeds) == 1 else f"{template.name}#{seed}"
             wording = Wording(task, template, encoder.chat)
-            asked = Preparation(wording, encoder, pool, shots, seed, name).prepare(split.items[: options.limit], clock.preparation)
-            jobs.append(Job(selection.labels[task.task], name, entry, wording, judges[task.task], split, shots, seed, asked))
+            preparation = Preparation(wording, encoder, pool, shots, seed, name, options.texts)
+            asked = preparation.prepare(split.items[: options.limit], clock.preparation)
+            copies = _copies(preparation, asked, measures.perturbations if judges[task.task].headlines else (), options.seed, clock)
+            jobs.append(Job(selection.labels[task.task], name, entry, wording, judges[task.task], split, shots, seed, asked, copies))
     return jobs
+
+
+def _copies(
+    preparation: Preparation, asked: Sequence[Asked], perturbations: Sequence[Perturbation], seed: int, clock: Clock
+) -> list[Copies]:
+    """Copies of those items whose text each perturbation changes."""
+    if not perturbations:
+        return []
+    from harness.disturb import Copies, disturbed
+
+    copies = []
+    for perturbation in perturbations:
+        with clock.measure("startup"):
+            changed = disturbed(preparation.wording, [one.question for one in asked], perturbation, seed)
+        own = replace(preparation, name=f"{preparation.name}~{perturbation.label}")
+        copies.append(Copies(perturbation, list(changed), own.ask(list(changed.values()), clock.preparation)))
+    return copies
 
 
 def _suite(names: Sequence[str], evaluation: Evaluation, clock: Clock) -> Suite | None:

@@ -38,7 +38,7 @@ def generated(number: int, references: Any, text: str) -> tuple[Asked, Response]
 
 def judged(pairs: Sequence[tuple[Asked, Response]], **changes: Any) -> Judged:
     judge = Judge.of(task(**changes))
-    return judge.judge([asked for asked, _ in pairs], [response for _, response in pairs], seed=0)
+    return judge.judge([asked for asked, _ in pairs], {response.id: response for _, response in pairs}, seed=0)
 
 
 RIGHT, WRONG = (-1.0, -2.0), (-2.0, -1.0)

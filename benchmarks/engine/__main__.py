@@ -31,11 +31,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.documents import put, table
 from benchmarks.engine.workloads import ADAPTERS_AIM, CAUSAL, CTRANSLATE2_AIM, WHOLE_AIM, WORKLOADS, Part, Workload, write_tasks
 
 BATCH_SIZES = (1, 8, 16)
 SHARES = (16, 4, 1)
 ADAPTERS = ("one", "two", "three")
+DETAILS = (
+    "useful share of the matrix rate, ours / lm-eval",
+    "peak GiB, ours / lm-eval",
+    "tokens asked / computed / decoded",
+    "padding",
+    "ms an item at 1/16, 1/4, 1",
+    "lm-eval's batch",
+)
 
 
 @dataclass
@@ -281,12 +290,31 @@ def show(kept: dict[str, Any]) -> None:
     for line in found.lines():
         table.add_row(*line.cells)
     console.print(table)
-    columns = ("", "useful share of the matrix rate, ours / lm-eval", "peak GiB, ours / lm-eval", "tokens asked / computed / decoded")
-    more = Table(*columns, "padding", "ms an item at 1/16, 1/4, 1", "lm-eval's batch")
+    more = Table("", *DETAILS)
     for workload in WORKLOADS:
         if cells := found.details(workload):
             more.add_row(*cells)
     console.print(more)
+
+
+def document(kept: dict[str, Any]) -> str:
+    """Both tables in Markdown."""
+    found, place = Found(kept), kept["environment"]
+    rows = [line.cells for line in found.lines()]
+    more = [cells for workload in WORKLOADS if (cells := found.details(workload))]
+    versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
+    where = (
+        f"{place['processor']}, {place['threads']} threads of {place['cores']} cores, Python {place['python']}, {versions}; {place['date']}"
+    )
+    return "\n".join(
+        [
+            f"{where}. Median [lowest, highest] of {kept['runs']} runs; float32.",
+            "",
+            *table(("", "workload", "ours", "the other", "ratio", "aim", "met"), rows),
+            "",
+            *table(("", *DETAILS), more),
+        ]
+    )
 
 
 def environment(threads: int) -> dict[str, Any]:
@@ -314,6 +342,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", help="of B1 to B5, B7, separated by commas")
     parser.add_argument("--json", type=Path, required=True, help="what was measured; read again and completed")
+    parser.add_argument("--document", type=Path, help="Markdown whose tables are written anew")
     parser.add_argument("--show", action="store_true", help="print what the file holds, and measure nothing")
     given = parser.parse_args()
     kept = Kept(given.json)
@@ -333,6 +362,8 @@ def main() -> None:
             if "B7" in wanted:
                 adapters(bench, next(one for one in WORKLOADS if one.model == CAUSAL), given.runs)
     show(kept.found)
+    if given.document:
+        put(given.document, "benchmarks.engine", document(kept.found))
 
 
 def _count(bench: Bench, workload: Workload) -> None:

@@ -25,8 +25,13 @@ def print_run(record: RunRecord, folder: Path) -> None:
     """The table of a run, and where its results lie."""
     from rich.text import Text
 
+    from harness.report.measures import disturbances_table, measured, measures_table
     from harness.report.terminal import run_table
 
     out = console()
     out.print(run_table(record))
+    if measured(record):
+        out.print(measures_table(record))
+        if (disturbed := disturbances_table(record)) is not None:
+            out.print(disturbed)
     out.print(Text(f"Results: {folder if folder.suffix == '.json' else folder / 'results.json'}", style="dim"), soft_wrap=True)

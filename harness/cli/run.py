@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.arguments import Dtype, Quantize, split
+from harness.contract import Family
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.options import Options
+
+
+_MEASURES = "Measures"
 
 
 class _Engine(StrEnum):
@@ -62,6 +66,27 @@ def run(
     merge: Annotated[
         bool, typer.Option("--merge", help="Add the adapter's update to the base's weights instead of computing it apart.")
     ] = False,
+    measures: Annotated[
+        str | None,
+        typer.Option(
+            help="Measured beside the tasks' metrics: calibration, robustness, fairness, bias, toxicity, efficiency, "
+            "separated by commas, or all.",
+            rich_help_panel=_MEASURES,
+        ),
+    ] = None,
+    perturb: Annotated[
+        str | None,
+        typer.Option(
+            help="Perturbations, as typos:0.05, or presets, separated by commas; a family's preset by default.", rich_help_panel=_MEASURES
+        ),
+    ] = None,
+    texts: Annotated[int, typer.Option(min=1, help="Texts generated for each item, in tasks that sample.", rich_help_panel=_MEASURES)] = 1,
+    toxicity: Annotated[
+        str, typer.Option(help="Scorer of toxicity: classifier:FOLDER_OR_ID or profanity.", rich_help_panel=_MEASURES)
+    ] = "",
+    small_samples: Annotated[
+        bool, typer.Option("--small-samples", help="Compute calibration of few items too.", rich_help_panel=_MEASURES)
+    ] = False,
     engine: Annotated[_Engine, typer.Option(help="What computes; vllm for decoder-only models on a GPU.")] = _Engine.transformers,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print what would be computed, and how much of it is shared; compute nothing.")
@@ -104,6 +129,11 @@ def run(
         trust_remote_code=trust_remote_code,
         any_base=any_base,
         merge=merge,
+        measures=_families(measures),
+        perturb=tuple(split([perturb or ""])),
+        texts=texts,
+        toxicity=toxicity,
+        small=small_samples,
         engine=engine.value,
         command=("harness", *sys.argv[1:]),
     )
@@ -118,6 +148,17 @@ def run(
     if len(finished) > 1:
         folders = " ".join(shlex.quote(str(one.folder)) for one in finished)
         typer.echo(f"Side by side: harness leaderboard {folders}", err=True)
+
+
+def _families(text: str | None) -> tuple[Family, ...]:
+    from typing import get_args
+
+    known = get_args(Family)
+    wanted = split([text or ""])
+    for name in wanted:
+        if name not in (*known, "all"):
+            raise InputError(f"There is no measure {name!r}.", f"Measures: {', '.join(known)}, or all.")
+    return known if "all" in wanted else tuple(family for family in known if family in wanted)
 
 
 def _explain(options: Options) -> None:

@@ -88,20 +88,19 @@ class Decoder:
                 self._finished = []
 
     def _enter(self, slots: Slots, waiting: deque[Waiting], rows: list[_Row], number: int) -> list[Generation]:
-        began = time.perf_counter()
+        began, computed = time.perf_counter(), self.usage.prompt_area
         entering = [waiting.popleft() for _ in range(number)]
         first = len(rows)
         rows += [_Row(one.request, one, random.Random(one.request.seed)) for one in entering]
         logits = slots.admit(entering)
         tokens = self._choose(logits, rows[first:]) if self.forced is None else [self.forced] * number
-        self.usage.prefill_seconds += time.perf_counter() - began
-        self.usage.batches += 1
+        self.usage.prefilled(self.usage.prompt_area - computed, time.perf_counter() - began)
         return self._append(slots, rows, tokens, first)
 
     def _step(self, slots: Slots, rows: list[_Row]) -> list[Generation]:
         began = time.perf_counter()
         tokens = self._choose(slots.step([row.tokens[-1] for row in rows]), rows)
-        self.usage.decode_seconds += time.perf_counter() - began
+        self.usage.stepped(len(rows), time.perf_counter() - began)
         return self._append(slots, rows, tokens, 0)
 
     def _append(self, slots: Slots, rows: list[_Row], tokens: Sequence[int], first: int) -> list[Generation]:

@@ -37,6 +37,14 @@ class _Owned:
     strip: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Began:
+    """When a forward began, and the tokens that were computed before it."""
+
+    seconds: float
+    area: int
+
+
 @dataclass
 class TransformersEngine:
     """Computes requests on one model in memory.
@@ -171,7 +179,7 @@ class TransformersEngine:
 
         What is not a number in one sequence spoils its whole strip, so it is looked for row by row.
         """
-        began = time.perf_counter()
+        began = _Began(time.perf_counter(), self.usage.prompt_area)
         strips = [[one.row for one in group] for _, group in groupby(owned, key=lambda one: one.strip)]
         logits, where = self._causal.packed(strips, held)
         try:
@@ -181,15 +189,14 @@ class TransformersEngine:
 
     def _padded(self, owned: Sequence[_Owned]) -> list[dict[int, Scored]]:
         """What each row says of its continuations, by slot; rows stand side by side."""
-        began = time.perf_counter()
+        began = _Began(time.perf_counter(), self.usage.prompt_area)
         rows = [one.row for one in owned]
         logits, where = self._causal.plain(rows) if self.architecture == "causal" else self._seq2seq.score(rows)
         return self._read(logits, where, owned, began)
 
-    def _read(self, logits: torch.Tensor, where: list[list[int]], owned: Sequence[_Owned], began: float) -> list[dict[int, Scored]]:
+    def _read(self, logits: torch.Tensor, where: list[list[int]], owned: Sequence[_Owned], began: _Began) -> list[dict[int, Scored]]:
         found = read_off(logits, [one.row for one in owned], where, lambda row: owned[row].request_id)
-        self.usage.prefill_seconds += time.perf_counter() - began
-        self.usage.batches += 1
+        self.usage.prefilled(self.usage.prompt_area - began.area, time.perf_counter() - began.seconds)
         return found
 
     def _queue(self, requests: Sequence[Generate]) -> list[Waiting]:

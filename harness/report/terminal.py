@@ -182,12 +182,15 @@ def _group_shots(group: GroupRecord, tasks: Mapping[str, TaskRecord]) -> str:
 def _null_notes(record: RunRecord) -> list[str]:
     owners = [(name, group.metrics) for name, group in record.groups.items()]
     owners += [(name, task.metrics) for name, task in record.tasks.items()]
-    return [
-        f"{plain(owner)} {plain(name)} has no value: {plain(metric.reason or '')}"
-        for owner, metrics in owners
-        for name, metric in metrics.items()
-        if metric.value is None
-    ]
+    notes = []
+    for owner, metrics in owners:
+        named: dict[str, list[str]] = {}
+        for name, metric in metrics.items():
+            if metric.value is None:
+                named.setdefault(metric.reason or "", []).append(plain(name))
+        for reason, names in named.items():
+            notes.append(f"{plain(owner)} {', '.join(names)} {'has' if len(names) == 1 else 'have'} no value: {plain(reason)}")
+    return notes
 
 
 def _shortened_notes(record: RunRecord) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from harness.contract import AnswerForm, System
+from harness.contract import AnswerForm, Family, System
 from harness.errors import InputError, StorageError
 from harness.store.atomic import write_text
 
@@ -68,7 +68,10 @@ class SpreadRecord(_Record):
 
 
 class MetricRecord(_Record):
-    """One score. `ci` is the 95 % interval (low, high); `reason` says why `value` is null; `low` and `high` bound the metric's range."""
+    """One score. `ci` is the 95 % interval (low, high); `reason` says why `value` is null; `low` and `high` bound the metric's range.
+
+    `beside` helps to read it: what it is counted from, and what it would be `by chance`.
+    """
 
     value: FiniteFloat | None
     ci: tuple[FiniteFloat, FiniteFloat] | None = None
@@ -80,6 +83,8 @@ class MetricRecord(_Record):
     high: Bound
     unit: str
     signature: str
+    family: Family = "accuracy"
+    beside: dict[str, FiniteFloat] = {}
     spread: SpreadRecord | None = None
 
     @model_validator(mode="after")
@@ -109,6 +114,24 @@ class ShortenedRecord(_Record):
     text_cut: Count = 0
 
 
+class DisturbanceRecord(_Record):
+    """What disturbing the items does to a metric.
+
+    Over the `changed` of `items` whose text really changed: the score `before` and `after`, and the paired `drop`, what is lost in the
+    metric's own direction. `perturbation` is its signature; "worst" stands for the worst of the original and all copies of a family,
+    over all items.
+    """
+
+    perturbation: str
+    family: Family
+    metric: str
+    items: Count
+    changed: Count
+    before: MetricRecord
+    after: MetricRecord
+    drop: MetricRecord
+
+
 class WordingRecord(_Record):
     """One of several wordings of a task: its template, the seed its shots were drawn with, and its own scores."""
 
@@ -118,13 +141,15 @@ class WordingRecord(_Record):
     metrics: dict[str, MetricRecord]
     shortened: ShortenedRecord
     signature: str
+    disturbances: list[DisturbanceRecord] = []
 
 
 class TaskRecord(_Record):
     """One task's scores. The first metric is the headline, unless `headline` names others.
 
     `signature` holds what decides the prompts and items, not the system. `wordings` is empty where there is only one; where there are
-    several, `metrics` are their mean.
+    several, `metrics` are their mean. Tokens are of all items in the first wording, shots included and nothing shared.
+    `without` says of measures that were asked for why the task has none of them.
     """
 
     title: str
@@ -140,7 +165,11 @@ class TaskRecord(_Record):
     limit: int | None
     signature: str
     headline: list[str] = []
+    prompt_tokens: Count = 0
+    output_tokens: Count = 0
     wordings: dict[str, WordingRecord] = {}
+    disturbances: list[DisturbanceRecord] = []
+    without: dict[Family, str] = {}
 
 
 class GroupRecord(_Record):
@@ -168,8 +197,23 @@ class TokensRecord(_Record):
     padding: Count = 0
 
 
+class LineRecord(_Record):
+    """Seconds of a pass: `fixed`, and `each` for every unit of its size; fitted to so many passes, of whose variance it explains `r2`."""
+
+    fixed: FiniteFloat
+    each: FiniteFloat
+    r2: FiniteFloat
+    passes: Count
+
+
 class EfficiencyRecord(_Record):
-    """What the run cost. `seconds` by stage: startup, render, tokenize, score, generate, metrics, total. Shares lie in [0, 1]."""
+    """What the run cost. `seconds` by stage: startup, render, tokenize, score, generate, metrics, total. Shares lie in [0, 1].
+
+    `prefill_time` is over the tokens of a batch of prompts, `step_time` over the rows of a step of decoding; null where the run's passes
+    do not tell. A request alone, of p prompt tokens and o new ones, takes about
+    prefill.fixed + prefill.each p + o (step.fixed + step.each).
+    `energy_joules` is what the GPUs used meanwhile, null without NVML.
+    """
 
     seconds: dict[str, FiniteFloat]
     prefill_tokens_per_second: FiniteFloat | None
@@ -178,6 +222,9 @@ class EfficiencyRecord(_Record):
     padding_share: FiniteFloat | None
     requests: RequestsRecord
     tokens: TokensRecord = TokensRecord()
+    prefill_time: LineRecord | None = None
+    step_time: LineRecord | None = None
+    energy_joules: FiniteFloat | None = None
 
 
 class RunRecord(_Record):

@@ -203,15 +203,29 @@ class Registry:
         if name in self.groups:
             return self.members(name)
         found = self._matching(name)
-        if not found:
-            raise self.unknown(name)
-        return found
+        if found:
+            return found
+        whole = self._completed(name)
+        return self.members(whole) if whole in self.groups else [whole]
 
     def find(self, name: str) -> Entry:
         """The task of that name; raises TaskError naming the nearest ones."""
         if name not in self.tasks and name not in self._matching(name):
+            name = self._completed(name)
+        if name not in self.tasks:
             raise self.unknown(name)
         return self.tasks[name].checked()
+
+    def _completed(self, name: str) -> str:
+        """The one task or group called so but for upper case or what stands before: `boolq` for `superglue_boolq`; raises TaskError."""
+        lower = name.lower()
+        known = [*self.tasks, *self.groups]
+        equal = [other for other in known if other.lower() == lower]
+        longer = [other for other in known if other.lower().endswith(f"_{lower}")]
+        for found in (equal, longer):
+            if len(found) == 1:
+                return found[0]
+        raise self.unknown(name)
 
     def unknown(self, name: str) -> TaskError:
         """A TaskError for a name that stands for nothing."""

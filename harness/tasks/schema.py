@@ -174,6 +174,9 @@ class Task(Strict):
         description="choices: index or text of the right one, or a list of them; generate: reference text or a list of them; "
         "score_text: the text scored.",
     )
+    disturb: tuple[str, ...] = Field(
+        (), description="Columns that perturbations change; by default those of text that a template's prompt shows."
+    )
     labels: dict[str, Expression] = Field(
         default_factory=dict, description="What metrics and reports may know of an item: its question, category, …"
     )

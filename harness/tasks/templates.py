@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, Undefined, UndefinedError
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, Undefined, UndefinedError, meta
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -76,6 +76,11 @@ def _definite(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_definite, value))
     return list(map(_definite, value)) if isinstance(value, (list, Iterator)) else value
+
+
+def names(source: str) -> set[str]:
+    """The columns that a template reads."""
+    return meta.find_undeclared_variables(_ENVIRONMENT.parse(source))
 
 
 def add_function(name: str, function: Callable[..., Any]) -> None:

@@ -88,7 +88,7 @@ class Validation:
         scores: dict[str, dict[str, Score]] = {}
         headlines = []
         for job in self.jobs:
-            judged = job.judge.judge(job.asked, [responses[one.request.id] for one in job.asked], self.seed, responses)
+            judged = job.judge.judge(job.asked, responses, self.seed)
             records = {name: score.record() for name, score in judged.scores.items()}
             scores[job.task.task] = {
                 name: Score(value=record.value, ci=record.ci, n=record.n, higher_is_better=record.higher_is_better)

@@ -1,0 +1,139 @@
+"""One table of the seven families of measures: a row for each group and task, a column for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from harness.contract import Family
+from harness.report.numbers import NONE, interval_text, plain, value_text
+
+if TYPE_CHECKING:
+    from harness.store.runs import MetricRecord, RunRecord, TaskRecord
+
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+FOLD = 12
+"""Groups of more tasks than this are one row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A family's first measure of a task or group.
+
+    Attributes:
+        name: the measure, as results name it.
+        record: its score, or None where there is none.
+        reason: why there is no value.
+        more: how many further measures of the family there are.
+    """
+
+    name: str
+    record: MetricRecord | None
+    reason: str | None
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A group or a task."""
+
+    name: str
+    group: bool
+    member: bool
+    cells: Mapping[Family, Cell]
+
+
+def measured(record: RunRecord) -> bool:
+    """Whether more than accuracy was asked for."""
+    return any(task.without or any(one.family != "accuracy" for one in task.metrics.values()) for task in record.tasks.values())
+
+
+def rows(record: RunRecord) -> Iterator[Row]:
+    """Groups with their tasks, then tasks that stand alone."""
+    grouped = set()
+    for name, group in record.groups.items():
+        members = [task for task in group.tasks if task in record.tasks]
+        grouped.update(members)
+        without = _shared([record.tasks[task] for task in members])
+        yield Row(name, True, False, _cells(group.metrics, [], without))
+        if len(members) <= FOLD:
+            yield from (_task(task, record.tasks[task], True) for task in members)
+    yield from (_task(name, task, False) for name, task in record.tasks.items() if name not in grouped)
+
+
+def measures_table(record: RunRecord) -> Table:
+    """The table for a terminal; what has no value is told below it, each reason once."""
+    table = Table(box=box.SIMPLE_HEAD, title=Text("Measures", style="bold"), title_justify="left", caption_justify="left", show_lines=False)
+    table.add_column("task", overflow="fold")
+    for family in FAMILIES:
+        table.add_column(family, justify="right")
+    notes: dict[str, int] = {}
+    for row in rows(record):
+        name = Text(("  " if row.member else "") + plain(row.name), style="bold" if row.group else "")
+        table.add_row(name, *(_text(row.cells.get(family), notes) for family in FAMILIES))
+    legend = "Value, 95 % interval, items (of efficiency: passes timed) and measure; seconds an item alone."
+    lines = [legend, *(f"{number} {plain(reason)}" for reason, number in notes.items())]
+    table.caption = Text("\n".join(lines), style="dim")
+    return table
+
+
+def disturbances_table(record: RunRecord) -> Table | None:
+    """What each perturbation did to the headline metrics; None where nothing was disturbed."""
+    table = Table(box=box.SIMPLE_HEAD, title=Text("Disturbed copies", style="bold"), title_justify="left", caption_justify="left")
+    table.add_column("task", overflow="fold")
+    table.add_column("perturbation", overflow="fold")
+    for name in ("items changed", "before", "after", "lost", "95 % interval"):
+        table.add_column(name, justify="right")
+    for name, task in record.tasks.items():
+        own = task.disturbances or [one for wording in task.wordings.values() for one in wording.disturbances]
+        for place, one in enumerate(own):
+            low, high = one.drop.ci or (None, None)
+            scores = (value_text(score.value, score.unit) for score in (one.before, one.after, one.drop))
+            what = f"{one.perturbation.partition('|')[0]}{f' of {one.family}' if one.perturbation == 'worst' else ''}"
+            title = f"{name} {one.metric}" if place == 0 else ""
+            table.add_row(plain(title), what, f"{one.changed:,} of {one.items:,}", *scores, interval_text(low, high, one.drop.unit))
+    table.caption = Text("Over the items whose text changed; worst: over all items, the worst of each and its copies.", style="dim")
+    return table if table.row_count else None
+
+
+def _task(name: str, task: TaskRecord, member: bool) -> Row:
+    return Row(name, False, member, _cells(task.metrics, task.headline, task.without))
+
+
+def _shared(tasks: list[TaskRecord]) -> dict[Family, str]:
+    """Families that no task of a group has."""
+    first, *others = tasks
+    return {family: reason for family, reason in first.without.items() if all(family in other.without for other in others)}
+
+
+def _cells(metrics: Mapping[str, MetricRecord], headline: list[str], without: Mapping[Family, str]) -> dict[Family, Cell]:
+    found: dict[Family, Cell] = {}
+    for family in FAMILIES:
+        own = [name for name, record in metrics.items() if record.family == family]
+        own.sort(key=lambda name: (metrics[name].value is None, name not in headline))
+        if own:
+            record = metrics[own[0]]
+            found[family] = Cell(own[0], record, record.reason if record.value is None else None, len(own) - 1)
+        elif family in without:
+            found[family] = Cell("", None, without[family], 0)
+    return found
+
+
+def _text(cell: Cell | None, notes: dict[str, int]) -> Text:
+    if cell is None:
+        return Text(NONE, style="dim")
+    if cell.record is None or cell.record.value is None:
+        number = notes.setdefault(cell.reason or "", len(notes) + 1)
+        return Text(f"{NONE} ({number})", style="dim")
+    record = cell.record
+    text = Text(f"{value_text(record.value, record.unit)} {'↑' if record.higher_is_better else '↓'}")
+    low, high = record.ci or (None, None)
+    for line in (interval_text(low, high, record.unit), f"n {record.n:,}", plain(cell.name) + (f" +{cell.more}" if cell.more else "")):
+        text.append(f"\n{line}" if line else "", style="dim")
+    return text

@@ -1,0 +1,126 @@
+"""What disturbing items costs: the worst of the original and its copies, and the paired drop with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contract import Family
+from harness.metrics.base import FloatArray, Metric
+from harness.scores import Score, metric_record
+from harness.stats.bootstrap import interval
+from harness.store.runs import DisturbanceRecord, MetricRecord
+
+WORST = "worst"
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """One metric on the copies that one perturbation made.
+
+    Attributes:
+        signature: the perturbation's.
+        places: of the items that changed, among all items.
+        statistics: [changed, statistics], of the copies.
+    """
+
+    signature: str
+    family: Family
+    places: NDArray[np.intp]
+    statistics: FloatArray
+
+
+def worst_case(score: Score, copies: Sequence[Disturbed]) -> Score | None:
+    """The score over the worst of each item and its copies (HELM, compute_worst_case_metrics), in the metric's own direction.
+
+    HELM takes the least value of every metric, also of those of which less is better. Each item contributes the statistics of its
+    worst version, so that corpus metrics have a worst case too.
+
+    Args:
+        score: of the original items, in one wording.
+        copies: those of one family.
+
+    Returns:
+        The score, or None where a single item has no score.
+    """
+    metric = score.metric
+    lowest = metric.item_scores(score.statistics)
+    if lowest is None:
+        return None
+    sign = 1.0 if metric.higher_is_better else -1.0
+    lowest, table = sign * lowest, score.statistics.copy()
+    for one in copies:
+        theirs = metric.item_scores(one.statistics)
+        assert theirs is not None
+        worse = sign * theirs < lowest[one.places]
+        table[one.places[worse]] = one.statistics[worse]
+        lowest[one.places[worse]] = sign * theirs[worse]
+    signature = "|".join([score.signature, *(f"{WORST}:{one.signature}" for one in copies)])
+    return Score(metric, table, signature, score.seed, family=copies[0].family)
+
+
+def disturbances(key: str, score: Score, copies: Sequence[Disturbed], worst: Mapping[Family, Score]) -> list[DisturbanceRecord]:
+    """What every perturbation, and the worst of each family, does to a metric.
+
+    Args:
+        key: the metric, as results name it.
+        score: of the original items.
+        copies: of all families.
+        worst: each family's worst case.
+    """
+    found = [_record(key, one.signature, one.family, score, one.places, one.statistics) for one in copies]
+    everywhere = np.arange(len(score.statistics))
+    for family, one in worst.items():
+        changed = np.unique(np.concatenate([copy.places for copy in copies if copy.family == family]))
+        record = _record(key, WORST, family, score, everywhere, one.statistics)
+        found.append(record.model_copy(update={"changed": len(changed)}))
+    return found
+
+
+def _record(key: str, signature: str, family: Family, score: Score, places: NDArray[np.intp], statistics: FloatArray) -> DisturbanceRecord:
+    before = score.statistics[places]
+    return DisturbanceRecord(
+        perturbation=signature,
+        family=family,
+        metric=key,
+        items=len(score.statistics),
+        changed=len(places),
+        before=_over(score, before, family),
+        after=_over(score, statistics, family),
+        drop=_drop(score, before, statistics, family),
+    )
+
+
+def _over(score: Score, statistics: FloatArray, family: Family) -> MetricRecord:
+    if len(statistics) == 0:
+        record = metric_record(score.metric, math.nan, None, 0, score.signature, "no item's text changed")
+        return record.model_copy(update={"family": family})
+    return Score(score.metric, statistics, score.signature, score.seed, family=family).record()
+
+
+def _drop(score: Score, before: FloatArray, after: FloatArray, family: Family) -> MetricRecord:
+    """What is lost, with an interval from resampling items with their copies."""
+    metric = score.metric
+    reason = "no item's text changed" if len(before) == 0 else metric.no_interval(before) or metric.no_interval(after)
+    value, bounds = math.nan, None
+    if len(before):
+        pairs = np.concatenate([before, after], axis=1)
+        lost = partial(_lost, metric)
+        value = float(lost(pairs.sum(axis=0)))
+        bounds = None if reason else interval(pairs, lost, seed=score.seed, proportion=False)
+    span = metric.high - metric.low
+    record = metric_record(metric, value, bounds, len(before), f"{score.signature}|drop", reason)
+    ends = {"low": None, "high": None} if math.isinf(span) else {"low": -span, "high": span}
+    return record.model_copy(update={"higher_is_better": False, "family": family, **ends})
+
+
+def _lost(metric: Metric[Any], totals: FloatArray) -> FloatArray:
+    before, after = np.split(totals, 2, axis=-1)
+    change = metric.score(before) - metric.score(after)
+    return change if metric.higher_is_better else -change

@@ -1,0 +1,92 @@
+"""Worst cases and drops, worked by hand."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import pytest
+
+from harness import metrics
+from harness.contract import TextOutcome
+from harness.metrics.base import Metric, per_item
+from harness.scores import Score
+from harness.worst import Disturbed, disturbances, worst_case
+
+
+def score(values: list[float], name: str = "exact_match") -> Score:
+    return Score(metrics.load(name), per_item(values), f"{name}|v:1", 0)
+
+
+def copies(places: list[int], values: list[float], family: Any = "robustness", signature: str = "typos|v:1") -> Disturbed:
+    return Disturbed(signature, family, np.array(places, dtype=np.intp), per_item(values))
+
+
+def test_the_worst_of_the_original_and_every_copy_is_taken() -> None:
+    original = score([1.0, 1.0, 0.0, 1.0])
+    worst = worst_case(original, [copies([0, 2], [0.0, 1.0]), copies([1, 3], [1.0, 0.0])])
+    assert worst is not None
+    assert worst.statistics[:, 0].tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert (worst.value, worst.record().family) == (0.25, "robustness")
+    assert original.statistics[:, 0].tolist() == [1.0, 1.0, 0.0, 1.0], "the original is left alone"
+    assert worst.signature == "exact_match|v:1|worst:typos|v:1|worst:typos|v:1"
+
+
+class _Errors(Metric[TextOutcome]):
+    """A metric of which less is better."""
+
+    form = "generate"
+    higher_is_better: ClassVar[bool] = False
+    high: ClassVar[float] = 10.0
+
+
+def test_where_less_is_better_the_worst_is_the_most() -> None:
+    original = Score(cast("Metric[Any]", _Errors()), per_item([1.0, 4.0]), "errors|v:1", 0)
+    worst = worst_case(original, [copies([0, 1], [3.0, 2.0])])
+    assert worst is not None
+    assert worst.statistics[:, 0].tolist() == [3.0, 4.0]
+    (of_copies, whole) = disturbances("errors", original, [copies([0, 1], [3.0, 2.0])], {"robustness": worst})
+    assert (of_copies.drop.value, whole.drop.value) == (0.0, 1.0), "one more on one item, two fewer on the other; at worst one more"
+    assert (whole.drop.low, whole.drop.high) == (-10.0, 10.0)
+
+
+def test_a_corpus_metric_takes_the_statistics_of_each_items_worst_version() -> None:
+    bleu = metrics.load("bleu")
+    references = ("the cat sat on the mat by the door",)
+    good, bad = TextOutcome(references[0], references), TextOutcome("the cat sat on a red mat", references)
+    original = Score(bleu, bleu.statistics([good, bad]), "bleu", 0)
+    other = Disturbed("typos", "robustness", np.array([0, 1]), bleu.statistics([bad, good]))
+    worst = worst_case(original, [other])
+    assert worst is not None
+    both_bad = bleu.statistics([bad, bad])
+    assert worst.value == pytest.approx(float(bleu.score(both_bad.sum(axis=0))))
+
+
+def test_a_metric_without_scores_of_single_items_has_no_worst_case() -> None:
+    matthews = metrics.load("mcc")
+    assert worst_case(Score(matthews, np.eye(4), "mcc", 0), [copies([], [])]) is None
+
+
+def test_the_drop_is_paired_over_the_items_that_changed() -> None:
+    original = score([1.0] * 30 + [0.0] * 10)
+    other = copies(list(range(20)), [0.0] * 5 + [1.0] * 15)
+    worst = worst_case(original, [other])
+    assert worst is not None
+    one, whole = disturbances("exact_match", original, [other], {"robustness": worst})
+    assert (one.perturbation, one.items, one.changed) == ("typos|v:1", 40, 20)
+    assert (one.before.value, one.after.value, one.drop.value, one.drop.n) == (1.0, 0.75, 0.25, 20)
+    assert one.drop.ci is not None
+    assert 0.0 < one.drop.ci[0] < 0.25 < one.drop.ci[1] < 0.5
+    assert (whole.perturbation, whole.changed, whole.before.value, whole.after.value) == ("worst", 20, 0.75, 0.625)
+    assert whole.drop.value == pytest.approx(0.125)
+    assert not whole.drop.higher_is_better
+
+
+def test_a_perturbation_that_changed_nothing_has_no_scores_and_says_so() -> None:
+    original = score([1.0, 0.0])
+    nothing = copies([], [])
+    worst = worst_case(original, [nothing])
+    assert worst is not None
+    one, whole = disturbances("exact_match", original, [nothing], {"robustness": worst})
+    assert (one.changed, one.after.value, one.after.reason, one.drop.value) == (0, None, "no item's text changed", None)
+    assert (whole.changed, whole.drop.value) == (0, 0.0)
