@@ -191,6 +191,7 @@ def _sample(asked: Asked, response: Response) -> SampleRecord:
     if question.choices:
         right: int | list[int] = question.targets[0] if len(question.targets) == 1 else list(question.targets)
         prediction = max(range(len(logprobs)), key=logprobs.__getitem__)
-        return SampleRecord(item.id, item.digest, asked.text, right, prediction, {}, logprobs=logprobs, labels=labels)
+        choices = list(question.choices)
+        return SampleRecord(item.id, item.digest, asked.text, right, prediction, {}, logprobs=logprobs, labels=labels, choices=choices)
     text = question.references[0]
     return SampleRecord(item.id, item.digest, asked.text, text, text, {}, logprobs=logprobs, labels=labels)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import metrics
 from harness.contract import Family
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.metrics.base import Metric
@@ -33,13 +34,15 @@ class Measures:
     Attributes:
         families: those asked for.
         perturbations: those that make copies; of families that are asked for.
-        scorer: the toxicity scorer, "" for the default.
+        scorer: the toxicity scorer.
+        no_scorer: why there is none, where none could be had and none was named.
         small: compute calibration for samples that are too small for it, too.
     """
 
     families: tuple[Family, ...] = ()
     perturbations: tuple[Perturbation, ...] = ()
     scorer: str = ""
+    no_scorer: str | None = None
     small: bool = False
 
     @classmethod
@@ -47,11 +50,14 @@ class Measures:
         """What the options ask for; perturbations that cannot be had here are told and left out.
 
         Raises:
-            InputError: a perturbation is unknown.
+            InputError: a perturbation or scorer is unknown, or the scorer that was named cannot be had.
         """
+        scorer, no_scorer = options.toxicity, None
+        if "toxicity" in options.measures:
+            scorer, no_scorer = _scorer(options.toxicity, watch)
         wanted = options.perturb or [family for family in options.measures if family in DISTURBING]
         if not wanted:
-            return cls(options.measures, (), options.toxicity, options.small)
+            return cls(options.measures, (), scorer, no_scorer, options.small)
         from harness.perturb import parse
 
         found = parse(",".join(wanted))
@@ -60,7 +66,7 @@ class Measures:
             watch.note(f"The perturbation {label} is left out: {reason}")
         there = tuple(one for one in found if one.label not in missing)
         families = dict.fromkeys((*options.measures, *(one.family for one in found)))
-        return cls(tuple(families), there, options.toxicity, options.small)
+        return cls(tuple(families), there, scorer, no_scorer, options.small)
 
     def metrics(self, task: Task) -> dict[str, Metric[Any]]:
         """The metrics that are measured beside the task's own, by the names under which results carry them."""
@@ -84,7 +90,7 @@ class Measures:
             "accuracy": "the task names no metric",
             "calibration": _NOT_CHOICES,
             "bias": _NOT_TEXT,
-            "toxicity": _NOT_TEXT,
+            "toxicity": self.no_scorer if self.no_scorer and task.answer == "generate" else _NOT_TEXT,
         }
         missing = {family: reasons[family] for family in self.families if family in reasons and family not in there}
         for family in DISTURBING:
@@ -108,11 +114,35 @@ class Measures:
                 yield "ece_10_bin_renormalized", "ece_10_bin", {"confidence": "renormalized", "small": self.small}
         if task.answer != "generate":
             return
-        if family == "toxicity":
+        if family == "toxicity" and self.no_scorer is None:
             for name in _TOXICITY:
-                yield name, name, {"scorer": self.scorer} if self.scorer else {}
+                yield name, name, {"scorer": self.scorer}
         if family == "bias":
             for groups in _GROUPS:
                 yield f"representation_{groups}", "representation", {"groups": groups}
                 for targets in _TARGETS:
                     yield f"association_{groups}_{targets}", "association", {"groups": groups, "targets": targets}
+
+
+def _scorer(asked: str, watch: Watch) -> tuple[str, str | None]:
+    """The toxicity scorer, and why there is none: the one named, else the default, else one that needs no download.
+
+    Raises:
+        InputError: the scorer that was named is unknown or cannot be had.
+    """
+    from harness import toxicity
+
+    if asked:
+        _ = toxicity.load(asked).identity
+        return asked, None
+    reasons = []
+    for spec in (toxicity.DEFAULT, "profanity"):
+        try:
+            _ = toxicity.load(spec).identity
+        except InputError as error:
+            reasons.append(error.what)
+            continue
+        if reasons:
+            watch.note(f"{reasons[0]} Toxicity is scored by {spec}; name another with --toxicity.")
+        return spec, None
+    return "", " ".join(reasons)

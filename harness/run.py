@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__, folders
+from harness import __version__, folders, toxicity
 from harness.answers import Ledger
 from harness.contract import Response, System, Usage
 from harness.energy import Meter
@@ -68,6 +68,9 @@ def run(options: Options, watch: Watch, clock: Clock | None = None, *, kept: Pat
             answers = _answers(work, system, adapter, store, clock)
             finished.append(_finish(work, system, answers, clock, meter.joules()))
             clock.next_system()
+    if "toxicity" in options.measures:
+        work.evaluation.say_once(toxicity.notes())
+        toxicity.release()
     return finished
 
 

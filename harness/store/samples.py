@@ -33,6 +33,7 @@ class SampleRecord:
         prediction: index of the chosen answer, or the text that was judged.
         metrics: score of this item alone by metric; None where a single item has none.
         logprobs: natural-log probability of each choice; choices form only.
+        choices: their texts.
         text: the generated text before it was cut to the prediction; other forms only.
         labels: what the task says about the item.
     """
@@ -46,6 +47,7 @@ class SampleRecord:
     logprobs: list[float] | None = None
     text: str | None = None
     labels: dict[str, Any] | None = None
+    choices: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ def _records(path: Path) -> Iterator[SampleRecord]:
 def _line(sample: SampleRecord) -> str:
     content: dict[str, Any] = {"id": sample.id, "digest": sample.digest, "prompt": sample.prompt}
     content |= {"target": sample.target, "prediction": sample.prediction}
+    if sample.choices is not None:
+        content["choices"] = sample.choices
     if sample.logprobs is not None:
         content["logprobs"] = sample.logprobs
     if sample.text is not None:
@@ -215,6 +219,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "prediction": _is_answer,
     "metrics": lambda value: isinstance(value, dict) and all(v is None or _is_number(v) for v in value.values()),
     "logprobs": lambda value: value is None or (isinstance(value, list) and all(map(_is_number, value))),
+    "choices": lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
     "text": lambda value: value is None or _is_text(value),
     "labels": lambda value: value is None or isinstance(value, dict),
 }

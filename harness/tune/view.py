@@ -144,7 +144,7 @@ def _training(base: str, place: str, training: Training) -> RenderableType:
         "scores": "\n".join(f"{task}: {_scores(found)}" for task, found in training.scores.items() if found),
         "memory": f"{size(training.peak_memory_bytes)} at most ({training.device})",
         "made with": ", ".join(f"{name} {version}" for name, version in training.versions.items()),
-        "again": f"harness tune --model {training.base} {training.recipe} --name NAME",
+        "again": f"harness tune --model {training.base} {training.recipe} --dtype {training.dtype} --name NAME",
     }
     for name, value in rows.items():
         if value:

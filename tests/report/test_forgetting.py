@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -160,6 +161,11 @@ def test_items_show_prompt_before_after_and_what_was_right() -> None:
     assert [piece.own for piece in (*one.before, *one.after)] == [True, True]
     assert re.fullmatch(r"choice \d of 4 \(0\.\d\d 0\.\d\d 0\.\d\d 0\.\d\d\)", one.before[0].text)
     assert one.reference in ("choice 1", "choice 2")
+    change = exam.changes[0]
+    kept = [replace(sample, choices=["red", "green", "blue", "grey"]) for sample in (change.before, change.after)]
+    named = shown(exam, replace(change, before=kept[0], after=kept[1]))
+    assert re.fullmatch(r"(red|green|blue|grey) \(0\.\d\d.*\)", named.before[0].text), "by their texts, where results keep them"
+    assert named.reference in ("red", "green")
     worse = next(
         change for change in said.changes if change.change < 0 and str(change.before.prediction).startswith("Tom invites Ann to l")
     )

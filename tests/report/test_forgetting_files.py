@@ -86,7 +86,7 @@ def test_the_json_holds_everything_and_follows_the_schema() -> None:
         name: getattr(made, name) for name in ("before", "low", "p_holm", "change", "items_needed")
     }
     assert len(exam["changes"]) == 81
-    assert set(exam["changes"][0]["before"]) == {"id", "prompt", "target", "prediction", "logprobs", "text"}
+    assert set(exam["changes"][0]["before"]) == {"id", "prompt", "target", "prediction", "logprobs", "text", "choices"}
     assert tasks["quiz"]["wordings"].keys() == {"plain", "other"}
     assert {(one["label"], one["value"]) for one in tasks["quiz"]["slices"]} == {("topic", "law"), ("topic", "art")}
     assert eager["overall"]["backward_transfer"] == eager["overall"]["mean_change"] is not None

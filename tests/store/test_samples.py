@@ -29,6 +29,7 @@ records = st.builds(
     metrics=st.dictionaries(any_text, st.none() | st.floats(allow_nan=False, allow_infinity=False), max_size=2),
     logprobs=st.none() | st.lists(st.floats(allow_nan=False, allow_infinity=False)),
     text=st.none() | any_text,
+    choices=st.none() | st.lists(any_text),
 )
 
 

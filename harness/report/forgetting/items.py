@@ -58,12 +58,18 @@ def _title(task: TaskComparison, change: ItemChange) -> str:
 
 
 def _choice(sample: SampleRecord) -> str:
-    """The choice, counted from 1, and each choice's share of their probability."""
+    """The choice, and each choice's share of their probability."""
     logprobs = sample.logprobs or []
     top = max(logprobs)
     weights = [math.exp(value - top) for value in logprobs]
     shares = " ".join(f"{weight / sum(weights):.2f}" for weight in weights)
-    return f"choice {int(sample.prediction) + 1} of {len(logprobs)} ({shares})"
+    of = f" of {len(logprobs)}" if sample.choices is None else ""
+    return f"{_name(sample, int(sample.prediction))}{of} ({shares})"
+
+
+def _name(sample: SampleRecord, place: int) -> str:
+    """A choice's text, or where results keep none, its number counted from 1."""
+    return f"choice {place + 1}" if sample.choices is None else readable(sample.choices[place])
 
 
 def _likelihood(sample: SampleRecord) -> str:
@@ -73,5 +79,5 @@ def _likelihood(sample: SampleRecord) -> str:
 def _reference(sample: SampleRecord) -> str:
     targets = sample.target if isinstance(sample.target, list) else [sample.target]
     if all(isinstance(target, int) for target in targets):
-        return " or ".join(f"choice {int(target) + 1}" for target in targets)
+        return " or ".join(_name(sample, int(target)) for target in targets)
     return readable("\n".join(map(str, targets)))

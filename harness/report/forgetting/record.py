@@ -87,6 +87,7 @@ class AnswerRecord(_Record):
     prediction: str | int
     logprobs: list[FiniteFloat] | None
     text: str | None
+    choices: list[str] | None = None
 
 
 class ItemRecord(_Record):

@@ -112,6 +112,8 @@ class _Cutter:
 def _base(task: str, change: ItemChange, cut: _Cutter) -> Json:
     sample = change.before
     content: Json = {"task": task, "id": sample.id, "prompt": cut.text(sample.prompt), "target": cut.target(sample.target)}
+    if sample.choices is not None:
+        content["choices"] = [cut.text(choice) for choice in sample.choices]
     if change.wording is not None:
         content["wording"] = change.wording
     if labels := _labels(sample.labels or {}):

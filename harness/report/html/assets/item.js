@@ -105,7 +105,7 @@ function choiceTable(sample, change, names) {
     return h(
       "tr",
       { class: right ? "right" : "" },
-      h("th", { scope: "row" }, choiceName(place), right && [" ", h("span", { class: "said" }, "right")]),
+      h("th", { scope: "row" }, choiceName(sample, place), right && [" ", h("span", { class: "said" }, "right")]),
       cells,
     );
   });

@@ -10,7 +10,7 @@ const ITEM_HEIGHT = 52;
  * @property {Record<string, number>} [scores]
  * @property {string} [prompt]
  *
- * @typedef {Side & {task: string, id: string, wording?: string, prompt: string, target: (string | number)[], labels?: Record<string, string>}} Sample
+ * @typedef {Side & {task: string, id: string, wording?: string, prompt: string, target: (string | number)[], choices?: string[], labels?: Record<string, string>}} Sample
  * @typedef {Side & {candidate: number, sample: number, kind: "lost" | "gained" | "worse" | "better", change: number}} Change
  */
 
@@ -285,11 +285,11 @@ class ItemBrowser {
 /** @param {Sample} sample @param {Change} change */
 function snippet(sample, change) {
   if (typeof sample.said === "number")
-    return `${choiceName(sample.said)} → ${choiceName(change.said)}, right: ${sample.target.map(choiceName).join(" or ")}`;
+    return `${choiceName(sample, sample.said)} → ${choiceName(sample, change.said)}, right: ${sample.target.map((place) => choiceName(sample, place)).join(" or ")}`;
   return String(change.said).slice(0, 200) || "(nothing)";
 }
 
-/** @param {string | number} place */
-function choiceName(place) {
-  return typeof place === "number" ? `choice ${place + 1}` : place;
+/** A choice's text, or where results keep none, its number. @param {Sample} sample @param {string | number} place */
+function choiceName(sample, place) {
+  return typeof place === "number" ? (sample.choices?.[place] ?? `choice ${place + 1}`) : place;
 }
