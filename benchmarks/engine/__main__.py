@@ -3,8 +3,11 @@
 Example: python -m benchmarks.engine --models DIR --data DIR --runs 3 --json benchmarks/results/engine-cpu.json
 
 Every measurement is a process of its own, as a user would start it, with a cache of its own that begins empty; both sides take turns.
-lm-eval's batch size is the fastest of 1, 8 and 16 on a quarter of each workload's items. What was measured is in the JSON file after each
-process, and is not measured again when the command is repeated: take another file for new figures.
+On a GPU: python -m benchmarks.engine --models DIR --data DIR --device cuda --dtype bfloat16 --shapes DIR --batch-sizes 8,32,64,128
+--only B1,B3,B4 --json benchmarks/results/engine-gpu.json
+
+lm-eval's batch size is the fastest of 1, 8 and 16, or of those asked for, on a quarter of each workload's items. What was measured is in the
+JSON file after each process, and is not measured again when the command is repeated: take another file for new figures.
 
 Ratios are of medians. B1 to B4: seconds of scoring. B5: seconds for each decoded token, because lm-eval lets T5 write more than the task
 allows; against CTranslate2, which writes the same texts, seconds. B6: whole processes, B1 to B5. B7: four processes of ours against one.
@@ -34,7 +37,6 @@ from rich.table import Table
 from benchmarks.documents import put, table
 from benchmarks.engine.workloads import ADAPTERS_AIM, CAUSAL, CTRANSLATE2_AIM, WHOLE_AIM, WORKLOADS, Part, Workload, write_tasks
 
-BATCH_SIZES = (1, 8, 16)
 SHARES = (16, 4, 1)
 ADAPTERS = ("one", "two", "three")
 DETAILS = (
@@ -72,6 +74,9 @@ class Bench:
     folder: Path
     kept: Kept
     threads: int
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch_sizes: tuple[int, ...] = (1, 8, 16)
 
     def part(self, name: str, side: str, model: str, part: Part, limit: int, *more: str) -> dict[str, Any]:
         """One process, unless it was measured before."""
@@ -92,6 +97,7 @@ class Bench:
     def work(self, side: str, report: Path, model: str, part: Part, output: Path, *more: str) -> None:
         """Start a worker, its cache beside its output, and wait for it."""
         command = ["benchmarks.engine.worker", side, "--report", str(report), "--model", str(self.models / model), "--output", str(output)]
+        command += ["--device", self.device, "--dtype", self.dtype] if side != "ctranslate2" else []
         command += ["--tasks-folder", str(self.folder / "tasks"), "--tasks", ",".join(part.tasks)]
         self.process([*command, *more], output.parent)
 
@@ -99,7 +105,7 @@ class Bench:
         """This machine's rate at matrix products, now."""
         rates = self.kept.found.setdefault("matrix_rate", {})
         if name not in rates:
-            rates[name] = float(self.process(["benchmarks.engine.flops"], self.folder))
+            rates[name] = float(self.process(["benchmarks.engine.flops", "--device", self.device, "--dtype", self.dtype], self.folder))
             self.kept.save()
 
     def process(self, command: Sequence[str], cache: Path) -> str:
@@ -117,7 +123,7 @@ class Bench:
 def best_batch(bench: Bench, workload: Workload) -> int:
     """lm-eval's fastest batch size on a quarter of the items."""
     seconds: dict[int, float] = {}
-    for size in BATCH_SIZES:
+    for size in bench.batch_sizes:
         limit = max(8, workload.limit // 4)
         seconds[size] = 0.0
         for number, part in enumerate(workload.parts):
@@ -308,7 +314,7 @@ def document(kept: dict[str, Any]) -> str:
     )
     return "\n".join(
         [
-            f"{where}. Median [lowest, highest] of {kept['runs']} runs; float32.",
+            f"{where}. Median [lowest, highest] of {kept['runs']} runs; {place.get('dtype', 'float32')} on {place.get('device', 'cpu')}.",
             "",
             *table(("", "workload", "ours", "the other", "ratio", "aim", "met"), rows),
             "",
@@ -317,7 +323,7 @@ def document(kept: dict[str, Any]) -> str:
     )
 
 
-def environment(threads: int) -> dict[str, Any]:
+def environment(given: argparse.Namespace) -> dict[str, Any]:
     """Where and with what this was measured."""
     names = ("torch", "transformers", "peft", "lm_eval", "ctranslate2")
     model = next(
@@ -326,11 +332,22 @@ def environment(threads: int) -> dict[str, Any]:
     return {
         "processor": model or platform.processor(),
         "cores": os.cpu_count(),
-        "threads": threads,
+        "threads": given.threads,
+        "device": _device(given.device),
+        "dtype": given.dtype,
+        "weights": "random, of larger shapes" if given.shapes else "real",
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in names},
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _device(name: str) -> str:
+    if not name.startswith("cuda"):
+        return name
+    import torch
+
+    return str(torch.cuda.get_device_name(name))
 
 
 def main() -> None:
@@ -340,6 +357,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of dataset snapshots")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--batch-sizes", default="1,8,16", help="of lm-eval, of which the fastest is taken")
+    parser.add_argument("--shapes", type=Path, help="folder for models of larger shapes with random weights, which are taken instead")
     parser.add_argument("--only", default="", help="of B1 to B5, B7, separated by commas")
     parser.add_argument("--json", type=Path, required=True, help="what was measured; read again and completed")
     parser.add_argument("--document", type=Path, help="Markdown whose tables are written anew")
@@ -348,15 +369,21 @@ def main() -> None:
     kept = Kept(given.json)
     wanted = given.only.split(",") if given.only else [*(one.key for one in WORKLOADS), "B7"]
     if not given.show:
-        kept.found["environment"] = environment(given.threads)
+        kept.found["environment"] = environment(given)
         kept.found["runs"] = given.runs
         with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(given.models.resolve(), Path(folder), kept, given.threads)
+            sizes = tuple(map(int, given.batch_sizes.split(",")))
+            models = given.models.resolve()
+            if given.shapes:
+                from benchmarks.engine.shapes import make
+
+                models = make(models, given.shapes.resolve())
+            bench = Bench(models, Path(folder), kept, given.threads, given.device, given.dtype, sizes)
             write_tasks(bench.folder / "tasks", given.data.resolve())
             for workload in (one for one in WORKLOADS if one.key in wanted):
                 against_lm_eval(bench, workload, given.runs)
                 growth(bench, workload)
-                if workload.key == "B5":
+                if workload.key == "B5" and given.device == "cpu":
                     against_ctranslate2(bench, workload, given.runs)
                 _count(bench, workload)
             if "B7" in wanted:

@@ -29,15 +29,23 @@ from harness.options import Options
 from harness.systems import open_encoder
 
 
-def matrix_rate(size: int = 2048, times: int = 8) -> float:
-    """The best rate of this process's threads at float32 matrix products, in operations a second."""
-    one, other = torch.randn(size, size), torch.randn(size, size)
+def matrix_rate(device: str = "cpu", dtype: str = "float32", times: int = 8) -> float:
+    """The best rate at matrix products, of this process's threads or of a GPU, in operations a second."""
+    size = 2048 if device == "cpu" else 8192
+    one, other = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
     seconds = []
     for _ in range(times):
+        _wait(device)
         began = time.perf_counter()
         torch.mm(one, other)
+        _wait(device)
         seconds.append(time.perf_counter() - began)
     return 2 * size**3 / min(seconds)
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
 
 
 @dataclass(frozen=True)
@@ -154,8 +162,11 @@ def _weights(module: Any) -> int:
 
 def main() -> None:
     """Print the matrix rate as JSON."""
-    argparse.ArgumentParser(description=main.__doc__).parse_args()
-    print(json.dumps(matrix_rate()))
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    given = parser.parse_args()
+    print(json.dumps(matrix_rate(given.device, given.dtype)))
 
 
 if __name__ == "__main__":

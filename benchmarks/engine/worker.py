@@ -50,7 +50,7 @@ def ours(given: argparse.Namespace) -> Report:
 
     tasks = ",".join(f"lm_eval:{given.tasks_folder / name}.yaml" for name in given.tasks.split(","))
     command = ["harness", "run", "--model", str(given.model), "--tasks", tasks, "--shots", str(given.shots), "--limit", str(given.limit)]
-    command += ["--no-chat", "--dtype", "float32", "--device", "cpu", "--output", str(given.output), "--fresh"]
+    command += ["--no-chat", "--dtype", given.dtype, "--device", given.device, "--output", str(given.output), "--fresh"]
     command += ["--adapter", given.adapters] if given.adapters else []
     command += ["--merge"] if given.merge else []
     _as_command(command, main)
@@ -78,7 +78,7 @@ def lm_eval(given: argparse.Namespace) -> Report:
     for method in ("loglikelihood", "generate_until"):
         setattr(HFLM, method, _timed(getattr(HFLM, method), report))
     HFLM._model_generate = _counted(HFLM._model_generate, report)
-    command = ["lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={given.model},dtype=float32", "--device", "cpu"]
+    command = ["lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={given.model},dtype={given.dtype}", "--device", given.device]
     command += ["--tasks", *given.tasks.split(","), "--num_fewshot", str(given.shots), "--limit", str(given.limit)]
     command += ["--batch_size", str(given.batch_size), "--include_path", str(given.tasks_folder), "--output_path", str(given.output)]
     with _own_head():
@@ -169,6 +169,15 @@ def _own_head() -> Iterator[None]:
         setattr(T5ForConditionalGeneration, "tie_weights", tie)  # noqa: B010
 
 
+def _peak(device: str) -> int:
+    """Most bytes held: on the GPU where it computed, else by the process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def main() -> None:
     """Run and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -181,12 +190,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--adapters", default="")
     parser.add_argument("--merge", action="store_true")
     parser.add_argument("--ours", type=Path, help="a run of ours whose prompts CTranslate2 gets")
     given = parser.parse_args()
     report = {"ours": ours, "lm_eval": lm_eval, "ctranslate2": ctranslate2}[given.side](given)
-    report.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    report.peak_bytes = _peak(given.device)
     given.report.write_text(json.dumps(asdict(report)))
     sys.stdout.flush()
     os._exit(0) if given.side == "ctranslate2" else None
