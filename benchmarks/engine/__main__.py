@@ -6,8 +6,8 @@ Every measurement is a process of its own, as a user would start it, with a cach
 On a GPU: python -m benchmarks.engine --models DIR --data DIR --device cuda --dtype bfloat16 --shapes DIR --batch-sizes 8,32,64,128
 --only B1,B3,B4 --json benchmarks/results/engine-gpu.json
 
-lm-eval's batch size is the fastest of 1, 8 and 16, or of those asked for, on a quarter of each workload's items. What was measured is in the
-JSON file after each process, and is not measured again when the command is repeated: take another file for new figures.
+lm-eval's batch size is the fastest of 1, 8 and 16, or of those asked for, on a quarter of each workload's items. What was measured is in
+the JSON file after each process, and is not measured again when the command is repeated: take another file for new figures.
 
 Ratios are of medians. B1 to B4: seconds of scoring. B5: seconds for each decoded token, because lm-eval lets T5 write more than the task
 allows; against CTranslate2, which writes the same texts, seconds. B6: whole processes, B1 to B5. B7: four processes of ours against one.
