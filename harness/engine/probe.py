@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -99,10 +100,12 @@ def _words(module: Any, number: int) -> TokenIds:
 def _tried(apart: Callable[[], float], module: Any) -> bool:
     weight = module.get_input_embeddings().weight.dtype
     exact = weight == torch.float32 and not getattr(module, "is_quantized", False)
-    try:
-        return apart() <= (_EXACT if exact else _ROUNDED)
-    except _BROKEN:
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a model may warn of what it is only tried with
+        try:
+            return apart() <= (_EXACT if exact else _ROUNDED)
+        except _BROKEN:
+            return False
 
 
 def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
