@@ -5,16 +5,17 @@ BIN := $(VENV)/bin
 # The CPU build of this release is enough here; whoever has a GPU installs the ordinary torch (pyproject.toml asks for torch>=2.6).
 TORCH ?= torch==2.13.0
 DEMO_MODEL ?= smollm2-135m-instruct
+DEMO_ADAPTER ?= lora_r8
 # One thread a test process: tiny models run many times slower when processes share cores.
 WORKERS ?= 2
 
 .PHONY: demo test lint format browser bench clean
 
-demo: $(VENV)/.demo  ## score a small embedded model, with chat template and without, on the project's own items
+demo: $(VENV)/.demo  ## score a small embedded model and its adapter on the project's own items: before, after, and what changed
 	rm -rf results/demo
-	HARNESS_OFFLINE=1 $(BIN)/harness run --model $(DEMO_MODEL) --tasks demo --output results/demo/chat
-	HARNESS_OFFLINE=1 $(BIN)/harness run --model $(DEMO_MODEL) --no-chat --tasks demo --output results/demo/plain
+	HARNESS_OFFLINE=1 $(BIN)/harness run --model $(DEMO_MODEL) --adapter none,$(DEMO_ADAPTER) --tasks demo --output results/demo
 	$(BIN)/harness leaderboard results/demo
+	$(BIN)/harness forgetting --before results/demo/$(DEMO_MODEL) --after results/demo/$(DEMO_MODEL)+$(DEMO_ADAPTER) --target demo_dialogue
 
 test: $(VENV)/.dev lint browser  ## lint, types, and the whole suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
