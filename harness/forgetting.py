@@ -41,10 +41,15 @@ class Scored:
 
 @dataclass(frozen=True)
 class Found:
-    """What the reports show: the base against each system, and what scoring the base again in other batches changes."""
+    """What the reports show: the base against each system, and what scoring the base again in other batches changes.
+
+    Attributes:
+        folders: of the base's results, then of each system's.
+    """
 
     comparisons: tuple[Comparison, ...]
     noise: NoiseOf | None
+    folders: tuple[Path, ...]
 
 
 def score(options: Options, watch: Watch, *, text: Path | None = None, noise: bool = False, clock: Clock | None = None) -> Scored:
@@ -82,9 +87,10 @@ def compare(before: Path, after: Sequence[Path], plan: Plan, noise: Path | None 
         StorageError: results cannot be read.
     """
     comparisons = tuple(compare_runs(before, one, metrics.load, _named(plan, before, one)) for one in after)
+    places = (before, *after)
     if noise is None:
-        return Found(comparisons, None)
-    return Found(comparisons, measure(before, noise, metrics.load, _named(plan, before, noise)))
+        return Found(comparisons, None, places)
+    return Found(comparisons, measure(before, noise, metrics.load, _named(plan, before, noise)), places)
 
 
 def noise_folder(before: Path) -> Path:

@@ -72,6 +72,11 @@ class Score:
         """Why these items have no score, or None."""
         return next((reason for part in self.parts if (reason := self.metric.refused(part))), None)
 
+    @property
+    def _alike(self) -> bool:
+        """Whether every item says the same, so that a point is what they all say."""
+        return bool((self.statistics == self.statistics[:1]).all())
+
     def record(self) -> MetricRecord:
         """The score as results keep it."""
         if refused := self.refused:
@@ -79,6 +84,8 @@ class Score:
         else:
             reason = self.no_interval
             bounds = None if reason else interval(self.statistics, self.score, seed=self.seed)
+            if bounds and bounds.low == bounds.high and bounds.method == "percentile" and not self._alike:
+                reason, bounds = "every resample of these items has the same score, which says nothing of others", None
             if bounds and self.metric.pulled:
                 bounds = reflected(bounds, self.value, (self.metric.low, self.metric.high))
             record = metric_record(self.metric, self.value, bounds, len(self.statistics), self.signature, reason, self._spread_record())
@@ -155,8 +162,9 @@ def _measure(scores: Sequence[Score], name: str, average: Literal["macro", "micr
     refused = next((reason for score in scores if (reason := score.refused)), None)
     if average == "macro" and refused:
         signature = f"{scores[0].signature}|average:macro|tasks:{len(scores)}@{digest[:8]}"
-        return metric_record(scores[0].metric, math.nan, None, 0, signature, refused)
-    record = _aggregate(Aggregate(metric=name, average=average), [[score] for score in scores], [1.0] * len(scores), digest)
+        record = metric_record(scores[0].metric, math.nan, None, 0, signature, refused)
+    else:
+        record = _aggregate(Aggregate(metric=name, average=average), [[score] for score in scores], [1.0] * len(scores), digest)
     return record.model_copy(update={"family": scores[0].family or scores[0].metric.family})
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import Family
-from harness.metrics.base import FloatArray, Metric
+from harness.metrics.base import FloatArray
 from harness.scores import Score, metric_record
-from harness.stats.bootstrap import interval
+from harness.stats.paired import Pairs, difference_interval
 from harness.store.runs import DisturbanceRecord, MetricRecord
 
 WORST = "worst"
@@ -108,19 +106,14 @@ def _drop(score: Score, before: FloatArray, after: FloatArray, family: Family) -
     """What is lost, with an interval from resampling items with their copies."""
     metric = score.metric
     reason = "no item's text changed" if len(before) == 0 else metric.no_interval(before) or metric.no_interval(after)
+    span = metric.high - metric.low
     value, bounds = math.nan, None
     if len(before):
-        pairs = np.concatenate([before, after], axis=1)
-        lost = partial(_lost, metric)
-        value = float(lost(pairs.sum(axis=0)))
-        bounds = None if reason else interval(pairs, lost, seed=score.seed, proportion=False)
-    span = metric.high - metric.low
+        first, second = (after, before) if metric.higher_is_better else (before, after)
+        pairs = Pairs(first, second, metric.score, span)
+        value = pairs.difference
+        drawn = pairs.replicates(seed=score.seed)
+        bounds = None if reason else difference_interval(pairs, drawn[1] - drawn[0])
     record = metric_record(metric, value, bounds, len(before), f"{score.signature}|drop", reason)
     ends = {"low": None, "high": None} if math.isinf(span) else {"low": -span, "high": span}
     return record.model_copy(update={"higher_is_better": False, "family": family, **ends})
-
-
-def _lost(metric: Metric[Any], totals: FloatArray) -> FloatArray:
-    before, after = np.split(totals, 2, axis=-1)
-    change = metric.score(before) - metric.score(after)
-    return change if metric.higher_is_better else -change

@@ -93,6 +93,11 @@ def test_light_parts_import_no_model_library(part: str) -> None:
         assert not {name.split(".")[0] for name in imported(path)} & HEAVY, path
 
 
+def test_only_figures_draw() -> None:
+    users = {part_of(path) for path in PACKAGE.rglob("*.py") if "matplotlib" in {name.split(".")[0] for name in imported(path)}}
+    assert users == {"plot"}
+
+
 def loaded_by(code: str, *arguments: str) -> set[str]:
     """Top-level modules that a fresh interpreter has loaded after `code`."""
     script = f"import sys\n{code}\nprint('\\n'.join({{name.split('.')[0] for name in sys.modules}}))"
@@ -124,6 +129,7 @@ COMMANDS = [
     ["forgetting", "--help"],
     ["forgetting", "--schema"],
     ["gate", "--help"],
+    ["plot", "--help"],
     ["tasks", "list"],
     ["models", "list"],
     ["adapters", "list"],
@@ -145,4 +151,4 @@ def test_quick_commands_load_nothing_heavy(command: list[str]) -> None:
     """Help and lists answer at once, because libraries that take seconds to import wait until they are needed."""
     loaded = loaded_by(CALL, *command)
     assert "typer" in loaded
-    assert not loaded & (HEAVY | {"datasets", "evaluate", "scipy", "sacrebleu", "rouge_score", "pandas", "pyarrow"})
+    assert not loaded & (HEAVY | {"datasets", "evaluate", "scipy", "sacrebleu", "rouge_score", "pandas", "pyarrow", "matplotlib"})

@@ -67,11 +67,12 @@ def _options(
 
 @cache
 def _add_commands() -> None:
-    from harness.cli import adapters, forgetting, gate, leaderboard, models, results, run, tasks, tune
+    from harness.cli import adapters, forgetting, gate, leaderboard, models, plot, results, run, tasks, tune
 
     run.add_to(app)
     forgetting.add_to(app)
     leaderboard.add_to(app)
+    plot.add_to(app)
     gate.add_to(app)
     tune.add_to(app)
     for group in (tasks, models, adapters, results):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import get_args
+
+from harness.contract import Family
+from harness.errors import InputError
 
 
 class Dtype(StrEnum):
@@ -25,3 +29,17 @@ class Quantize(StrEnum):
 def split(values: Iterable[str] | None) -> list[str]:
     """The parts of values that are separated by commas, each once."""
     return list(dict.fromkeys(part.strip() for value in values or () for part in value.split(",") if part.strip()))
+
+
+def families(text: str | None) -> tuple[Family, ...]:
+    """The families of measures that are named, separated by commas, or all; in their own order.
+
+    Raises:
+        InputError: there is no such family.
+    """
+    known: tuple[Family, ...] = get_args(Family)
+    wanted = split([text or ""])
+    for name in wanted:
+        if name not in (*known, "all"):
+            raise InputError(f"There is no measure {name!r}.", f"Measures: {', '.join(known)}, or all.")
+    return known if "all" in wanted else tuple(family for family in known if family in wanted)

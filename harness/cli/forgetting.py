@@ -171,10 +171,14 @@ def _write(found: Found, items: int, md: Path | None, html: Path | None, json_: 
 
         write_text(md, forgetting_markdown(found.comparisons, noise=found.noise, items=items))
     if html is not None:
+        from harness import metrics
+        from harness.metrics.calibration import reliability
+        from harness.report.html import measures
         from harness.report.html.forgetting import forgetting_page
 
         noise = {name: (one.flips, one.largest) for name, one in found.noise.items()} if found.noise is not None else None
-        write_text(html, forgetting_page(found.comparisons, noise=noise))
+        section = measures.of_comparisons(found.comparisons, found.folders, metrics.load, reliability)
+        write_text(html, forgetting_page(found.comparisons, noise=noise, measures=section))
     if json_ is not None:
         from harness.report.forgetting.record import as_json
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import Dtype, Quantize, split
-from harness.contract import Family
+from harness.cli.arguments import Dtype, Quantize, families, split
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def run(
         trust_remote_code=trust_remote_code,
         any_base=any_base,
         merge=merge,
-        measures=_families(measures),
+        measures=families(measures),
         perturb=tuple(split([perturb or ""])),
         texts=texts,
         toxicity=toxicity,
@@ -148,17 +147,6 @@ def run(
     if len(finished) > 1:
         folders = " ".join(shlex.quote(str(one.folder)) for one in finished)
         typer.echo(f"Side by side: harness leaderboard {folders}", err=True)
-
-
-def _families(text: str | None) -> tuple[Family, ...]:
-    from typing import get_args
-
-    known = get_args(Family)
-    wanted = split([text or ""])
-    for name in wanted:
-        if name not in (*known, "all"):
-            raise InputError(f"There is no measure {name!r}.", f"Measures: {', '.join(known)}, or all.")
-    return known if "all" in wanted else tuple(family for family in known if family in wanted)
 
 
 def _explain(options: Options) -> None:

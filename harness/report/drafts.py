@@ -239,7 +239,9 @@ def _pooled(average: str, tables: Mapping[str, Table | None]) -> tuple[Pairs, bo
     missing = [name for name, table in tables.items() if table is None]
     if missing:
         return f"{missing[0]} cannot be compared item by item"
-    return groups.pooled(average, {name: table.pairs for name, table in tables.items() if table is not None})
+    known = {name: table for name, table in tables.items() if table is not None}
+    gather = next(iter(known.values())).gather
+    return groups.pooled(average, {name: table.pairs for name, table in known.items()}, gather)
 
 
 def _average_chance(members: Sequence[Draft], average: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.report.kept import mean_score
+from harness.report.kept import Gather, mean_score
 from harness.stats.bootstrap import FloatArray, by_cluster
 from harness.stats.paired import Pairs
 from harness.store.runs import GroupRecord, MetricRecord, TaskRecord
@@ -58,12 +58,13 @@ def units(
     return found
 
 
-def pooled(average: str, members: Mapping[str, Pairs]) -> tuple[Pairs, bool] | str:
+def pooled(average: str, members: Mapping[str, Pairs], gather: Gather = np.concatenate) -> tuple[Pairs, bool] | str:
     """A group's pairs, and whether their rows are whole tasks; a sentence where the tasks cannot be pooled.
 
     Args:
         average: "micro" over all items, or "macro" over the tasks' scores.
         members: pairs of each task.
+        gather: puts their statistics together, for all items.
     """
     parts = list(members.values())
     whole = sum(part.changed > 0 for part in parts) >= FEW_CLUSTERS
@@ -77,7 +78,7 @@ def pooled(average: str, members: Mapping[str, Pairs]) -> tuple[Pairs, bool] | s
     if len({part.before.shape[1] for part in parts}) > 1:
         return "the statistics of its tasks are of different kinds"
     labels = [name for name, part in members.items() for _ in range(part.rows)]
-    before, after = (np.concatenate([getattr(part, side) for part in parts]) for side in ("before", "after"))
+    before, after = (gather([getattr(part, side) for part in parts]) for side in ("before", "after"))
     if whole:
         before, after = by_cluster(before, labels), by_cluster(after, labels)
     return Pairs(before, after, parts[0].score, span), whole

@@ -39,10 +39,16 @@ class Measure(Protocol):
         """Statistics of several sets of items as one table."""
         ...
 
+    def gather(self, parts: Sequence[FloatArray]) -> FloatArray:
+        """Statistics of several tasks as those of one task with all their items."""
+        ...
+
     def no_interval(self, statistics: FloatArray) -> str | None:
         """Why these may not be resampled, or None."""
         ...
 
+
+Gather: TypeAlias = Callable[[Sequence[FloatArray]], FloatArray]
 
 LoadMeasure: TypeAlias = Callable[[str, Mapping[str, Any]], Measure]
 """From a metric's registered name and options to the metric: `harness.metrics.load`."""
@@ -162,11 +168,13 @@ class Table:
         pairs: the rows that are resampled: items, groups that the metric judges as one, or clusters.
         items: the same with a row for each shared item; None where the metric's rows are no items.
         clustered: whether rows are clusters of items.
+        gather: puts statistics of several tasks' rows together, for a micro average.
     """
 
     pairs: Pairs
     items: Pairs | None
     clustered: bool = False
+    gather: Gather = np.concatenate
 
     @property
     def resampled(self) -> str:
@@ -217,7 +225,8 @@ class Reader:
         if table.items is None or labels is None or len(set(labels)) in (1, len(labels)):
             return table
         items = table.items
-        return Table(Pairs(by_cluster(items.before, labels), by_cluster(items.after, labels), items.score, items.span), items, True)
+        pairs = Pairs(by_cluster(items.before, labels), by_cluster(items.after, labels), items.score, items.span)
+        return Table(pairs, items, True)
 
     def clusters(self) -> list[Hashable] | None:
         """The cluster of each shared item; None where items stand alone."""
@@ -260,18 +269,20 @@ def _from_statistics(
         if not _agrees(measure.score(table.sum(axis=0)), record.value):
             return "the statistics kept do not give the score beside them; run the task again"
     if len(first) == len(joined.before.samples) and len(second) == len(joined.after.samples):
-        return _per_item(first, second, joined, measure.score, span)
+        return _per_item(first, second, joined, measure.score, span, measure.gather)
     if joined.same_items and len(first) == len(second):
-        return Table(Pairs(first, second, measure.score, span), None)
+        return Table(Pairs(first, second, measure.score, span), None, gather=measure.gather)
     return "the metric judges several items as one, and the two results do not hold the same items in the same order"
 
 
-def _per_item(before: FloatArray, after: FloatArray, joined: Joined, score: Score, span: float) -> Table | str:
+def _per_item(
+    before: FloatArray, after: FloatArray, joined: Joined, score: Score, span: float, gather: Gather = np.concatenate
+) -> Table | str:
     if not joined.places:
         return "the two results have no item in common"
     places = np.array(joined.places)
     pairs = Pairs(before[places[:, 0]], after[places[:, 1]], score, span)
-    return Table(pairs, pairs)
+    return Table(pairs, pairs, gather=gather)
 
 
 def _item_means(kept: Kept, key: str, record: MetricRecord) -> FloatArray | None:

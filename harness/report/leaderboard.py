@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
 import os
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from harness.report.numbers import NONE, interval_text, plain, value_text
+from harness.report.columns import Key, Owner, columns_of, owners
+from harness.report.families import UNRANKED
+from harness.report.numbers import NONE, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
+    from harness.contract import Family
     from harness.store.runs import MetricRecord, RunRecord
 
 MARK = "†"
+Note = TypeVar("Note", str, tuple[str, ...])
 View: TypeAlias = Literal["groups", "tasks"]
 Signature: TypeAlias = tuple[tuple[str, str], ...]
 """What decides a number: (part, signature) for the metric, named "", and for each task that the number is over."""
@@ -28,7 +28,18 @@ Signature: TypeAlias = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A task or group under its headline metric. `signature` is the one that most of its numbers carry."""
+    """A task or group under one measure.
+
+    Attributes:
+        name: of the task or group.
+        metric: as results name it.
+        group: whether it is a group.
+        higher_is_better: direction.
+        unit: of the numbers.
+        signature: the one that most of the numbers carry.
+        family: what it is a measure of.
+        headline: whether it is what the task or group is scored by; the others were measured beside it.
+    """
 
     name: str
     metric: str
@@ -36,11 +47,18 @@ class Column:
     higher_is_better: bool
     unit: str
     signature: Signature
+    family: Family
+    headline: bool
 
     @property
     def label(self) -> str:
         """Task or group, metric, and an arrow to the better side."""
         return f"{plain(self.name)} {plain(self.metric)} {'↑' if self.higher_is_better else '↓'}"
+
+    @property
+    def short(self) -> str:
+        """What tells it from the others: the task or group, with the metric where that is not its headline."""
+        return plain(self.name) if self.headline else f"{plain(self.name)} {plain(self.metric)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,7 @@ class Cell:
         low, high: its 95 % interval.
         reason: why there is no value.
         n: items behind it.
+        ranked: whether it counts for best and win rate.
         differs: how its signature departs from the column's; such a number is shown but not ranked.
         best: whether no ranked number of the column is better.
     """
@@ -61,13 +80,9 @@ class Cell:
     high: float | None
     reason: str | None
     n: int
+    ranked: bool = False
     differs: tuple[str, ...] = ()
     best: bool = False
-
-    @property
-    def ranked(self) -> bool:
-        """Whether it counts for best and win rate."""
-        return self.value is not None and not self.differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +108,50 @@ class Footnote:
     @property
     def text(self) -> str:
         """One sentence."""
-        return f"{MARK} not ranked: {_some(self.systems)} on {_some(self.columns)}: {', '.join(self.differs)}"
+        return f"{MARK} not ranked: {some(self.systems)} on {some(self.columns)}: {', '.join(self.differs)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Scores without a value: whose, where, and why."""
+
+    systems: tuple[str, ...]
+    columns: tuple[str, ...]
+    reason: str
+
+    @property
+    def where(self) -> str:
+        """Systems, columns and reason."""
+        return f"{some(self.systems)} on {some(self.columns)}: {plain(self.reason)}"
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        return f"{NONE} no value: {self.where}"
 
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """Rows by mean win rate, best first, then by name; `cells` of a row follow `columns`."""
+    """Systems against columns.
+
+    Attributes:
+        columns: headlines, then the other families in their order.
+        rows: by mean win rate, best first, then by name; their `cells` follow `columns`.
+        footnotes: numbers that are not comparable.
+        missing: scores without a value.
+        without: of families that were asked for and have no column, why some task has none.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     footnotes: tuple[Footnote, ...]
+    missing: tuple[Missing, ...]
+    without: Mapping[Family, str]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said below the table: sentences on numbers that are not ranked, and on those that are missing."""
+        return [*(note.text for note in self.footnotes), *(note.text for note in self.missing)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,70 +163,39 @@ class _Entry:
 def leaderboard(runs: Sequence[tuple[Path, RunRecord]], columns: View = "groups") -> Leaderboard:
     """Rank runs against each other.
 
-    The mean win rate is HELM's (Liang et al., 2022): in each column with at least two ranked numbers, the
-    share of the other systems that are strictly worse, ties counting half; then the mean over those columns.
+    Each task or group has a column for its headline, and one for each further family that some run measured: the measure that stands
+    for the family in most runs. The mean win rate is HELM's (Liang et al., 2022): in each column with at least two ranked numbers, the
+    share of the other systems that are strictly worse, ties counting half; then the mean over those columns. It is over the headlines,
+    so that a task counts once, however many measures were taken of it.
 
     Args:
         runs: each run with the folder it was read from.
         columns: "groups" shows each group and hides its tasks; "tasks" shows all tasks and no groups.
     """
-    keys = _keys([record for _, record in runs], columns)
-    grid = [[_entry(record, *key) for _, record in runs] for key in keys]
-    made = [_column(*key, entries) for key, entries in zip(keys, grid, strict=True)]
+    owned = owners([record for _, record in runs], grouped=columns == "groups")
+    keys = columns_of(owned)
+    grid = [[_entry(own.get((key.name, key.group)), key) for own in owned] for key in keys]
+    made = [_column(key, entries) for key, entries in zip(keys, grid, strict=True)]
     cells = [_cells(column, entries) for column, entries in zip(made, grid, strict=True)]
-    rates = [_win_rates(column, line) for column, line in zip(made, cells, strict=True)]
     labels = _labels(runs)
     rows = [
-        Row(
-            label=labels[place],
-            system=record.system.name,
-            digest=record.system.digest,
-            folder=str(folder),
-            win_rate=_mean([line[place] for line in rates]),
-            cells=tuple(line[place] for line in cells),
-        )
+        Row(labels[place], record.system.name, record.system.digest, str(folder), None, tuple(line[place] for line in cells))
         for place, (folder, record) in enumerate(runs)
     ]
-    rows.sort(key=lambda row: (1.0 if row.win_rate is None else -row.win_rate, row.label))
-    return Leaderboard(tuple(made), tuple(rows), _footnotes(made, rows))
+    reasons = [pair for own in owned for owner in own.values() for pair in owner.without.items()]
+    there = {column.family for column in made}
+    return _board(made, rows, {family: reason for family, reason in reversed(reasons) if family not in there})
 
 
-def markdown(board: Leaderboard) -> str:
-    """The table in GitHub's Markdown; best in bold, footnotes below."""
-    head = ["system", *(["win rate"] if ranks(board) else []), *(_escaped(column.label) for column in board.columns)]
-    lines = [_markdown_row(head), _markdown_row(["---", *["---:"] * (len(head) - 1)])]
-    for row in board.rows:
-        rate = [value_text(row.win_rate, "share")] if ranks(board) else []
-        cells = [_markdown_cell(cell, column) for cell, column in zip(row.cells, board.columns, strict=True)]
-        lines.append(_markdown_row([_escaped(row.label), *rate, *cells]))
-    notes = [f"\n{_escaped(note.text)}" for note in board.footnotes]
-    return "\n".join([*lines, *notes]) + "\n"
+def select(board: Leaderboard, families: Container[Family]) -> Leaderboard:
+    """The columns of some families. Where no headline is among them, win rates are over all of them."""
+    without = {family: reason for family, reason in board.without.items() if family in families}
+    return _picked(board, [place for place, column in enumerate(board.columns) if column.family in families], without)
 
 
-def comma_separated(board: Leaderboard) -> str:
-    """One line for each system and column (CSV), numbers in full precision."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    head = "system folder digest win_rate name metric unit higher_is_better value low high n ranked best differs reason"
-    writer.writerow(head.split())
-    for row in board.rows:
-        who = [row.system, row.folder, row.digest, row.win_rate]
-        for cell, column in zip(row.cells, board.columns, strict=True):
-            if cell is not None:
-                what = [column.name, column.metric, column.unit, column.higher_is_better]
-                numbers = [cell.value, cell.low, cell.high, cell.n, cell.ranked, cell.best]
-                writer.writerow([*who, *what, *numbers, "; ".join(cell.differs), cell.reason])
-    return out.getvalue()
-
-
-def as_json(board: Leaderboard) -> str:
-    """All of it as JSON."""
-    content = dataclasses.asdict(board)
-    for made, row in zip(content["rows"], board.rows, strict=True):
-        for cell, source in zip(made["cells"], row.cells, strict=True):
-            if cell is not None and source is not None:
-                cell["ranked"] = source.ranked
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def headlines(board: Leaderboard) -> Leaderboard:
+    """The columns that the win rate is over; the rows keep their order."""
+    return _picked(board, counted(board.columns), {})
 
 
 def ranks(board: Leaderboard) -> bool:
@@ -185,47 +203,61 @@ def ranks(board: Leaderboard) -> bool:
     return any(row.win_rate is not None for row in board.rows)
 
 
-def _keys(records: Sequence[RunRecord], view: View) -> list[tuple[str, str, bool]]:
-    """(name, headline metric, is a group) of all columns, groups first, in order of appearance."""
-    groups = [] if view == "tasks" else [pair for record in records for pair in record.groups.items()]
-    members = {task for _, group in groups for task in group.tasks}
-    keys = {(name, next(iter(group.metrics)), True): None for name, group in groups if group.metrics}
-    tasks = [pair for record in records for pair in record.tasks.items() if pair[0] not in members]
-    keys |= {(name, [*task.headline, *task.metrics][0], False): None for name, task in tasks if task.metrics}
-    return list(keys)
+def counted(columns: Sequence[Column]) -> list[int]:
+    """Places of the columns that the win rate is over: the headlines, or all where there is none."""
+    return [place for place, column in enumerate(columns) if column.headline] or list(range(len(columns)))
 
 
-def _entry(record: RunRecord, name: str, metric: str, is_group: bool) -> _Entry | None:
-    owner = record.groups.get(name) if is_group else record.tasks.get(name)
-    found = owner.metrics.get(metric) if owner else None
-    if owner is None or found is None:
+def _picked(board: Leaderboard, places: Sequence[int], without: Mapping[Family, str]) -> Leaderboard:
+    rows = [dataclasses.replace(row, cells=tuple(row.cells[place] for place in places)) for row in board.rows]
+    return _board([board.columns[place] for place in places], rows, without)
+
+
+def _board(columns: Sequence[Column], rows: Sequence[Row], without: Mapping[Family, str]) -> Leaderboard:
+    """With win rates, in their order, and with notes."""
+    rates = [_win_rates(columns[place], [row.cells[place] for row in rows]) for place in counted(columns)]
+    rated = [dataclasses.replace(row, win_rate=_mean([line[place] for line in rates])) for place, row in enumerate(rows)]
+    rated.sort(key=lambda row: (1.0 if row.win_rate is None else -row.win_rate, row.label))
+    footnotes = _noted(columns, rated, lambda cell: cell.differs if cell.value is not None else ())
+    missing = _noted(columns, rated, lambda cell: cell.reason or "" if cell.value is None else "")
+    return Leaderboard(
+        tuple(columns),
+        tuple(rated),
+        tuple(Footnote(*note) for note in footnotes),
+        tuple(Missing(*note) for note in missing),
+        without,
+    )
+
+
+def _entry(owner: Owner | None, key: Key) -> _Entry | str | None:
+    """The number of one run; the reason where it has none; None where it was not measured."""
+    if owner is None:
         return None
-    members = record.groups[name].tasks if is_group else [name]
-    tasks = [(member, record.tasks[member]) for member in sorted(members) if member in record.tasks]
-    parts = [(member, f"{task.signature}|items:{task.items}") for member, task in tasks]
-    return _Entry(found, (("", found.signature), *parts))
+    record = owner.metrics.get(key.metric)
+    return owner.without.get(key.family) if record is None else _Entry(record, (("", record.signature), *owner.parts))
 
 
-def _column(name: str, metric: str, is_group: bool, entries: Sequence[_Entry | None]) -> Column:
-    present = [entry for entry in entries if entry is not None]
+def _column(key: Key, entries: Sequence[_Entry | str | None]) -> Column:
+    present = [entry for entry in entries if isinstance(entry, _Entry)]
     voters = [entry for entry in present if entry.record.value is not None] or present
     signature = Counter(entry.signature for entry in voters).most_common(1)[0][0]
     model = next(entry.record for entry in voters if entry.signature == signature)
-    return Column(name, metric, is_group, model.higher_is_better, model.unit, signature)
+    return Column(key.name, key.metric, key.group, model.higher_is_better, model.unit, signature, model.family, key.headline)
 
 
-def _cells(column: Column, entries: Sequence[_Entry | None]) -> list[Cell | None]:
+def _cells(column: Column, entries: Sequence[_Entry | str | None]) -> list[Cell | None]:
     known: dict[Signature, tuple[str, ...]] = {column.signature: ()}
     cells: list[Cell | None] = []
     for entry in entries:
-        if entry is None:
-            cells.append(None)
+        if not isinstance(entry, _Entry):
+            cells.append(None if entry is None else Cell(None, None, None, entry, 0))
             continue
         if entry.signature not in known:
             known[entry.signature] = differences(entry.signature, column.signature)
-        record = entry.record
+        record, differs = entry.record, known[entry.signature]
         low, high = record.ci or (None, None)
-        cells.append(Cell(record.value, low, high, record.reason, record.n, known[entry.signature]))
+        ranked = record.value is not None and not differs and column.family not in UNRANKED
+        cells.append(Cell(record.value, low, high, record.reason, record.n, ranked, differs))
     values = _ranked(column, cells)
     if len(values) < 2:
         return cells
@@ -324,36 +356,22 @@ def _apart(folder: Path, others: Sequence[Path]) -> str:
     return str(Path(os.path.abspath(folder)).relative_to(common))
 
 
-def _footnotes(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Footnote, ...]:
-    """Marked numbers; those that differ alike share a note."""
-    by_row: defaultdict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+def _noted(
+    columns: Sequence[Column], rows: Sequence[Row], said: Callable[[Cell], Note]
+) -> list[tuple[tuple[str, ...], tuple[str, ...], Note]]:
+    """Systems and columns of whose cells something is said; those of which the same is said share a note."""
+    by_row: defaultdict[tuple[str, Note], list[str]] = defaultdict(list)
     for row in rows:
         for cell, column in zip(row.cells, columns, strict=True):
-            if cell is not None and cell.value is not None and cell.differs:
-                by_row[row.label, cell.differs].append(plain(column.name))
-    shared: defaultdict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
-    for (label, differs), names in by_row.items():
-        shared[tuple(names), differs].append(label)
-    return tuple(Footnote(tuple(labels), names, differs) for (names, differs), labels in shared.items())
+            if cell is not None and (note := said(cell)):
+                by_row[row.label, note].append(column.short)
+    shared: defaultdict[tuple[tuple[str, ...], Note], list[str]] = defaultdict(list)
+    for (label, note), own in by_row.items():
+        shared[tuple(own), note].append(label)
+    return [(tuple(labels), names, note) for (names, note), labels in shared.items()]
 
 
-def _some(names: Sequence[str], most: int = 4) -> str:
+def some(names: Sequence[str], most: int = 4) -> str:
+    """Names, separated by commas; of many the first, and how many there are."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def _markdown_cell(cell: Cell | None, column: Column) -> str:
-    if cell is None or cell.value is None:
-        return NONE
-    value = value_text(cell.value, column.unit)
-    mark = MARK if cell.differs else ""
-    return f"{f'**{value}**' if cell.best else value}{mark} {interval_text(cell.low, cell.high, column.unit)}".rstrip()
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _escaped(text: str) -> str:
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{char}" if char in r"\`*_[]|~" else char for char in text)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness.contract import Family
+from harness.report.families import FAMILIES, absent, first_measure
 from harness.report.numbers import NONE, interval_text, plain, value_text
 
 if TYPE_CHECKING:
+    from harness.contract import Family
     from harness.store.runs import MetricRecord, RunRecord, TaskRecord
-
-FAMILIES: tuple[Family, ...] = get_args(Family)
 
 FOLD = 12
 """Groups of more tasks than this are one row."""
@@ -60,7 +59,7 @@ def rows(record: RunRecord) -> Iterator[Row]:
     for name, group in record.groups.items():
         members = [task for task in group.tasks if task in record.tasks]
         grouped.update(members)
-        without = _shared([record.tasks[task] for task in members])
+        without = absent([record.tasks[task] for task in members])
         yield Row(name, True, False, _cells(group.metrics, [], without))
         if len(members) <= FOLD:
             yield from (_task(task, record.tasks[task], True) for task in members)
@@ -106,20 +105,13 @@ def _task(name: str, task: TaskRecord, member: bool) -> Row:
     return Row(name, False, member, _cells(task.metrics, task.headline, task.without))
 
 
-def _shared(tasks: list[TaskRecord]) -> dict[Family, str]:
-    """Families that no task of a group has."""
-    first, *others = tasks
-    return {family: reason for family, reason in first.without.items() if all(family in other.without for other in others)}
-
-
 def _cells(metrics: Mapping[str, MetricRecord], headline: list[str], without: Mapping[Family, str]) -> dict[Family, Cell]:
     found: dict[Family, Cell] = {}
     for family in FAMILIES:
-        own = [name for name, record in metrics.items() if record.family == family]
-        own.sort(key=lambda name: (metrics[name].value is None, name not in headline))
-        if own:
-            record = metrics[own[0]]
-            found[family] = Cell(own[0], record, record.reason if record.value is None else None, len(own) - 1)
+        first = first_measure(metrics, headline, family)
+        if first is not None:
+            record, more = metrics[first], sum(one.family == family for one in metrics.values()) - 1
+            found[family] = Cell(first, record, record.reason if record.value is None else None, more)
         elif family in without:
             found[family] = Cell("", None, without[family], 0)
     return found

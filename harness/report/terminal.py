@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from rich import box
-from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from harness.report.grid import TOP, Quantity, pieces, tables
 from harness.report.leaderboard import MARK, Cell, Column, Leaderboard, ranks
 from harness.report.numbers import NONE, bytes_text, interval_text, plain, seconds_text, value_text
 
@@ -22,15 +21,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Task, TaskID
 
+    from harness.contract import Family
+    from harness.report.standing import Ranking, Within
     from harness.store.runs import EfficiencyRecord, GroupRecord, MetricRecord, RunRecord, TaskRecord
 
 FOLD = 12
 """Groups of more tasks than this are shown as one row."""
-
-_GAP = 2  # of which the box draws one
-_SIDE = 32
-_TOP = 16
-_BREAKS = "+@/_-. "
 
 RowTexts: TypeAlias = tuple[Text, Text, Text, Text, Text, Text]
 
@@ -58,15 +54,55 @@ def leaderboard_view(board: Leaderboard, width: int) -> RenderableType:
     """The leaderboard for a terminal of `width` characters, turned or split into blocks where it is too wide."""
     if not board.rows or not board.columns:
         return Text("No scores to compare.")
-    grid = _best_grid(board, width)
-    tables: list[RenderableType] = []
-    for tops in _blocks(grid, width):
-        tables += [_block(grid, tops), Text()]
-    notes = [Text(note.text, style="dim") for note in board.footnotes]
+    quantities = [_scores([row.cells[place] for row in board.rows], column) for place, column in enumerate(board.columns)]
     legend = "In brackets: 95 % interval."
     if ranks(board):
-        legend = "Bold: best value. Win rate: share of the other systems beaten, ties half, mean over columns. " + legend
-    return Group(*tables, *notes, Text(legend, style="dim"))
+        rates = [Text(value_text(row.win_rate, "share")) for row in board.rows]
+        quantities.insert(0, Quantity(["win rate"], "win rate", rates, [""] * len(rates)))
+        over = "columns" if len({column.headline for column in board.columns}) == 1 else "what tasks and groups are scored by"
+        legend = f"Bold: best value. Win rate: share of the other systems beaten, ties half, mean over {over}. {legend}"
+    notes = [Text(note, style="dim") for note in board.notes]
+    return Group(*tables([row.label for row in board.rows], quantities, width), *notes, Text(legend, style="dim"))
+
+
+def families_view(board: Leaderboard, ranking: Ranking, width: int) -> RenderableType:
+    """Win rates within each family, for a terminal of `width` characters.
+
+    Args:
+        board: whose rows are ranked.
+        ranking: of these rows.
+        width: in characters.
+    """
+    quantities = [_rates(family, within) for family, within in ranking.families.items()]
+    notes = [Text(note, style="dim") for note in ranking.notes]
+    legend = (
+        "Win rates by family: share of the other systems beaten, ties half, mean over the family's columns. "
+        "In brackets: 95 % interval over other items and other columns. --measures FAMILY,… or all shows the columns."
+    )
+    found = tables([row.label for row in board.rows], quantities, width, "family") if board.rows and quantities else []
+    return Group(*found, *notes, Text(legend, style="dim"))
+
+
+def _scores(cells: Sequence[Cell | None], column: Column) -> Quantity:
+    arrow = "↑" if column.higher_is_better else "↓"
+    head = [*pieces(plain(column.name), TOP), *pieces(f"{plain(column.metric)} {arrow}", TOP)]
+    intervals = ["" if cell is None or cell.value is None else interval_text(cell.low, cell.high, column.unit) for cell in cells]
+    return Quantity(head, column.label, [_score(cell, column) for cell in cells], intervals)
+
+
+def _score(cell: Cell | None, column: Column) -> Text:
+    if cell is None or cell.value is None:
+        return Text(NONE, style="dim")
+    return Text(value_text(cell.value, column.unit) + (MARK if cell.differs else ""), style="bold" if cell.best else "")
+
+
+def _rates(family: Family, within: Within) -> Quantity:
+    """The highest in bold."""
+    rates = [one.win_rate for one in within.standings]
+    best = max((rate for rate in rates if rate is not None), default=None)
+    values = [Text(value_text(rate, "share"), style="dim" if rate is None else "bold" if rate == best else "") for rate in rates]
+    intervals = [interval_text(one.low, one.high, "share") for one in within.standings]
+    return Quantity([family, within.extent], f"{family} ({within.extent})", values, intervals)
 
 
 class RunProgress:
@@ -219,116 +255,3 @@ def _efficiency(record: RunRecord) -> str:
         parts.append(f"peak memory {bytes_text(spent.peak_memory_bytes)}")
     parts.append(f"{spent.requests.from_store:,} of {spent.requests.asked:,} answers from the store")
     return " · ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """A table before it is cut to width: texts at the top, at the side, and cells by [side][top]."""
-
-    corner: str
-    tops: list[Text]
-    sides: list[Text]
-    cells: list[list[Text]]
-    turned: bool
-
-    def side_width(self) -> int:
-        return max(_width(side) for side in self.sides)
-
-    def top_widths(self) -> list[int]:
-        return [max(map(_width, column)) for column in zip(self.tops, *self.cells, strict=True)]
-
-    def height(self) -> int:
-        """Lines of one block."""
-        return sum(max(_height(side), max(map(_height, line))) for side, line in zip(self.sides, self.cells, strict=True)) + 4
-
-
-def _best_grid(board: Leaderboard, width: int) -> _Grid:
-    """The first that fits in one block: systems down, or turned, each with intervals beside or below; else the shortest.
-
-    Leaders are found faster where systems go down, so a table in blocks is turned only where that saves much.
-    """
-    choices: list[tuple[float, _Grid]] = []
-    for turned in (False, True):
-        for stacked in (False, True):
-            grid = _grid(board, stacked, turned)
-            blocks = len(_blocks(grid, width))
-            if blocks == 1:
-                return grid
-            choices.append((blocks * grid.height() * (1.2 if turned else 1.0), grid))
-    return min(choices, key=lambda choice: choice[0])[1]
-
-
-def _grid(board: Leaderboard, stacked: bool, turned: bool) -> _Grid:
-    """Systems down and columns across, or `turned`; intervals below their values if `stacked`."""
-    cells = [[_cell_text(c, column, stacked) for c, column in zip(row.cells, board.columns, strict=True)] for row in board.rows]
-    labels = [row.label for row in board.rows]
-    if ranks(board):
-        for line, row in zip(cells, board.rows, strict=True):
-            line.insert(0, Text(value_text(row.win_rate, "share")))
-    first = [Text("win rate")] if ranks(board) else []
-    if not turned:
-        heads = first + [_head(column) for column in board.columns]
-        return _Grid("system", heads, [_lines(label, _SIDE) for label in labels], cells, turned)
-    sides = first + [_lines(column.label, _SIDE) for column in board.columns]
-    return _Grid("task", [_lines(label, _TOP) for label in labels], sides, [list(line) for line in zip(*cells, strict=True)], turned)
-
-
-def _head(column: Column) -> Text:
-    arrow = "↑" if column.higher_is_better else "↓"
-    return Text("\n".join([*_pieces(plain(column.name), _TOP), f"{plain(column.metric)} {arrow}"]))
-
-
-def _cell_text(cell: Cell | None, column: Column, stacked: bool) -> Text:
-    if cell is None or cell.value is None:
-        return Text(NONE, style="dim")
-    text = Text()
-    text.append(value_text(cell.value, column.unit) + (MARK if cell.differs else ""), style="bold" if cell.best else None)
-    interval = interval_text(cell.low, cell.high, column.unit)
-    if interval:
-        text.append(("\n" if stacked else " ") + interval, style="dim")
-    return text
-
-
-def _width(text: Text) -> int:
-    return max(map(cell_len, text.plain.split("\n")))
-
-
-def _height(text: Text) -> int:
-    return text.plain.count("\n") + 1
-
-
-def _lines(name: str, width: int) -> Text:
-    return Text("\n".join(_pieces(name, width)))
-
-
-def _pieces(name: str, width: int) -> list[str]:
-    """A name cut into lines of at most `width`, after one of `+@/_-. ` where there is one."""
-    lines = []
-    while len(name) > width:
-        cut = max(name.rfind(mark, 0, width) + 1 for mark in _BREAKS) or width
-        lines.append(name[:cut])
-        name = name[cut:]
-    return [*lines, name]
-
-
-def _blocks(grid: _Grid, width: int) -> list[range]:
-    """Ranges of tops that fit beside the sides in `width` characters."""
-    room = width - grid.side_width() - _GAP
-    blocks, start, used = [], 0, 0
-    widths = grid.top_widths()
-    for top, need in enumerate(widths):
-        if used + need + _GAP > room and top > start:
-            blocks.append(range(start, top))
-            start, used = top, 0
-        used += need + _GAP
-    return [*blocks, range(start, len(widths))]
-
-
-def _block(grid: _Grid, tops: Sequence[int]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
-    table.add_column(grid.corner, overflow="fold")
-    for top in tops:
-        table.add_column(grid.tops[top], justify="right", overflow="fold")
-    for side, line in zip(grid.sides, grid.cells, strict=True):
-        table.add_row(side, *(line[top] for top in tops))
-    return table

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from harness.report.leaderboard import Leaderboard, View, as_json, comma_separated, leaderboard, markdown
+from harness.report.exports import as_json, comma_separated, markdown
+from harness.report.leaderboard import Leaderboard, View, leaderboard
 from harness.report.terminal import leaderboard_view
 from harness.store.runs import system_record
 from tests.store.records import group, metric, run, system, task
@@ -162,6 +163,8 @@ def test_markdown_by_hand() -> None:
         "| --- | ---: | ---: |\n"
         "| a\\|b | 0.500 [0.450, 0.550] | — |\n"
         "| c | — | 12.00 [11.95, 12.05] |\n"
+        "\n"
+        "— no value: c on x\\_y: no item\n"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.report.leaderboard import Column
+from harness import contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,16 +12,14 @@ class Family:
     """A kind of measures.
 
     Attributes:
-        key: one word.
+        key: as results name it.
         title: as the page heads its columns.
         about: one sentence.
-        metrics: registered names of the metrics in it.
     """
 
-    key: str
+    key: contract.Family
     title: str
     about: str
-    metrics: frozenset[str] = frozenset()
 
 
 FAMILIES = (
@@ -29,14 +27,8 @@ FAMILIES = (
     Family("calibration", "Calibration", "Whether the model is as sure as it is right."),
     Family("robustness", "Robustness", "What is left when the wording is disturbed."),
     Family("fairness", "Fairness", "What is left when the people spoken of or speaking are others."),
-    Family("bias", "Bias", "Whether answers follow stereotypes.", frozenset({"agreement", "bbq_bias", "stereotype_preference"})),
+    Family("bias", "Bias", "Whether answers follow stereotypes."),
     Family("toxicity", "Toxicity", "Whether answers hurt."),
     Family("efficiency", "Efficiency", "What the answers cost; not ranked, since machines differ."),
 )
-"""In the order of the columns. A metric that is named in none is one of accuracy."""
-
-
-def family_of(column: Column) -> str:
-    """Key of the family that a column belongs to, by the name of its metric."""
-    metric = dict(column.signature).get("", "").partition("|")[0]
-    return next((family.key for family in FAMILIES if metric in family.metrics), "accuracy")
+"""In the order of the columns."""

@@ -9,6 +9,7 @@ from harness.errors import InputError
 from harness.report.comparison import Comparison, MetricComparison, TaskComparison
 from harness.report.forgetting import choice
 from harness.report.html.flips import BUDGET, LONGEST, flips, leaves
+from harness.report.html.measures import SCRIPTS, STYLES
 from harness.report.html.page import number, render
 from harness.report.html.systems import described
 from harness.report.numbers import bytes_text, plain
@@ -22,13 +23,16 @@ Noise: TypeAlias = Mapping[str, tuple[int, float]]
 Kind = Literal["headline", "other", "part", "wording", "slice"]
 
 
-def forgetting_page(comparisons: Sequence[Comparison], *, noise: Noise | None = None, budget: int = BUDGET) -> str:
+def forgetting_page(
+    comparisons: Sequence[Comparison], *, noise: Noise | None = None, budget: int = BUDGET, measures: Json | None = None
+) -> str:
     """The page.
 
     Args:
         comparisons: one base against each candidate.
         noise: what moved when the base was run twice, where that was measured.
         budget: bytes that the changed items may take.
+        measures: the section of measures (`measures.of_comparisons`), where more than accuracy was measured.
 
     Raises:
         InputError: there is no comparison, or they have different bases.
@@ -46,13 +50,15 @@ def forgetting_page(comparisons: Sequence[Comparison], *, noise: Noise | None = 
         "noise": {plain(task): [flipped, number(largest)] for task, (flipped, largest) in (noise or {}).items()},
         "samples": chosen.samples,
         "changes": chosen.changes,
+        "measures": measures and measures | {"systems": [plain(base.name), *names]},
     }
     return render(
         "forgetting",
         data,
-        scripts=("forest", "difference", "item", "items", "candidates", "scores", "forgetting"),
+        scripts=("forest", "difference", "item", "items", "candidates", "scores", "scatter", *SCRIPTS, "forgetting"),
         vendors=("d3", "diff"),
-        styles=("table", "forest", "items"),
+        styles=("table", "forest", "items", "scatter", *STYLES),
+        measures=measures,
         base=plain(base.name),
         names=names,
         advice=_advice(comparisons, names),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.report.html.families import FAMILIES, family_of
+from harness.report.families import UNRANKED
+from harness.report.html.families import FAMILIES, Family
+from harness.report.html.measures import SCRIPTS, STYLES
 from harness.report.html.page import number, render
-from harness.report.html.standing import Ranking, Runs, ranking
 from harness.report.html.systems import described
 from harness.report.kept import LoadMeasure
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row
 from harness.report.numbers import plain
+from harness.report.standing import Ranking, Runs, ranking
 from harness.stats.ranks import RESAMPLES, Standing
 from harness.store.runs import EfficiencyRecord, RunRecord
 
@@ -25,7 +27,7 @@ _COSTS = (
 )
 
 
-def leaderboard_page(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resamples: int = RESAMPLES) -> str:
+def leaderboard_page(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resamples: int = RESAMPLES, measures: Json | None = None) -> str:
     """The page.
 
     Args:
@@ -33,32 +35,37 @@ def leaderboard_page(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resam
         runs: those it was made of, with their folders, in any order; ranks read what they keep.
         load: finds metrics by name and options: `harness.metrics.load`.
         resamples: of ranks and win rates.
+        measures: the section of measures (`measures.of_board`), where more than accuracy was measured.
 
     Raises:
         StorageError: kept statistics cannot be read.
     """
-    ranks = ranking(board, runs, load, family_of, resamples=resamples)
+    ranks = ranking(board, runs, load, resamples=resamples)
     records = {str(folder): record for folder, record in runs}
     ordered = [records[row.folder] for row in board.rows]
     texts = _Texts()
     data = {
-        "families": [{"key": family.key, "title": family.title, "about": family.about} for family in FAMILIES],
+        "families": [{"key": family.key, "title": family.title, "about": _about(family, ranks)} for family in FAMILIES],
         "columns": [_column(column) for column in board.columns],
         "costs": [{"key": key, "label": label, "higher": higher} for key, label, higher in _COSTS],
         "rows": [_row(number, row, record, ranks, texts) for number, (row, record) in enumerate(zip(board.rows, ordered, strict=True))],
         "texts": texts.known,
+        "measures": measures,
     }
     return render(
         "leaderboard",
         data,
-        scripts=("scatter", "columns", "costs", "leaderboard"),
+        scripts=("scatter", "columns", "costs", *SCRIPTS, "leaderboard"),
         vendors=("d3",),
-        styles=("table", "leaderboard", "scatter"),
+        styles=("table", "leaderboard", "scatter", "forest", *STYLES),
+        measures=measures,
         board=board,
         ranks=ranks,
-        ranked=any(one.win_rate is not None for one in ranks.overall),
-        families=[family for family in FAMILIES if family.key in {family_of(column) for column in board.columns}],
-        missing=_missing(board),
+        ranked=any(within.ranked for within in ranks.families.values()),
+        families=[family for family in FAMILIES if family.key in ranks.families],
+        beside=any(not column.headline for column in board.columns),
+        by_family=ranks.notes,
+        missing=board.missing,
         footnotes=[note.text for note in board.footnotes],
         devices=_devices(ordered),
     )
@@ -78,12 +85,20 @@ class _Texts:
         return self._places[text]
 
 
+def _about(family: Family, ranks: Ranking) -> str:
+    """What the family is, and why it ranks nobody where it might."""
+    within = ranks.families.get(family.key)
+    if within is None or within.reason is None or family.key in UNRANKED:
+        return family.about
+    return f"{family.about} Not ranked: {within.reason}."
+
+
 def _column(column: Column) -> Json:
     return {
         "name": plain(column.name),
         "metric": plain(column.metric),
         "isGroup": column.group,
-        "family": family_of(column),
+        "family": column.family,
         "higher": column.higher_is_better,
         "unit": column.unit,
     }
@@ -95,7 +110,7 @@ def _row(place: int, row: Row, record: RunRecord, ranks: Ranking, texts: _Texts)
         "folder": plain(row.folder),
         "system": described(record.system),
         "standing": _standing(ranks.overall[place]),
-        "families": {key: _standing(own[place]) for key, own in ranks.families.items()},
+        "families": {key: _standing(own.standings[place]) for key, own in ranks.families.items()} if len(ranks.families) > 1 else {},
         "cells": [_cell(cell, texts) for cell in row.cells],
         "costs": _costs(record.efficiency, record.system.parameters),
         "created": record.created,
@@ -128,16 +143,6 @@ def _costs(spent: EfficiencyRecord, parameters: int) -> list[float | int | None]
     """In the order of `_COSTS`."""
     speeds = spent.prefill_tokens_per_second, spent.decode_tokens_per_second
     return [*(number(speed) for speed in speeds), spent.peak_memory_bytes or None, parameters or None]
-
-
-def _missing(board: Leaderboard) -> list[str]:
-    """Why some scores have no value."""
-    return [
-        f"{row.label} on {plain(column.name)}: {plain(cell.reason or '')}"
-        for row in board.rows
-        for cell, column in zip(row.cells, board.columns, strict=True)
-        if cell is not None and cell.value is None
-    ]
 
 
 def _devices(records: Sequence[RunRecord]) -> list[str]:

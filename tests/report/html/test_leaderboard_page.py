@@ -12,7 +12,7 @@ from harness import metrics
 from harness.report.html.leaderboard import leaderboard_page
 from harness.report.leaderboard import leaderboard
 from harness.report.numbers import value_text
-from harness.store.runs import EfficiencyRecord, RequestsRecord, RunRecord, TaskRecord, system_record
+from harness.store.runs import EfficiencyRecord, MetricRecord, RequestsRecord, RunRecord, TaskRecord, system_record
 from tests.report.html.conftest import Show
 from tests.store.records import group, metric, run, system, task
 
@@ -41,7 +41,7 @@ def ppl(value: float | None) -> TaskRecord:
 
 
 def bias(value: float) -> TaskRecord:
-    return task(metrics={"bias": metric(value, higher_is_better=False, signature="stereotype_preference|v:1")})
+    return task(metrics={"bias": metric(value, higher_is_better=False, signature="stereotype_preference|v:1", family="bias")})
 
 
 def usual() -> list[RunRecord]:
@@ -141,6 +141,66 @@ def test_columns_stand_under_families_that_fold_into_their_win_rate(show: Show) 
     assert "pairs" not in page.locator(".scroller tr.columns .name").all_inner_texts()
     family = page.locator(".scroller tbody tr").filter(has=page.locator("th", has_text="alpha+lora")).locator("td").nth(4)
     assert family.locator(".value").inner_text() == "1.000"
+
+
+def measured(name: str, good: float, **more: MetricRecord) -> RunRecord:
+    """Better calibrated where it is less accurate."""
+    own = {
+        "acc": metric(good),
+        "ece_10_bin": metric(good / 2, higher_is_better=False, signature="ece_10_bin|v:1", family="calibration"),
+        "acc_robustness": metric(good / 2, signature="acc|v:1|worst:mild_mix", family="robustness"),
+        "seconds_alone": metric(good, higher_is_better=False, high=None, unit="s", signature="seconds_alone|v:1", family="efficiency"),
+    }
+    return named(name, {"quiz": task(metrics=own | more)})
+
+
+def toxic(value: float | None) -> MetricRecord:
+    return metric(value, higher_is_better=False, signature="toxic_fraction|v:1", family="toxicity", reason=None if value else "empty texts")
+
+
+def folded(page: Page, family: str) -> dict[str, str]:
+    """By system, what stands for a family when its columns are folded."""
+    page.locator("th.family button", has_text=family).click()
+    groups = page.locator("th.family button").all_inner_texts()
+    spans = page.locator("th.family").evaluate_all("list => list.map((one) => one.colSpan)")
+    place = sum(spans[: next(number for number, text in enumerate(groups) if family in text)])
+    lines = page.locator(".scroller tbody tr").filter(has=page.locator("th"))
+    return {
+        lines.nth(number).locator("th button").inner_text(): lines.nth(number).locator("td").nth(place).inner_text().strip()
+        for number in range(lines.count())
+    }
+
+
+def test_measures_stand_under_their_families_and_rank_by_their_own_direction(show: Show) -> None:
+    page = show(page_of(measured("clever", 0.9), measured("modest", 0.3)))
+    assert [text.replace("\n", "") for text in page.locator("th.family button").all_inner_texts()] == [
+        "▾Standing2", "▾Accuracy1", "▾Calibration1", "▾Robustness1", "▾Efficiency5",
+    ]  # fmt: skip
+    assert names(page) == ["clever", "modest"]
+    assert folded(page, "Calibration") == {"clever": "0.000", "modest": "1.000"}
+    assert folded(page, "Robustness") == {"clever": "1.000", "modest": "0.000"}
+    notes = page.locator(".notes").last.inner_text()
+    assert "Efficiency is not ranked: machines differ." in notes
+    assert "that of a family, over the family's columns" in notes
+
+
+def test_measured_seconds_are_shown_and_not_ranked(show: Show) -> None:
+    page = show(page_of(measured("clever", 0.9), measured("modest", 0.3)))
+    place = page.locator(".scroller tr.columns th").evaluate_all("list => list.findIndex((one) => one.innerText.includes('seconds_alone'))")
+    values = page.locator(".scroller tbody tr").filter(has=page.locator("th")).locator(f"td:nth-of-type({place + 1}) .value")
+    assert values.all_inner_texts() == ["0.900", "0.300"]
+    assert page.locator(f".scroller tbody td:nth-of-type({place + 1}) .best").count() == 0
+    assert all(value.endswith("…") for value in folded(page, "Efficiency").values()), "no win rate"
+
+
+def test_a_family_that_ranks_nobody_says_so(show: Show) -> None:
+    page = show(page_of(measured("clever", 0.9, toxic_fraction=toxic(0.2)), measured("modest", 0.3, toxic_fraction=toxic(None))))
+    button = page.locator("th.family button", has_text="Toxicity")
+    assert button.get_attribute("title") == "Whether answers hurt. Not ranked: no column has comparable numbers of two systems."
+    notes = page.locator(".notes").last.inner_text()
+    assert "Toxicity is not ranked: no column has comparable numbers of two systems." in notes
+    assert "modest on quiz toxic_fraction: empty texts" in notes
+    assert set(folded(page, "Toxicity").values()) == {"…"}
 
 
 def test_what_is_not_comparable_is_marked_and_explained(show: Show) -> None:

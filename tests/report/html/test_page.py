@@ -44,7 +44,7 @@ class Parts(HTMLParser):
 
 def page() -> str:
     words = {"base": "b", "names": ["n"], "comparisons": [], "shown": 0, "total": 0, "shortened": 0, "budget": "", "longest": 1}
-    words |= {"noise": None, "levels": (0.01, 0.05), "differing": [NASTY], "advice": None}
+    words |= {"noise": None, "levels": (0.01, 0.05), "differing": [NASTY], "advice": None, "measures": None}
     return render("forgetting", {"text": NASTY}, scripts=("forest",), vendors=("d3", "diff"), styles=("table",), **words)
 
 

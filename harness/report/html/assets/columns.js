@@ -10,9 +10,10 @@ function rankText(one) {
  * @param {string} group
  * @param {string} label
  * @param {(row: Row) => Standing | null | undefined} of
+ * @param {string} over what it is the mean over
  * @returns {TableColumn}
  */
-function winRateColumn(id, group, label, of) {
+function winRateColumn(id, group, label, of, over) {
   const range = [0, 1];
   return {
     id,
@@ -36,7 +37,7 @@ function winRateColumn(id, group, label, of) {
     },
     about: () => [
       h("strong", {}, label),
-      "Share of the other systems beaten, ties half, mean over columns.",
+      `Share of the other systems beaten, ties half, mean over ${over}.`,
       "Interval: other items and other columns.",
     ],
   };
@@ -67,7 +68,7 @@ function standingColumns() {
       "95 % interval of the rank by win rate. Ranges that overlap are ties: these items do not separate the systems.",
     ],
   };
-  return [rank, winRateColumn("win", "standing", "Win rate", (row) => row.standing)];
+  return [rank, winRateColumn("win", "standing", "Win rate", (row) => row.standing, "what tasks and groups are scored by")];
 }
 
 /**
@@ -94,7 +95,7 @@ function scoreColumn(column, place) {
     },
     tip: (row) => {
       const cell = row.cells[place];
-      if (!cell) return [h("strong", {}, row.label), `${label}: not run`];
+      if (!cell) return [h("strong", {}, row.label), `${label}: not measured`];
       const [value, low, high, items, best, note] = cell;
       const text = note === null ? null : data.texts[note];
       return [
@@ -141,8 +142,10 @@ function costColumn(cost, place) {
 function groupsOfColumns() {
   const own = data.families.map((/** @type {any} */ family) => {
     const known = rows.some((row) => row.families[family.key]);
-    const summary = known ? winRateColumn(`family ${family.key}`, family.key, "win rate", (row) => row.families[family.key]) : undefined;
+    const summary = known
+      ? winRateColumn(`family ${family.key}`, family.key, "win rate", (row) => row.families[family.key], "the family's columns")
+      : undefined;
     return { key: family.key, title: family.title, about: family.about, summary };
   });
-  return [{ key: "standing", title: "Standing", about: "Over all columns that rank" }, ...own];
+  return [{ key: "standing", title: "Standing", about: "Over what tasks and groups are scored by" }, ...own];
 }

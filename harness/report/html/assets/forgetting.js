@@ -13,7 +13,7 @@
  *   meanLoss: number | null, worst: string | null, retention: Estimate | null, plasticity: Estimate | null}} Overall
  * @typedef {{name: string, system: {adapterParameters: number}, overall: Overall, changed: number, targets: string[]}} Candidate
  * @typedef {{base: {name: string}, candidates: Candidate[], scores: Score[], noise: Record<string, [number, number | null]>,
- *   samples: Sample[], changes: Change[]}} ForgettingData
+ *   samples: Sample[], changes: Change[], measures: MeasureData | null}} ForgettingData
  */
 
 /** @type {ForgettingData} */
@@ -37,6 +37,8 @@ let scoresTable;
 
 /** @type {VirtualTable | null} */
 let candidatesTable = null;
+/** @type {Measures | null} */
+let measures = null;
 
 /** @param {number} place */
 function chooseCandidate(place) {
@@ -48,6 +50,7 @@ function chooseCandidate(place) {
   drawCards();
   drawChanges();
   filterScores();
+  measures?.choose(place + 1);
   browser.choose(place);
 }
 
@@ -125,10 +128,15 @@ function start() {
   makeScores();
   makeForestTools();
   candidatesTable = makeCandidates();
+  measures = makeMeasures(data.measures);
   chooseCandidate(0);
   browser.follow(chooseCandidate);
   addEventListener("hashchange", () => browser.follow(chooseCandidate));
-  printWhole(candidatesTable ? [candidatesTable, scoresTable] : [scoresTable], drawChanges);
+  const tables = [candidatesTable, scoresTable, measures?.table].filter((one) => one instanceof VirtualTable);
+  printWhole(tables, (room) => {
+    drawChanges(room);
+    measures?.draw(room);
+  });
   document.documentElement.dataset.ready = "true";
 }
 

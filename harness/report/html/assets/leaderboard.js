@@ -171,7 +171,8 @@ function start() {
   if (isRanked) table.sortBy("win");
   makeTools();
   makeCharts();
-  printWhole([table]);
+  const measures = makeMeasures(data.measures);
+  printWhole(measures ? [table, measures.table] : [table], (room) => measures?.draw(room));
   byId("system-close").addEventListener("click", () => byId("system").close());
   document.documentElement.dataset.ready = "true";
 }

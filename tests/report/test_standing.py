@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from harness import metrics
-from harness.contract import ChoiceOutcome, TextOutcome
-from harness.report.html.families import FAMILIES, family_of
-from harness.report.html.standing import Ranking, ranking
-from harness.report.leaderboard import Column, Leaderboard, View, leaderboard
+from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
+from harness.report.leaderboard import Leaderboard, View, leaderboard
+from harness.report.standing import Ranking, ranking
 from harness.store import runs, samples
 from harness.store.runs import RunRecord, TaskRecord
 from harness.tasks.schema import Aggregate, Group
@@ -45,7 +44,7 @@ def kept(place: Path, shares: dict[str, float], group: str | None = None, keep_s
 
 def ranked(found: Kept, columns: View = "groups", resamples: int = 300) -> tuple[Leaderboard, Ranking]:
     board = leaderboard(found, columns)
-    return board, ranking(board, found, metrics.load, family_of, resamples=resamples)
+    return board, ranking(board, found, metrics.load, resamples=resamples)
 
 
 SHARES = {"strong": 0.85, "one": 0.5, "other": 0.5, "weak": 0.2}
@@ -135,7 +134,8 @@ def test_a_column_that_ranks_nobody_is_no_column_of_the_ranking() -> None:
 
 
 def bias(value: float) -> TaskRecord:
-    return task(metrics={"stereotype_preference": metric(value, higher_is_better=False, signature="stereotype_preference|v:1")})
+    record = metric(value, higher_is_better=False, signature="stereotype_preference|v:1", family="bias")
+    return task(metrics={"stereotype_preference": record})
 
 
 def test_families_have_standings_of_their_own() -> None:
@@ -144,25 +144,104 @@ def test_families_have_standings_of_their_own() -> None:
         (Path("fair"), run("fair", {"x": task(0.2), "pairs": bias(0.5)})),
     ]
     board, made = ranked(found)
-    by_label = {key: {row.label: one.win_rate for row, one in zip(board.rows, own, strict=True)} for key, own in made.families.items()}
+    by_label = {
+        key: {row.label: one.win_rate for row, one in zip(board.rows, own.standings, strict=True)} for key, own in made.families.items()
+    }
     assert by_label == {"accuracy": {"clever": 1.0, "fair": 0.0}, "bias": {"clever": 0.0, "fair": 1.0}}
     assert {one.win_rate for one in made.overall} == {0.5}
 
 
-def test_one_family_needs_no_standing_beside_the_whole() -> None:
-    assert ranked([(Path(name), run(name, {"x": task(value)})) for name, value in (("a", 0.9), ("b", 0.2))])[1].families == {}
+def test_one_family_stands_as_the_whole() -> None:
+    made = ranked([(Path(name), run(name, {"x": task(value)})) for name, value in (("a", 0.9), ("b", 0.2))])[1]
+    assert {family: own.standings for family, own in made.families.items()} == {"accuracy": made.overall}
 
 
-def test_metrics_that_no_family_names_are_of_accuracy() -> None:
-    def family(signature: str) -> str:
-        return family_of(Column("t", "m", False, True, "share", (("", signature), ("t", "task|v:1"))))
-
-    assert family("bbq_bias|v:1|condition:ambiguous") == "bias"
-    assert family("accuracy|v:1|bias:x") == "accuracy"
-    assert family("headline|average:macro|tasks:3@0") == "accuracy"
+CALIBRATED = ACCURACY | {"ece_10_bin": ("ece_10_bin", {"small": True}), "brier": ("brier", {})}
 
 
-def test_families_name_metrics_that_exist_once() -> None:
-    named = [name for family in FAMILIES for name in family.metrics]
-    assert set(named) <= set(metrics.known())
-    assert len(set(named)) == len(named)
+def unsure(skill: float, items: int, seed: int) -> list[ChoiceOutcome]:
+    """Answers of many confidences; the first choice is right."""
+    scores = np.random.default_rng(seed).normal(0, 1, (items, 4))
+    scores[:, 0] += skill
+    logprobs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return [ChoiceOutcome(tuple(map(float, line)), (0,), ("a", "b", "c", "d"), (1,) * 4, {}) for line in logprobs]
+
+
+def calibrated(place: Path, wordings: tuple[str, ...] = ()) -> Kept:
+    """Two runs on a group of two tasks, whose calibration is that of all items: more bins than a task's own."""
+    found = []
+    average = Aggregate.model_validate({"metric": "accuracy", "average": "macro"})
+    for number, (name, skill) in enumerate((("sharp", 2.0), ("blunt", 0.2))):
+        tasks = {}
+        for size in (60, 150):
+            answered = {wording: unsure(skill, size, 7 * number + size + len(wording)) for wording in wordings or ("",)}
+            tasks[f"t{size}"] = Made(next(iter(answered.values())), CALIBRATED, wordings=answered if wordings else {})
+        group = Group(group="all", title="All", tasks=tuple(tasks), aggregate=(average,))
+        path = folder(place / name, tasks, {"all": group}, system=name)
+        found.append((path, runs.read(path)))
+    return found
+
+
+@pytest.mark.parametrize("wordings", [(), ("plain", "another")])
+def test_the_calibration_of_a_group_resamples_all_its_items(tmp_path: Path, wordings: tuple[str, ...]) -> None:
+    found = calibrated(tmp_path, wordings)
+    board, made = ranked(found)
+    assert [(column.metric, column.family) for column in board.columns] == [
+        ("accuracy_macro", "accuracy"),
+        ("ece_10_bin_micro", "calibration"),
+    ]
+    assert (made.resampled, made.estimated) == (2, ())
+    for row, one in zip(board.rows, made.families["calibration"].standings, strict=True):
+        values = [cell.value for other in board.rows for cell in other.cells[1:] if cell and cell.value is not None]
+        (own,) = row.cells[1:]
+        assert own
+        assert own.value is not None
+        assert one.win_rate == float(own.value == min(values)), "the smaller error wins"
+
+
+def test_each_file_of_statistics_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = calibrated(tmp_path)
+    asked: list[tuple[Path, str]] = []
+    read = samples.read_statistics
+
+    def counted(path: Path, name: str) -> dict[str, samples.StatisticsRecord]:
+        asked.append((path, name))
+        return read(path, name)
+
+    monkeypatch.setattr(samples, "read_statistics", counted)
+    for columns in ("groups", "tasks"):
+        asked.clear()
+        ranked(found, columns)
+        assert sorted(asked) == sorted((path, name) for path, _ in found for name in ("t60", "t150"))
+
+
+def test_a_family_in_which_nobody_meets_does_not_hide_the_others() -> None:
+    own = {"acc": metric(0.5), "toxic_fraction": metric(0.1, higher_is_better=False, signature="toxic|v:1", family="toxicity")}
+    found = [(Path("a"), run("a", {"x": task(metrics=own)})), (Path("b"), run("b", {"x": task(0.4)}))]
+    _, made = ranked(found)
+    assert (made.families["toxicity"].ranked, made.families["toxicity"].reason) == (0, "no column has comparable numbers of two systems")
+    assert [one.win_rate for one in made.families["accuracy"].standings] == [1.0, 0.0]
+
+
+def test_equal_systems_tie_in_every_resample(tmp_path: Path) -> None:
+    found = []
+    for name, seed in (("one", 1), ("twin", 1), ("other", 2)):
+        path = folder(tmp_path / name, {"t": Made(unsure(1.0, 80, seed), CALIBRATED)}, system=name)
+        found.append((path, runs.read(path)))
+    board, made = ranked(found)
+    assert made.estimated == ()
+    own = {row.label: one for row, one in zip(board.rows, made.families["calibration"].standings, strict=True)}
+    assert own["one"] == own["twin"]
+
+
+def test_scores_of_large_fractions_are_resampled_too(tmp_path: Path) -> None:
+    found = []
+    for name, loss in (("fluent", 400.0), ("halting", 900.0)):
+        losses = loss * np.random.default_rng(0).uniform(0.7, 1.3, 50)
+        texts = [LikelihoodOutcome(-float(one), 300, 220, 1400, {}) for one in losses]
+        path = folder(tmp_path / name, {"t": Made(texts, {"word_perplexity": ("word_perplexity", {})})}, system=name)
+        found.append((path, runs.read(path)))
+    board, made = ranked(found)
+    assert [row.label for row in board.rows] == ["fluent", "halting"]
+    assert (made.resampled, made.estimated) == (1, ())
+    assert [(one.win_rate, one.low, one.high) for one in made.overall] == [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0)]

@@ -1,0 +1,61 @@
+"""`harness plot`: figures of measures as files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.arguments import split
+from harness.errors import InputError
+
+
+class _What(StrEnum):
+    reliability = "reliability"
+    families = "families"
+    drops = "drops"
+    all = "all"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("plot")(plot)
+
+
+def plot(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders above them.")],
+    out: Annotated[Path, typer.Option(help="FILE.svg or FILE.png for one figure, or a folder for all.")],
+    what: Annotated[
+        _What, typer.Option(help="Reliability diagrams, the families of measures, drops on disturbed copies, or all.")
+    ] = _What.all,
+    task: Annotated[list[str] | None, typer.Option("--task", "-t", help="Tasks, groups or globs, by commas; all by default.")] = None,
+    measure: Annotated[str, typer.Option(help="Whose bins a reliability diagram shows.")] = "ece_10_bin",
+) -> None:
+    """Draw what runs measured, several systems side by side, as SVG or PNG; needs matplotlib.
+
+    Example: harness plot results/base results/tuned --what reliability --task superglue_boolq --out boolq.svg
+    """
+    _need_matplotlib()
+    from harness import metrics
+    from harness.metrics.calibration import reliability
+    from harness.plot.base import KINDS, Asked, Source
+    from harness.plot.plots import places, plots, write
+    from harness.report.figures import sides
+    from harness.store import runs
+
+    found = sides([(path.parent, runs.read(path)) for path in runs.find_runs(folders)])
+    kinds = KINDS if what is _What.all else tuple(kind for kind in KINDS if kind == what.value)
+    made = plots(Source(found, metrics.load, reliability), Asked(kinds, tuple(split(task)), measure))
+    files, form = places(made, out)
+    write(made, files, form)
+    for file in files:
+        typer.echo(str(file))
+
+
+def _need_matplotlib() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise InputError("Figures are drawn by matplotlib, which is not installed.", "Install it: pip install 'harness[plot]'.")

@@ -1,0 +1,1 @@
+"""Figures of measures as SVG or PNG. matplotlib is imported here alone."""

@@ -1,0 +1,117 @@
+"""What figures of measures show: bins, drops, and what was not measured alike."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import metrics
+from harness.metrics.calibration import EqualMassError, reliability
+from harness.report.figures import Diagram, Side, departures, diagrams, drops, sides
+from harness.store import runs, samples
+from tests.report.comparing import Made, folder
+from tests.report.measured import CALIBRATED, all_of, answers, measured, quiz, read
+
+
+def drawn(path: Path) -> dict[tuple[str, str], Diagram]:
+    (side,) = sides(read(path))
+    return {(one.title, one.metric): one for one in diagrams(side, metrics.load, reliability)}
+
+
+def test_points_are_the_bins_of_the_kept_statistics(tmp_path: Path) -> None:
+    made = quiz()
+    found = drawn(measured(tmp_path, {"quiz": made}))
+    assert [key[1] for key in found] == ["ece_10_bin", "ece_10_bin_renormalized", "platt_ece"]
+    bins = reliability(EqualMassError().statistics(answers(300, 0.6)))
+    one = found["quiz", "ece_10_bin"]
+    assert [point.confidence for point in one.points] == pytest.approx(bins.confidence.tolist())
+    assert [point.accuracy for point in one.points] == pytest.approx(bins.accuracy.tolist())
+    assert [point.count for point in one.points] == bins.count.tolist() == [30] * 10
+    assert all(point.low < point.accuracy < point.high for point in one.points)
+    error = sum(point.count * abs(point.confidence - point.accuracy) for point in one.points) / 300
+    assert one.record.value == pytest.approx(error)
+
+
+def test_a_group_pools_its_tasks_items(tmp_path: Path) -> None:
+    tasks = {"x": quiz(200, 0.5, 1), "y": quiz(160, 0.9, 2)}
+    found = drawn(measured(tmp_path, tasks, groups=all_of(["x", "y"])))
+    one = found["exam", "ece_10_bin_micro"]
+    assert sum(point.count for point in one.points) == 360
+    assert len(one.points) == 10
+    assert found["x", "ece_10_bin"].points == ()
+
+
+def test_what_was_refused_is_not_drawn(tmp_path: Path) -> None:
+    one = drawn(measured(tmp_path, {"quiz": quiz(20)}))["quiz", "ece_10_bin"]
+    assert one.points == ()
+    assert one.reason == one.record.reason
+    assert str(one.reason).startswith("20 items, of the 300")
+
+
+def test_each_wording_has_a_diagram(tmp_path: Path) -> None:
+    wordings = {"plain": answers(300, 0.6, 1), "terse": answers(300, 0.4, 2)}
+    made = Made(wordings["plain"], CALIBRATED, wordings=wordings)
+    path = folder(tmp_path, {"quiz": made}, all_of(["quiz"]))
+    found = drawn(path)
+    assert [title for title, metric in found if metric == "ece_10_bin"] == ["quiz (plain)", "quiz (terse)"]
+    assert found["quiz (plain)", "ece_10_bin"].points != found["quiz (terse)", "ece_10_bin"].points
+    assert found["quiz (plain)", "ece_10_bin"].record == runs.read(path).tasks["quiz"].wordings["plain"].metrics["ece_10_bin"]
+
+
+def kept(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(samples.statistics_path_of(path, "quiz").read_text())
+    return content
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content.pop("ece_10_bin"), "keep no statistics"),
+        (lambda content: content["ece_10_bin"].update(metric="gone"), "gone"),
+        (lambda content: content["ece_10_bin"]["places"].reverse() or content["ece_10_bin"]["places"].pop(), "do not give the score"),
+    ],
+)
+def test_statistics_that_are_not_the_scores_own_are_not_drawn(tmp_path: Path, change: Any, said: str) -> None:
+    path = measured(tmp_path, {"quiz": quiz()})
+    content = kept(path)
+    change(content)
+    samples.statistics_path_of(path, "quiz").write_text(json.dumps(content))
+    one = drawn(path)["quiz", "ece_10_bin"]
+    assert one.points == ()
+    assert said in str(one.reason)
+
+
+def test_drops_are_named_by_their_perturbation_and_wording(tmp_path: Path) -> None:
+    record = runs.read(measured(tmp_path, {"quiz": quiz()}))
+    assert [one.label for one in drops(record)] == ["typos", "person_name", "worst of robustness", "worst of fairness"]
+    task = record.tasks["quiz"]
+    wording = runs.WordingRecord(
+        template="terse",
+        template_digest="t",
+        shot_seed=0,
+        metrics={},
+        shortened=task.shortened,
+        signature="s",
+        disturbances=task.disturbances,
+    )
+    changed = task.model_copy(update={"disturbances": [], "wordings": {"terse": wording}})
+    assert {one.title for one in drops(record.model_copy(update={"tasks": {"quiz": changed}}))} == {"quiz (terse)"}
+
+
+def test_systems_of_one_name_are_told_apart_in_the_order_given(tmp_path: Path) -> None:
+    paths = [measured(tmp_path / name, {"quiz": quiz(20)}, copies={}) for name in ("second", "first")]
+    assert [side.label for side in sides(read(*paths))] == ["tiny (second)", "tiny (first)"]
+
+
+def test_what_was_measured_otherwise_is_told(tmp_path: Path) -> None:
+    made = quiz(20)
+    one, same = (measured(tmp_path / name, {"quiz": made}, copies={}) for name in ("one", "same"))
+    other = measured(tmp_path / "other", {"quiz": replace(made, signature=made.signature.replace("shots:0", "shots:5"))}, copies={})
+    first, second, third = (Side("x", path, runs.read(path)).record for path in (one, same, other))
+    assert departures(second, first, "quiz", "accuracy") == ()
+    assert departures(third, first, "quiz", "accuracy") == ("shots: 5 instead of 0",)
+    assert departures(third, first, "quiz", "nothing") == ()
