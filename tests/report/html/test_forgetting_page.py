@@ -127,6 +127,20 @@ def test_the_forest_has_a_line_for_each_task_on_axes_of_their_units(show: Show, 
     assert list(forest(page))[:3] == ["x", "exam", "y"]
 
 
+def test_shares_and_points_fill_one_axis(show: Show, tmp_path: Path) -> None:
+    """BLEU counts to 100 and accuracy to 1: on their common axis neither is stretched by the other's factor."""
+
+    def bleu(text: str) -> Made:
+        return Made([TextOutcome(text, ("the cat sat on the mat by the door",))] * 20, {"bleu": ("bleu", {})})
+
+    before = {"quiz": hits({1, 2}), "words": bleu("the cat sat on the mat by the door")}
+    after = {"quiz": hits({2, 7}), "words": bleu("the cat sat on the mat near a door")}
+    page = show(forgetting_page(compared(tmp_path, after, before=before)))
+    ticks = page.locator("table.forest .axis text").all_text_contents()
+    lowest = min(float(tick.replace("−", "-").replace(",", "")) for tick in ticks)
+    assert -100 <= lowest <= -40, "the fall of BLEU, about 50 points, sets the axis"
+
+
 def test_intervals_are_drawn_where_they_lie(show: Show, one: list[Comparison]) -> None:
     """The drawn ends of an interval are as far from 0 as its numbers."""
     page = show(forgetting_page(one))

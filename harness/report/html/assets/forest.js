@@ -72,8 +72,9 @@ function drawForest(host, lines, onPick, room = host.clientWidth) {
  */
 function forestPanel(key, lines, room, onPick) {
   const width = Math.max(160, Math.min(760, room - (room > 900 ? 710 : 440)));
-  const { factor } = axisOf(lines[0].score);
-  const ends = lines.flatMap(({ score }) => [score.low, score.high, score.change, -score.margin]).map((end) => factor * (end ?? 0));
+  const ends = lines.flatMap(({ score }) =>
+    [score.low, score.high, score.change, -score.margin].map((end) => axisOf(score).factor * (end ?? 0)),
+  );
   const [least, most] = [Math.min(0, ...ends), Math.max(0, ...ends)];
   const air = (most - least) * 0.05 || 1;
   const x = d3.scaleLinear([least - air, most + air], [6, width - 6]).nice();
