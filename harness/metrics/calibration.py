@@ -81,7 +81,7 @@ class SampleCalibration(CalibrationMetric):
         items = len(statistics)
         if items >= RELIABLE or (self.small and items):
             return None
-        return f"{items} items, of the {RELIABLE} that calibration needs (`small: true` computes it from fewer)"
+        return f"{items} items, of the {RELIABLE} that calibration needs (--small-samples, or `small: true` in a task, takes fewer)"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class CalibrationError(SampleCalibration):
         filled = len(reliability(statistics).count)
         if filled >= self.bins or self.small:
             return None
-        return f"equal confidences leave {filled} distinct bins, of {self.bins} (`small: true` computes it from fewer)"
+        return f"equal confidences leave {filled} distinct bins, of {self.bins} (--small-samples, or `small: true` in a task, takes fewer)"
 
 
 @metric("ece_10_bin")
