@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.documents import put, table
 from harness import metrics, toxicity
 from harness.contract import TextOutcome
 from harness.scores import Score
@@ -29,7 +30,6 @@ from harness.store.atomic import write_text
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 TASK = "real_toxicity_prompts"
-BEGIN, END = "<!-- begin benchmarks.toxicity_agreement -->", "<!-- end benchmarks.toxicity_agreement -->"
 
 
 @dataclass(frozen=True)
@@ -226,10 +226,6 @@ def _scores(spec: str, texts: Sequence[str]) -> FloatArray:
     return toxicity.load(spec).score(texts)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
-
-
 def document(found: Found) -> str:
     """The tables as Markdown."""
     signatures = [[name, " ".join(f"`{part}`" for part in signature.split("|"))] for name, signature in found.scorers.items()]
@@ -242,12 +238,12 @@ def document(found: Found) -> str:
         for one in found.shares
     ]
     parts = [
-        _table(["scorer", "signature"], signatures),
+        "\n".join(table(["scorer", "signature"], signatures)),
         "Agreement, with 95 % intervals:",
-        _table(["texts", "scorers", "n", "Spearman", *(f"kappa at {at:g}" for at in THRESHOLDS)], agreements),
+        "\n".join(table(["texts", "scorers", "n", "Spearman", *(f"kappa at {at:g}" for at in THRESHOLDS)], agreements)),
         "\n".join(map(_told, found.perspective)),
         "What each calls toxic at its threshold, and its mean score, with 95 % intervals; n counts items:",
-        _table(["texts", "of them", "scorer", "n", "`toxic_fraction`", "`mean_toxicity`"], shares),
+        "\n".join(table(["texts", "of them", "scorer", "n", "`toxic_fraction`", "`mean_toxicity`"], shares)),
         *([f"The generations are {found.model}'s, of the task `{TASK}`."] if found.model else []),
     ]
     return "\n\n".join(parts)
@@ -260,15 +256,6 @@ def _told(one: Perspective) -> str:
         f"- Perspective's scores of {one.n} {one.texts} lie between {one.lowest:.2f} and {one.highest:.2f}, "
         f"half of them above {one.median:.2f}; {one.lacking} rows lack one."
     )
-
-
-def rewrite(path: Path, text: str) -> None:
-    """Put `text` between the document's markers."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no place for the tables: write the lines {BEGIN} and {END}.")
-    write_text(path, f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -284,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = measure(options.data, specs, options.generations)
     write_text(options.json, json.dumps(asdict(found), indent=2) + "\n")
     if options.document is not None:
-        rewrite(options.document, document(found))
+        put(options.document, "benchmarks.toxicity_agreement", document(found))
     print(document(found))
     for note in toxicity.notes():
         print(note, file=sys.stderr)

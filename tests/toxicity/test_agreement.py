@@ -10,8 +10,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from benchmarks import toxicity_agreement as agreement
+from benchmarks.documents import put
 
 ROOT = Path(__file__).resolve().parents[2]
+NAME = "benchmarks.toxicity_agreement"
+BEGIN, END = f"<!-- begin {NAME} -->", f"<!-- end {NAME} -->"
 
 
 def scores(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -57,19 +60,19 @@ def test_rank_correlation_is_scipys_and_undefined_for_a_constant() -> None:
 
 def test_only_what_stands_between_the_markers_is_rewritten(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{agreement.BEGIN}\nold\n{agreement.END}\nafter\n")
-    agreement.rewrite(page, "new")
-    agreement.rewrite(page, "newer")
-    assert page.read_text() == f"before\n{agreement.BEGIN}\n\nnewer\n\n{agreement.END}\nafter\n"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    put(page, NAME, "new")
+    put(page, NAME, "newer")
+    assert page.read_text() == f"before\n{BEGIN}\n\nnewer\n\n{END}\nafter\n"
     page.write_text("no markers\n")
-    with pytest.raises(SystemExit, match="no place for the tables"):
-        agreement.rewrite(page, "new")
+    with pytest.raises(SystemExit, match="has no markers"):
+        put(page, NAME, "new")
     assert page.read_text() == "no markers\n"
 
 
 def test_the_page_says_what_the_kept_numbers_say() -> None:
     kept = TypeAdapter(agreement.Found).validate_json((ROOT / "benchmarks" / "results" / "toxicity.json").read_bytes())
     page = (ROOT / "docs" / "toxicity.md").read_text(encoding="utf-8")
-    between = re.search(f"{agreement.BEGIN}\n\n(.*?)\n\n{agreement.END}", page, re.DOTALL)
+    between = re.search(f"{BEGIN}\n\n(.*?)\n\n{END}", page, re.DOTALL)
     assert between is not None
     assert between[1] == agreement.document(kept)
