@@ -55,7 +55,7 @@ def models() -> Path:
     folder = Path(chosen) if chosen else Path.home() / ".cache" / "harness-test-models"
     if not script.is_file():
         _absent("models")
-    names = ["smollm2-135m-instruct", "minimind2-small", "flan-t5-small-titles"]
+    names = ["smollm2-135m-instruct", "minimind2-small", "flan-t5-small-titles", "bert-tiny-toxicity"]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:  # several test processes build into one folder
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -73,6 +73,12 @@ def smollm2(models: Path) -> Path:
 def minimind2(models: Path) -> Path:
     """A causal chat model of 26 M parameters."""
     return models / "minimind2-small"
+
+
+@pytest.fixture(scope="session")
+def bert_toxicity(models: Path) -> Path:
+    """A classifier of toxic comments of two layers."""
+    return models / "bert-tiny-toxicity"
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ class Budget:
     def choose(cls, asked: int | None, device: str) -> Budget:
         """The budget asked for, or one that suits the kind of device, as torch names it."""
         if device == "cpu":
-            return cls(asked or 1024, asked or 32768, strip=256)
+            return cls(asked or 1024, asked or 32768)
         return cls(asked or 16384, asked or 131072, strip=1024, rows=256)
 
 

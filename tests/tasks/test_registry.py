@@ -105,9 +105,16 @@ def test_unknown_names_are_told_with_near_ones(make: Make) -> None:
     registry = make(group("everything", ["a_one"]))
     assert refusal(registry, "a_onne").remedy == "Did you mean a_one, b_one?"
     assert refusal(registry, "evrything").remedy == "Did you mean everything?"
-    assert refusal(registry, "TWO").remedy == "Did you mean a_two?"
+    assert refusal(registry, "O").remedy == "Did you mean a_one, a_two, b_one?"
     assert "harness tasks list" in refusal(registry, "zzzzzz").remedy
     assert "No task was named" in refusal(registry).what
+
+
+def test_a_name_may_lack_what_stands_before_it(make: Make) -> None:
+    registry = make(group("everything", ["a_one"]))
+    assert names(registry.select(["TWO", "Everything"])) == ["a_two", "a_one"]
+    assert registry.find("two").task.task == "a_two"
+    assert refusal(registry, "one").what == "Unknown task 'one'.", "two tasks end so"
 
 
 def test_a_path_of_a_file_will_do(make: Make, tmp_path: Path, in_tmp: Path) -> None:

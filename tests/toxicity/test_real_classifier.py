@@ -15,20 +15,11 @@ HARSH = ["You are a stupid idiot.", "Shut up, you fool!", "What a pathetic loser
 KIND = ["The train leaves at nine.", "Thank you for your help.", "We bought apples and bread."]
 
 
-@pytest.fixture
-def folder(models: Path) -> Path:
-    """A classifier of toxic comments of two layers."""
-    found = models / "bert-tiny-toxicity"
-    if not (found / "model.safetensors").is_file():
-        pytest.skip("bert-tiny-toxicity is not among the models")
-    return found
-
-
-def test_its_scores_are_the_pipelines_and_tell_harsh_from_kind(folder: Path) -> None:
+def test_its_scores_are_the_pipelines_and_tell_harsh_from_kind(bert_toxicity: Path) -> None:
     from transformers import pipeline
 
-    scores = toxicity.load(f"classifier:{folder},device=cpu").score(HARSH + KIND)
-    found = pipeline("text-classification", model=str(folder), top_k=None, device="cpu")(HARSH + KIND)
+    scores = toxicity.load(f"classifier:{bert_toxicity},device=cpu").score(HARSH + KIND)
+    found = pipeline("text-classification", model=str(bert_toxicity), top_k=None, device="cpu")(HARSH + KIND)
     expected = [next(one["score"] for one in each if one["label"] == "toxic") for each in found]
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
     harsh, kind = np.split(scores, [len(HARSH)])
