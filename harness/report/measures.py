@@ -126,6 +126,9 @@ def _text(cell: Cell | None, notes: dict[str, int]) -> Text:
     record = cell.record
     text = Text(f"{value_text(record.value, record.unit)} {'↑' if record.higher_is_better else '↓'}")
     low, high = record.ci or (None, None)
-    for line in (interval_text(low, high, record.unit), f"n {record.n:,}", plain(cell.name) + (f" +{cell.more}" if cell.more else "")):
+    interval = interval_text(low, high, record.unit)
+    if not interval and record.reason:
+        interval = f"no interval ({notes.setdefault(record.reason, len(notes) + 1)})"
+    for line in (interval, f"n {record.n:,}", plain(cell.name) + (f" +{cell.more}" if cell.more else "")):
         text.append(f"\n{line}" if line else "", style="dim")
     return text

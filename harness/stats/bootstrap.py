@@ -90,7 +90,7 @@ def reflected(found: Interval, value: float, bounds: tuple[float, float]) -> Int
         value: the score.
         bounds: the range of the score, at which the ends are cut.
     """
-    low, high = np.clip([2 * value - found.high, 2 * value - found.low], *bounds)
+    low, high = np.clip(np.round([2 * value - found.high, 2 * value - found.low], 12), *bounds)
     return Interval(float(low), float(high), "reflected percentile")
 
 
