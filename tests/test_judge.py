@@ -50,6 +50,13 @@ def hits(count: int, items: int) -> Judged:
     return judged([choices(number, 0, RIGHT if number < count else WRONG) for number in range(items)])
 
 
+def test_resamples_that_are_all_alike_give_no_interval_but_the_reason() -> None:
+    constant = [choices(number, number % 2, RIGHT) for number in range(8)]
+    record = judged(constant, metrics=["mcc"]).scores["mcc"].record()
+    assert (record.value, record.ci) == (0.0, None)
+    assert record.reason == "every resample of these items has the same score, which says nothing of others"
+
+
 def test_accuracy_of_four_questions() -> None:
     answers = [choices(0, 0, RIGHT), choices(1, 0, WRONG), choices(2, 1, WRONG), choices(3, "blue", WRONG)]
     record = judged(answers).scores["accuracy"].record()

@@ -11,6 +11,7 @@ import pytest
 
 from harness import metrics
 from harness.metrics.calibration import EqualMassError, reliability
+from harness.report.comparison import Plan, compare_runs
 from harness.report.figures import Diagram, Side, departures, diagrams, drops, sides
 from harness.store import runs, samples
 from tests.report.comparing import Made, folder
@@ -115,3 +116,17 @@ def test_what_was_measured_otherwise_is_told(tmp_path: Path) -> None:
     assert departures(second, first, "quiz", "accuracy") == ()
     assert departures(third, first, "quiz", "accuracy") == ("shots: 5 instead of 0",)
     assert departures(third, first, "quiz", "nothing") == ()
+
+
+def test_a_groups_calibration_is_compared_over_the_bins_of_all_its_items(tmp_path: Path) -> None:
+    """As results give it: pooled statistics in bins of their own, not each task's bins side by side."""
+    groups = all_of(["x", "y"])
+    before = {"x": quiz(300, 0.9, 0), "y": quiz(320, 0.2, 1)}
+    after = {"x": quiz(300, 0.4, 5), "y": quiz(320, 0.7, 6)}
+    base, tuned = (measured(tmp_path / name, made, name, copies={}, groups=groups) for name, made in (("a", before), ("b", after)))
+    score = compare_runs(base, tuned, metrics.load, Plan(resamples=50)).tasks[0].scores["ece_10_bin_micro"]
+    kept = [runs.read(place).groups["exam"].metrics["ece_10_bin_micro"].value for place in (base, tuned)]
+    assert [score.before, score.after] == pytest.approx(kept)
+    assert kept[0] is not None
+    assert kept[1] is not None
+    assert score.change == pytest.approx(kept[0] - kept[1]), "less is better"

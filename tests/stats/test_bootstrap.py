@@ -5,7 +5,18 @@ import pytest
 
 from harness.metrics import load
 from harness.metrics.base import FloatArray, per_item
-from harness.stats.bootstrap import Score, by_cluster, interval, interval_of, is_mean, macro_replicates, replicates, resampled_totals
+from harness.stats.bootstrap import (
+    Interval,
+    Score,
+    by_cluster,
+    interval,
+    interval_of,
+    is_mean,
+    macro_replicates,
+    reflected,
+    replicates,
+    resampled_totals,
+)
 
 MEAN: Score = load("accuracy").score
 BLEU: Score = load("bleu").score
@@ -128,6 +139,27 @@ def test_certain_shares_get_the_exact_interval(value: float, hits: int, items: i
     assert found is not None
     assert found.method == "clopper-pearson"
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_items_without_a_say_do_not_narrow_a_certain_share() -> None:
+    silent = np.concatenate([per_item([0.0] * 30), np.zeros((10, 2))])
+    found = interval(silent, MEAN)
+    assert found == interval(per_item([0.0] * 30), MEAN)
+    assert found is not None
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 30))
+
+
+def test_weights_count_by_their_effective_number() -> None:
+    """Kish: weights 3 and 1 tell as much as (3 + 1)² / (9 + 1) = 1.6 items of equal weight."""
+    found = interval(np.array([[3.0, 3.0], [1.0, 1.0]]), MEAN)
+    assert found is not None
+    assert [found.low, found.high] == pytest.approx([0.025 ** (1 / 1.6), 1.0])
+
+
+def test_an_interval_is_reflected_about_its_score_within_the_range() -> None:
+    found = reflected(Interval(0.3, 0.9, "percentile"), 0.4, (0.0, 1.0))
+    assert [found.low, found.high] == pytest.approx([0.0, 0.5]), "0.4 less 0.5 is cut at 0, 0.4 and 0.1 more"
+    assert found.method == "reflected percentile"
 
 
 @pytest.mark.parametrize(
