@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,10 +71,12 @@ class Evaluation:
             if adapter is not None and not options.any_base:
                 adapters.check_base(adapter, source)
                 adapters.check_precision(adapter, options.quantize)
-        encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
+        with ThreadPoolExecutor(1) as beside:  # weights are hashed while the libraries that read them are imported
+            digest = beside.submit(digests.model_digest, source.folder, pickles=options.allow_pickle)
+            encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
         if options.engine == "vllm":
             _check_vllm(options, encoder, found)
-        systems = [(_system(options, source, encoder, adapter), adapter) for adapter in found]
+        systems = [(_system(options, source, encoder, adapter, digest.result()), adapter) for adapter in found]
         outputs = _outputs(options, [system for system, _ in systems])
         return cls(options, watch, source, encoder, systems, outputs)
 
@@ -203,7 +206,7 @@ def open_encoder(source: cards.Source, chat: bool | None = None, *, remote_code:
     return Encoder(tokenizer, architecture, loading.max_length(config), chat)
 
 
-def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: adapters.Adapter | None) -> System:
+def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: adapters.Adapter | None, digest: str) -> System:
     weights = digests.count_parameters(digests.weights_files(source.folder))
     own = digests.count_parameters(digests.weights_files(adapter.folder)) if adapter else 0
     name = source.name + (f"+{adapter.name}" if adapter else "") + (f"@{options.quantize}" if options.quantize else "")
@@ -215,7 +218,7 @@ def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: a
         architecture=encoder.architecture,
         dtype=loading.pick_dtype(options.dtype, loading.pick_device(options.device)),
         quantization=options.quantize,
-        model_digest=digests.model_digest(source.folder, pickles=options.allow_pickle),
+        model_digest=digest,
         adapter_digest=adapter.digest if adapter else None,
         tokenizer_digest=digests.tokenizer_digest(source.folder),
         chat_template_digest=encoder.chat_template_digest,
