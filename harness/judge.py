@@ -74,6 +74,7 @@ class Judge:
             seed: of the resampling.
             copies: what perturbations made of the items.
         """
+        answers = [responses[one.request.id] for one in asked]
         outcomes = [_outcome(one, responses) for one in asked]
         scores = {}
         for name, metric in self.metrics.items():
@@ -83,7 +84,7 @@ class Judge:
             worst, found = _disturbed(name, scores[name], copies, responses)
             scores |= {f"{name}_{family}": score for family, score in worst.items()}
             lost += found
-        samples = [_sample(one, responses[one.request.id]) for one in asked]
+        samples = list(map(_sample, asked, answers))
         for name, score in scores.items():
             values = score.metric.item_scores(score.statistics)
             alone = values is not None and len(values) == len(samples)
@@ -91,7 +92,7 @@ class Judge:
                 sample.metrics[name] = float(values[number]) if alone and values is not None else None
         disturbed = {copy.perturbation.label: [_sample(one, responses[one.request.id]) for one in copy.asked] for copy in copies}
         read = sum(_tokens(one.request) for one in asked)
-        written = sum(len(one.tokens) for one in map(responses.get, (one.request.id for one in asked)) if isinstance(one, Generation))
+        written = sum(len(one.tokens) for one in answers if isinstance(one, Generation))
         return Judged(scores, samples, lost, disturbed, read, written)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from harness.contract import Moments, Usage
+from harness.contract import Family, Moments, Usage
 from harness.models import digests, loading
 from harness.stats.line import fit
 from harness.store import runs
@@ -97,8 +97,16 @@ def task_record(jobs: Sequence[Job], judged: Mapping[str, Judged], scores: Mappi
         output_tokens=judged[first.name].output_tokens,
         wordings=wordings,
         disturbances=[] if wordings else list(judged[first.name].disturbances),
-        without=dict(first.judge.without),
+        without=_undisturbed(first, judged[first.name]) | dict(first.judge.without),
     )
+
+
+def _undisturbed(job: Job, judged: Judged) -> dict[Family, str]:
+    """Families of which there are copies, where none of the headline metrics can tell a fall."""
+    if judged.disturbances:
+        return {}
+    reason = f"{', '.join(job.task.headlines)}: no score of single items, so there is no worst case"
+    return {one.perturbation.family: reason for one in job.copies}
 
 
 def _wording_record(job: Job, judged: Judged, options: Options) -> runs.WordingRecord:

@@ -52,6 +52,8 @@ class Work:
             measures = Measures.of(options, watch)
             judges = {entry.task.task: Judge.of(entry.task, measures) for entry in selection.entries}
             evaluation = Evaluation.open(options, watch)
+        if theirs and measures.families:
+            watch.note("Measures beside the tasks' own, and perturbations, are not taken of lm_eval: tasks.")
         jobs = _prepare(options, selection, judges, measures, evaluation.encoder, clock)
         return cls(selection, evaluation, jobs, _suite(theirs, evaluation, clock))
 

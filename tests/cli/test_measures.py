@@ -76,6 +76,14 @@ def test_several_texts_of_an_item_come_from_seeds_of_their_own(call: Call, tiny:
     assert again["tasks"] == first["tasks"]
 
 
+def test_a_metric_without_scores_of_items_says_that_it_has_no_worst_case(call: Call, tiny: Path, place: Path) -> None:
+    write_yaml(place / "mcc.yaml", content(task="mcc", metrics=["mcc"]))
+    assert call("run", "-m", tiny, "-t", "mcc.yaml", "--perturb", "lowercase,typos:0.5", "--output", "out").code == 0
+    task = results(place / "out")["tasks"]["mcc"]
+    assert task["disturbances"] == []
+    assert task["without"] == {"robustness": "mcc: no score of single items, so there is no worst case"}
+
+
 def test_perturbations_of_the_store_are_not_computed_twice(call: Call, tiny: Path, place: Path) -> None:
     assert call("run", "-m", tiny, "-t", "task.yaml", "--perturb", "typos:0.5", "--output", "out").code == 0
     assert call("run", "-m", tiny, "-t", "task.yaml", "--perturb", "typos:0.5", "--output", "again").code == 0
