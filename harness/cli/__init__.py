@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from harness import __version__
+from harness import __version__, collector
 from harness.errors import HarnessError
 
 
@@ -81,5 +81,6 @@ def _add_commands() -> None:
 
 def main() -> None:
     """Run the command line; exits with 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` with 3, cannot tell."""
-    _add_commands()
-    app()
+    with collector.held_back():
+        _add_commands()
+        app()

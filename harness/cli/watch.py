@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.text import Text
 
+from harness import collector
 from harness.report.terminal import RunProgress
 
 
@@ -21,6 +22,7 @@ class ConsoleWatch:
 
     def start(self, system: str, totals: Mapping[str, int]) -> None:
         """A system begins."""
+        collector.resume()
         self._stop()
         if self._console.is_terminal:
             self._console.print(Text(system, style="bold"))
