@@ -2,7 +2,8 @@
 
 Example: python -m benchmarks.study_dialogsum --models DIR --data DIR --work results/study --document docs/study-dialogsum.md
 
-Trains what is not trained yet (`harness tune`), scores every system (`harness run`), compares each with its base and writes the document.
+Trains what is not trained yet (`harness tune`), scores every system (`harness run`), compares each with its base and writes both
+tables of the document.
 Every step is a command that continues where it was stopped; what is finished is not done again. Adapters that belong to the project go to
 `adapters/`, the others to the working folder.
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.documents import table
+from benchmarks.documents import put, table
 from harness import metrics
 from harness.models.adapter_cards import AdapterCard, Training, read_card
 from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
@@ -55,9 +56,9 @@ CANDIDATES = (
     Candidate(CAUSAL, "lora_r8", "--method lora --rank 8 --max-steps 120", ours=True),
     Candidate(CAUSAL, "prompt_20", "--method prompt --virtual-tokens 20 --max-steps 120", ours=True),
     Candidate(CAUSAL, "qlora_r8", "--method qlora --rank 8 --max-steps 60", quantize="4bit"),
-    Candidate(SEQ2SEQ, "full_dialogsum", "--method full --max-steps 300"),
-    Candidate(SEQ2SEQ, "lora_r8", "--method lora --rank 8 --max-steps 300", ours=True),
-    Candidate(SEQ2SEQ, "prompt_20", "--method prompt --virtual-tokens 20 --max-steps 300", ours=True),
+    Candidate(SEQ2SEQ, "full_dialogsum", "--method full --max-steps 120"),
+    Candidate(SEQ2SEQ, "lora_r8", "--method lora --rank 8 --max-steps 120", ours=True),
+    Candidate(SEQ2SEQ, "prompt_20", "--method prompt --virtual-tokens 20 --max-steps 120", ours=True),
 )
 
 
@@ -156,27 +157,13 @@ def _changes(study: Study) -> Iterator[str]:
         yield ""
 
 
-def document(study: Study) -> str:
-    """The whole document."""
+def write(study: Study, document: Path) -> None:
+    """Put both tables into the document."""
     place = runs.read(study.work / "runs" / CAUSAL).environment
-    lines = [
-        "# Tuning for DialogSum: what each method gains, forgets and costs",
-        "",
-        f"Printed by `python -m benchmarks.study_dialogsum` (float32, {place.get('device', 'cpu')}, {place.get('threads', '?')} threads).",
-        "Training pairs come from DialogSum's train split in the task's first wording. Bases are read in bfloat16, for full tuning in",
-        "float32 with products in bfloat16; what is learned is kept in bfloat16. The test split is scored in float32. MMLU is a fixed",
-        "sample, five items of each subject. In brackets: 95 % paired intervals of the difference from the base of the same precision;",
-        "the verdict holds the change against a margin of one point of the scale ([forgetting.md](forgetting.md)).",
-        "",
-        "## What it costs",
-        "",
-        *_costs(study),
-        "",
-        "## What it gains and forgets",
-        "",
-        *_changes(study),
-    ]
-    return "\n".join(lines).rstrip() + "\n"
+    put(document, "benchmarks.study_dialogsum costs", "\n".join(_costs(study)))
+    used = ", ".join(f"{name} {place[name]}" for name in ("torch", "transformers", "peft"))
+    where = f"Scored in float32 on {place['device'].upper()}, {place['threads']} threads; {used}."
+    put(document, "benchmarks.study_dialogsum changes", "\n".join([where, "", *_changes(study)]))
 
 
 def main() -> None:
@@ -186,7 +173,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of dataset snapshots")
     parser.add_argument("--adapters", type=Path, default=Path("adapters"))
     parser.add_argument("--work", type=Path, default=Path("results/study"))
-    parser.add_argument("--document", type=Path, required=True)
+    parser.add_argument("--document", type=Path, required=True, help="Markdown whose tables are written anew")
     parser.add_argument("--show", action="store_true", help="write the document from what is there")
     given = parser.parse_args()
     study = Study(given.models.resolve(), given.data.resolve(), given.adapters.resolve(), given.work.resolve())
@@ -195,7 +182,7 @@ def main() -> None:
             study.train(candidate)
         for model, quantize in dict.fromkeys((one.model, one.quantize) for one in CANDIDATES):
             study.score(model, quantize)
-    given.document.write_text(document(study))
+    write(study, given.document)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import UserDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,7 @@ def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: i
     """
     squad_metrics.provide()
     built = Built()
-    registry = _registry()
+    registry = Registry()
     factory = Factory(data, shots, built.notes)
     with quiet(), lm_eval_seeds():
         for name in names:
@@ -83,7 +85,7 @@ class Factory(TaskFactory):  # type: ignore[misc]  # lm-eval's classes are untyp
         return config if entry.kind is Kind.GROUP else self._with_data(config)
 
     def _build_group_members(
-        self, member_list: list[Any], group_name: str, overrides: dict[str, Any] | None, registry: dict[str, Any]
+        self, member_list: list[Any], group_name: str, overrides: dict[str, Any] | None, registry: Registry
     ) -> list[Any]:
         def prepared(member: Any) -> Any:
             inline = isinstance(member, dict) and "group" not in member and member.get("task") not in registry
@@ -199,13 +201,23 @@ def _local(folder: Path | None, path: str) -> Path | None:
     return folder / path if (folder / path).is_dir() else None
 
 
-def _registry() -> dict[str, Any]:
-    """lm-eval's index, from the cache, and the tasks in `lm_eval/` below the user's folders (HARNESS_PATH)."""
-    root = lm_eval_names.installed().tasks
-    entries = {name: _entry(name, listed, root) for name, listed in lm_eval_names.index().items()}
-    with quiet():
-        entries |= TaskIndex.build(folders.added("lm_eval"))
-    return entries
+class Registry(UserDict[str, Any]):
+    """lm-eval's index, from the cache, and the tasks in `lm_eval/` below the user's folders (HARNESS_PATH); read when a name is looked up.
+
+    A task's file seldom names another task, and the first reading of an installed lm-eval takes seconds.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    @cached_property
+    def data(self) -> dict[str, Any]:  # type: ignore[override]  # typed as an attribute there
+        """Every name with lm-eval's entry."""
+        root = lm_eval_names.installed().tasks
+        entries = {name: _entry(name, listed, root) for name, listed in lm_eval_names.index().items()}
+        with quiet():
+            entries |= TaskIndex.build(folders.added("lm_eval"))
+        return entries
 
 
 def _entry(name: str, listed: Listed, root: Path) -> Any:
@@ -215,8 +227,6 @@ def _entry(name: str, listed: Listed, root: Path) -> Any:
 
 
 def _entries(name: str, registry: Mapping[str, Any]) -> list[Any]:
-    if name in registry:
-        return [registry[name]]
     if name.endswith((".yaml", ".yml")):
         try:
             entry = TaskIndex.entry_from_path(Path(name))
@@ -225,13 +235,15 @@ def _entries(name: str, registry: Mapping[str, Any]) -> list[Any]:
         if entry is None:
             raise TaskError(f"The task file {name} does not exist, or names neither a task nor a group.", "Check the path.")
         return [entry]
+    if name in registry:
+        return [registry[name]]
     found = [entry for other, entry in registry.items() if fnmatch.fnmatchcase(other, name)]
     if not found:
         raise lm_eval_names.unknown(name, registry)
     return found
 
 
-def _parts(factory: Factory, entry: Any, registry: dict[str, Any]) -> list[Any]:
+def _parts(factory: Factory, entry: Any, registry: Registry) -> list[Any]:
     """The task, the group, or the tasks of the tag that an entry defines."""
     try:
         part = factory.build(entry, registry=registry)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DataError, InputError, TaskError
+from harness.interop import lm_eval_names
+from harness.interop.lm_eval_tasks import build
 from harness.options import Options
 from harness.run import run
 from harness.store import runs, samples
@@ -125,6 +127,17 @@ def test_a_base_and_its_adapter_are_judged_apart(causal: Path, lora: Path, tiny_
     assert values[0] != values[1]
     digests = [[sample.digest for sample in samples.read(one.folder, "lm_eval:tiny_choice")] for one in (base, tuned)]
     assert digests[0] == digests[1], "items pair"
+
+
+def test_a_task_file_is_built_without_reading_what_lm_eval_knows(tiny_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(lm_eval_names, "index", read)
+    built = build([str(tiny_tasks / "tiny_words.yaml")], data=None, shots=None, seed=0)
+    assert list(built.tasks) == ["tiny_words"]
+    with pytest.raises(AssertionError):
+        build(["tiny_words"], data=None, shots=None, seed=0)
 
 
 def test_limit_and_files_and_progress(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
