@@ -279,7 +279,8 @@ class Found:
         return [self.kept["measurements"][name] for name in names]
 
     def _values(self, prefix: str, what: str) -> list[float]:
-        return [float(one[what]) for name, one in self.kept["measurements"].items() if name.startswith(prefix)]
+        found = self.kept["measurements"].items()
+        return [float(one[what]) for name, one in found if name.startswith(prefix) and "quarter" not in name]
 
     def _growth(self, workload: Workload) -> Iterator[float]:
         for share in SHARES:
