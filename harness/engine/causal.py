@@ -13,6 +13,7 @@ from harness.engine.caches import KeysValues, contents, held_cache, padded, to_d
 from harness.engine.logprobs import kept_positions
 from harness.engine.packing import Strip, attention, lay_out
 from harness.engine.planning import Row
+from harness.engine.soft_prompts import SoftPrompt
 
 _CHUNK = 2048
 """Tokens of a held prefix that are computed at a time."""
@@ -20,10 +21,17 @@ _CHUNK = 2048
 
 @dataclass
 class HeldPrefix:
-    """The prefix on the device: its pieces, and the keys and values of all of them together."""
+    """The prefix on the device.
+
+    Attributes:
+        pieces: its tokens.
+        content: keys and values of all pieces together, behind those of a soft prompt.
+        virtual: tokens of the soft prompt, which stays.
+    """
 
     pieces: tuple[TokenIds, ...] = ()
     content: KeysValues = field(default_factory=list)
+    virtual: int = 0
 
     def cut(self, pieces: tuple[TokenIds, ...]) -> None:
         """Forget what does not begin `pieces`."""
@@ -34,7 +42,7 @@ class HeldPrefix:
             common += 1
         if common < len(self.pieces):
             self.pieces = self.pieces[:common]
-            self.content = first_tokens(self.content, sum(map(len, self.pieces)))
+            self.content = first_tokens(self.content, self.virtual + sum(map(len, self.pieces)))
 
 
 def first_tokens(content: KeysValues, length: int) -> KeysValues:
@@ -50,14 +58,18 @@ class CausalForward:
         module: the transformers (or peft) model.
         pad: token id that fills rows.
         usage: where tokens are counted.
+        soft: a soft prompt that stands before everything that is packed or decoded in slots.
     """
 
     module: Any
     pad: int
     usage: Usage
-    held: HeldPrefix = field(default_factory=HeldPrefix)
+    soft: SoftPrompt | None = None
 
     def __post_init__(self) -> None:
+        self.inner = self.soft.base if self.soft else self.module
+        self.virtual = self.soft.length if self.soft else 0
+        self.held = HeldPrefix((), self.soft.content if self.soft else [], self.virtual)
         self.device = next(self.module.parameters()).device
         config = self.module.config.get_text_config()
         self._boolean = config._attn_implementation == "sdpa"
@@ -99,7 +111,8 @@ class CausalForward:
                 first = row.start - skip
                 read = path[first : first + row.kept].tolist()
                 where.append([places.setdefault((number, place), len(places)) for place in read])
-        logits = self._forward(laid, held_cache(self.held.content, keep=False) if held else None, list(places))
+        cache = held_cache(self.held.content, keep=False) if self.held.content else None
+        logits = self._forward(laid, cache, list(places))
         self.usage.asked_tokens += sum(len(row.tokens) for rows in strips for row in rows)
         return logits, where
 
@@ -108,7 +121,8 @@ class CausalForward:
         """Prompts behind a held prefix, in one strip.
 
         Returns:
-            Logits [prompts, vocabulary] after each prompt's last token, and each prompt's keys and values, the prefix included.
+            Logits [prompts, vocabulary] after each prompt's last token, and each prompt's keys and values, the prefix and a soft
+            prompt included.
         """
         skip = self._hold(held)
         strip = lay_out(prompts, skip)
@@ -116,6 +130,7 @@ class CausalForward:
         logits = self._forward([strip], cache, [(0, int(path[-1])) for path in strip.paths])
         kept = contents(cache)
         self.usage.asked_tokens += sum(map(len, prompts))
+        skip += self.virtual
         before = torch.arange(skip)
         found = []
         for path in strip.paths:
@@ -135,7 +150,7 @@ class CausalForward:
                 self._forward([lay_out([(0,) * skip + part], skip)], cache, [(0, 0)])
                 content = contents(cache)
                 skip += len(part)
-            self.held = HeldPrefix((*self.held.pieces, piece), content)
+            self.held = HeldPrefix((*self.held.pieces, piece), content, self.virtual)
         return skip
 
     def _forward(self, strips: Sequence[Strip], cache: Any, read: Sequence[tuple[int, int]]) -> torch.Tensor:
@@ -145,11 +160,11 @@ class CausalForward:
         positions = torch.zeros((len(strips), length), dtype=torch.long)
         for number, strip in enumerate(strips):
             ids[number, : len(strip)] = torch.from_numpy(strip.tokens)
-            positions[number, : len(strip)] = torch.from_numpy(strip.positions)
+            positions[number, : len(strip)] = torch.from_numpy(strip.positions) + self.virtual
         row, place = (to_device(torch.tensor(index), self.device) for index in zip(*read, strict=True))
         held = cache.get_seq_length() if cache is not None else 0
-        with kept_positions(self.module, lambda hidden: hidden[row, place]):
-            logits: torch.Tensor = self.module(
+        with kept_positions(self.inner, lambda hidden: hidden[row, place]):
+            logits: torch.Tensor = self.inner(
                 input_ids=to_device(ids, self.device),
                 attention_mask=self._seen(strips, held),
                 position_ids=to_device(positions, self.device),

@@ -68,7 +68,7 @@ def causal_abilities(forward: CausalForward) -> Abilities:
         what = "layers that are not attention" if longest == 0 else f"{kind} attention"
         return Abilities(False, False, why=f"This model has {what}: nothing is shared between its prompts.")
     words = _words(forward.module, 12)
-    trial = CausalForward(forward.module, forward.pad, Usage())
+    trial = CausalForward(forward.module, forward.pad, Usage(), forward.soft)
     share = _tried(lambda: _apart(*_scored(trial, words)), forward.module)
     content: list[KeysValues] = []
     slots = share and _tried(lambda: _apart(*_stepped(trial, words, content)), forward.module)
@@ -129,7 +129,7 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
 def _stepped(forward: CausalForward, words: TokenIds, content: list[KeysValues]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits after a step of two rows of unlike lengths in slots, and those of the whole sequences."""
     prompts = (words[:4], words[:2] + words[8:9])
-    slots = CausalSlots(forward, 2, 8, 64)
+    slots = CausalSlots(forward, 2, forward.virtual + 8, 64)
     slots.admit([Waiting(Generate("", prompt, 1), (words[:2],)) for prompt in prompts])
     stepped = slots.step([words[10], words[11]])
     content.append(slots.content)

@@ -87,7 +87,7 @@ class CausalSlots:
     Args:
         forward: runs prompts.
         capacity: rows at once.
-        columns: tokens of the longest prompt with its answer.
+        columns: tokens of the longest prompt with its answer, behind the soft prompt.
         budget: prompt tokens of a prefill.
     """
 
@@ -103,7 +103,7 @@ class CausalSlots:
 
     def refit(self, others: Sequence[Generate], rows: Rows) -> None:
         """Make slots shorter, and more of them, once they are longer than any row needs by half."""
-        longest = max([*self._needs, *map(need, others)])
+        longest = max([*self._needs, *map(need, others)]) + self.forward.virtual
         if not self.content or longest > _SPARE * self.columns:
             return
         self.capacity, self.columns = max(self.active, rows(longest)), longest
@@ -124,10 +124,11 @@ class CausalSlots:
             self.content = buffers(found[0], self.capacity, self.columns)
             self._cache = Cache(layers=[SlotLayer(keys, values, self._place) for keys, values in self.content])
         for prompt, content in zip(prompts, found, strict=True):
+            length = self.forward.virtual + len(prompt)
             for (keys, values), (new_keys, new_values) in zip(self.content, content, strict=True):
-                keys[self.active, :, : len(prompt)] = new_keys[0]
-                values[self.active, :, : len(prompt)] = new_values[0]
-            self._lengths.append(len(prompt))
+                keys[self.active, :, :length] = new_keys[0]
+                values[self.active, :, :length] = new_values[0]
+            self._lengths.append(length)
             self.active += 1
         self._needs += [need(one.request) for one in entering]
         return logits
@@ -140,7 +141,7 @@ class CausalSlots:
         place = self._place
         place.rows, place.columns, place.end = self.active, columns, max(self._lengths) + 1
         seen = torch.arange(place.end, device=device) <= columns.unsqueeze(1)
-        logits: torch.Tensor = forward.module(
+        logits: torch.Tensor = forward.inner(
             input_ids=to_device(torch.tensor(tokens).unsqueeze(1), device),
             attention_mask=forward.mask(seen[:, None, None]),
             position_ids=columns.unsqueeze(1),

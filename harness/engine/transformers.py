@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from harness.engine.prefixes import Pass, flat_size, plan_passes
 from harness.engine.probe import Abilities, causal_abilities, seq2seq_abilities
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
+from harness.engine.soft_prompts import soft_prompt
 from harness.errors import NumericError
 from harness.sequences import common_prefix
 
@@ -68,7 +69,6 @@ class TransformersEngine:
     def __post_init__(self) -> None:
         self._halving = Halving(self.usage)
         self._kept_budget = kept_positions(self.module.get_output_embeddings().weight.shape[0])
-        # soft prompts are put before the input by the adapter's own forward, so nothing before or behind it can be called apart
         self._prompted = any(config.is_prompt_learning for config in getattr(self.module, "peft_config", {}).values())
         special = self.module.generation_config
         self._start: int | None = special.decoder_start_token_id if self.architecture == "seq2seq" else None
@@ -79,8 +79,13 @@ class TransformersEngine:
     @cached_property
     def abilities(self) -> Abilities:
         """What the model's forward allows; found out by a few tokens."""
-        if self._prompted or not self.share:
+        if not self.share:
             return Abilities(False, False)
+        if self._prompted:  # peft's forward puts a soft prompt before the input, so nothing before or behind it can be called apart
+            soft = soft_prompt(self.module) if self.architecture == "causal" else None
+            if soft is None:
+                return Abilities(False, False)
+            self._causal = replace(self._causal, soft=soft)
         found = causal_abilities(self._causal) if self.architecture == "causal" else seq2seq_abilities(self._seq2seq)
         if found.why:
             self.notes.append(found.why)
@@ -138,7 +143,7 @@ class TransformersEngine:
     def _within(self, length: int) -> bool:
         """Whether a sequence is short enough for what the model's forward allows; says once if one is not."""
         longest = self.abilities.longest
-        if longest is None or length <= longest:
+        if longest is None or self._causal.virtual + length <= longest:
             return True
         note = f"Prompts longer than this model's attention window of {longest} tokens share nothing with others."
         if note not in self.notes:
@@ -219,7 +224,7 @@ class TransformersEngine:
 
     def _slots(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
         """Slots for those who wait, as many as the budget has room for."""
-        longest = max(need(one.request) for one in waiting)
+        longest = self._causal.virtual + max(need(one.request) for one in waiting)
         rows = self._rows(longest, len(waiting), most)
         if self.architecture == "causal":
             return CausalSlots(self._causal, rows, longest, min(self.budget.score, self.budget.strip))

@@ -268,4 +268,5 @@ def _device_name(loaded: Loaded) -> str:
 
     if loaded.device.type == "cuda":
         return str(torch.cuda.get_device_name(loaded.device))
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
