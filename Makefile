@@ -40,6 +40,7 @@ bench: $(VENV)/.bench  ## measure against lm-eval and CTranslate2 on a quiet mac
 	$(BIN)/python -m benchmarks.bootstrap
 	$(BIN)/python -m benchmarks.startup --model $(MODELS)/smollm2-135m-instruct --data $(DATA) --json benchmarks/results/startup.json --document docs/performance.md
 	$(BIN)/python -m benchmarks.engine --models $(MODELS) --data $(DATA) --json benchmarks/results/engine-cpu.json --document docs/performance.md
+	$(BIN)/python -m benchmarks.engine.where --models $(MODELS) --data $(DATA) --json benchmarks/results/where-cpu.json --document docs/performance.md
 
 clean:  ## remove the environment and what runs left
 	rm -rf $(VENV) results/demo .pytest_cache .mypy_cache .ruff_cache

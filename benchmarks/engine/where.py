@@ -1,4 +1,4 @@
-"""Where the engine's time goes: seconds in products of matrices, attention, softmax, what else torch does, and Python, for B1 to B5.
+"""Where the engine's time goes: seconds in products of matrices, attention, what else torch does, and Python, for B1 to B5.
 
 Example: python -m benchmarks.engine.where --models DIR --data DIR --json benchmarks/results/where-cpu.json --document docs/performance.md
 
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.documents import put, table
+from benchmarks.engine.worker import ours
 from benchmarks.engine.workloads import WORKLOADS, Part, write_tasks
 
 _KINDS = {
     "products of matrices": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::matmul"),
     "attention": ("aten::_scaled_dot_product", "aten::scaled_dot_product", "aten::_flash_attention"),
-    "softmax": ("aten::_softmax", "aten::_log_softmax", "aten::log_softmax", "aten::softmax", "aten::logsumexp"),
 }
 _REST, _PYTHON = "the rest of torch", "Python and the profiler"
 
@@ -56,7 +56,6 @@ def watched(method: Callable[..., Iterator[Any]], found: dict[str, float]) -> Ca
 
 def one_part(given: argparse.Namespace) -> None:
     """Run one part and print what was found as JSON."""
-    from harness.cli import main as harness
     from harness.engine.transformers import TransformersEngine
 
     found: dict[str, float] = defaultdict(float)
@@ -64,25 +63,8 @@ def one_part(given: argparse.Namespace) -> None:
         setattr(TransformersEngine, name, watched(getattr(TransformersEngine, name), found))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HARNESS_CACHE"] = folder
-        tasks = ",".join(f"lm_eval:{given.tasks_folder / name}.yaml" for name in given.tasks.split(","))
-        sys.argv = [
-            "harness",
-            "run",
-            "--model",
-            str(given.model),
-            "--tasks",
-            tasks,
-            "--shots",
-            str(given.shots),
-            "--limit",
-            str(given.limit),
-        ]
-        sys.argv += ["--no-chat", "--dtype", "float32", "--output", f"{folder}/out", "--fresh"]
-        try:
-            harness()
-        except SystemExit as done:
-            if done.code:
-                raise
+        given.output = Path(folder) / "out"
+        ours(given)
     print("\n" + json.dumps(found))
 
 
@@ -122,6 +104,7 @@ def main() -> None:
     own.add_argument("--tasks")
     own.add_argument("--shots", type=int)
     own.add_argument("--limit", type=int)
+    parser.set_defaults(device="cpu", dtype="float32", adapters="", merge=False)
     given = parser.parse_args()
     if given.model:
         one_part(given)

@@ -15,6 +15,7 @@ from harness.engine.causal import CausalForward
 from harness.engine.planning import Row, rows_of
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Waiting
+from harness.engine.soft_prompts import SoftPrompt, soft_prompt
 
 _EXACT = 1e-3
 _ROUNDED = 5e-2
@@ -74,6 +75,16 @@ def causal_abilities(forward: CausalForward) -> Abilities:
     slots = share and _tried(lambda: _apart(*_stepped(trial, words, content)), forward.module)
     why = None if share and slots else "This model's forward takes no keys and values of ours: nothing is shared between its prompts."
     return Abilities(share, slots, longest=longest, token_bytes=bytes_a_token(content[0]) if content else 0, why=why)
+
+
+def readable_soft_prompt(module: Any) -> SoftPrompt | None:
+    """A decoder-only model's soft prompt; None where it has none whose keys and values can be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return soft_prompt(module)
+        except _BROKEN:
+            return None
 
 
 def seq2seq_abilities(forward: Seq2SeqForward) -> Abilities:

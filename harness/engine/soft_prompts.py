@@ -17,15 +17,12 @@ class SoftPrompt:
     Attributes:
         base: the transformers model without it.
         content: keys and values of the virtual tokens.
+        length: virtual tokens, which count as positions.
     """
 
     base: Any
     content: KeysValues
-
-    @property
-    def length(self) -> int:
-        """Virtual tokens, which count as positions."""
-        return int(self.content[0][0].shape[2])
+    length: int
 
 
 @torch.inference_mode()
@@ -43,4 +40,5 @@ def soft_prompt(module: Any) -> SoftPrompt | None:
     base, given = module.get_base_model(), module.get_prompt(batch_size=1)
     if kind is not PeftType.PREFIX_TUNING:
         given = base(inputs_embeds=given.to(base.get_input_embeddings().weight.dtype), use_cache=True).past_key_values
-    return SoftPrompt(base, contents(given))
+    content = contents(given)
+    return SoftPrompt(base, content, int(content[0][0].shape[2]))

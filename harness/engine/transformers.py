@@ -21,10 +21,9 @@ from harness.engine.logprobs import Scored, read_off
 from harness.engine.memory import Halving
 from harness.engine.planning import Planned, Row, area, plan_scoring, prompt_of, rows_of, side_by_side
 from harness.engine.prefixes import Pass, flat_size, plan_passes
-from harness.engine.probe import Abilities, causal_abilities, seq2seq_abilities
+from harness.engine.probe import Abilities, causal_abilities, readable_soft_prompt, seq2seq_abilities
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
-from harness.engine.soft_prompts import soft_prompt
 from harness.errors import NumericError
 from harness.sequences import common_prefix
 
@@ -82,7 +81,7 @@ class TransformersEngine:
         if not self.share:
             return Abilities(False, False)
         if self._prompted:  # peft's forward puts a soft prompt before the input, so nothing before or behind it can be called apart
-            soft = soft_prompt(self.module) if self.architecture == "causal" else None
+            soft = readable_soft_prompt(self.module) if self.architecture == "causal" else None
             if soft is None:
                 return Abilities(False, False)
             self._causal = replace(self._causal, soft=soft)

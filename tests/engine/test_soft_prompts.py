@@ -107,3 +107,16 @@ def test_the_virtual_tokens_are_read_as_peft_reads_them(prompted: Prompted, meth
     assert found is not None
     assert found.length == VIRTUAL
     assert all(keys.shape == values.shape and keys.shape[0] == 1 for keys, values in found.content)
+
+
+def test_what_cannot_be_read_is_left_to_pefts_forward(prompted: Prompted, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, requests = prompted("llama", "prefix"), few_shot(1)[:3]
+    expected = scores(engine(loaded, share=False), requests)
+
+    def refuse(*_: Any) -> None:
+        raise AttributeError
+
+    monkeypatch.setattr("harness.engine.soft_prompts.contents", refuse)
+    computed = engine(loaded)
+    assert not computed.abilities.share
+    assert scores(computed, requests) == expected
