@@ -2,7 +2,7 @@
 
 Example: python -m benchmarks.study_dialogsum --models DIR --data DIR --work results/study --document docs/study-dialogsum.md
 
-Trains what is not trained yet (`harness tune`), scores every system (`harness run`), compares each with its base and writes both
+Trains what is not trained yet (`harness tune`), scores every system (`harness run`), compares each with its base and writes the
 tables of the document.
 Every step is a command that continues where it was stopped; what is finished is not done again. Adapters that belong to the project go to
 `adapters/`, the others to the working folder.
@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
+import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +26,12 @@ from benchmarks.documents import put, table
 from harness import metrics
 from harness.models.adapter_cards import AdapterCard, Training, read_card
 from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
-from harness.store import runs
+from harness.store import runs, samples
 
 CAUSAL, SEQ2SEQ = "smollm2-135m-instruct", "flan-t5-small-titles"
-TARGET = "dialogsum"
-SCORED = (("dialogsum", 200), ("mmlu", 5), ("glue_sst2,glue_rte", 200), ("multi30k_de_en", 100))
+TARGET, TRANSLATION = "dialogsum", "multi30k_de_en"
+WRITTEN, CHOSEN = (TARGET, TRANSLATION), ("glue_sst2", "glue_rte")
+SCORED = ((TARGET, 200), ("mmlu", 5), (",".join(CHOSEN), 200), (TRANSLATION, 100))
 """Tasks and how many items of each: of MMLU five of each subject."""
 
 
@@ -157,6 +161,31 @@ def _changes(study: Study) -> Iterator[str]:
         yield ""
 
 
+def _answers(study: Study) -> Iterator[str]:
+    header = ["system", *(f"words, {task}" for task in WRITTEN), "of the translations' words, in the prompt", *CHOSEN]
+    rows = []
+    for model, quantize in dict.fromkeys((one.model, one.quantize) for one in CANDIDATES):
+        base = model + (f"@{quantize}" if quantize else "")
+        for system in [base, *(one.system for one in CANDIDATES if (one.model, one.quantize) == (model, quantize))]:
+            folder = study.work / "runs" / system
+            written = {task: samples.read(folder, task) for task in WRITTEN}
+            lengths = [f"{statistics.mean(len(_words(str(one.prediction))) for one in found):.1f}" for found in written.values()]
+            copied = [word in _words(one.prompt) for one in written[TRANSLATION] for word in _words(str(one.prediction))]
+            chosen = [_most_frequent(samples.read(folder, task)) for task in CHOSEN]
+            rows.append([f"`{system}`", *lengths, f"{statistics.mean(copied):.0%}", *chosen])
+    yield from table(header, rows)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
+
+
+def _most_frequent(answers: list[samples.SampleRecord]) -> str:
+    (index, times), *_ = Counter(int(one.prediction) for one in answers).most_common(1)
+    choices = answers[0].choices
+    return f"{choices[index].strip() if choices else index}: {times / len(answers):.0%}"
+
+
 def write(study: Study, document: Path) -> None:
     """Put both tables into the document."""
     place = runs.read(study.work / "runs" / CAUSAL).environment
@@ -164,6 +193,7 @@ def write(study: Study, document: Path) -> None:
     used = ", ".join(f"{name} {place[name]}" for name in ("torch", "transformers", "peft"))
     where = f"Scored in float32 on {place['device'].upper()}, {place['threads']} threads; {used}."
     put(document, "benchmarks.study_dialogsum changes", "\n".join([where, "", *_changes(study)]))
+    put(document, "benchmarks.study_dialogsum answers", "\n".join(_answers(study)))
 
 
 def main() -> None:

@@ -132,12 +132,12 @@ class TransformersEngine:
     def _room(self) -> int:
         """Bytes for keys and values of texts that are decoded: half of a GPU's free memory, or on a CPU twice what the weights take.
 
-        A step reads all weights once and each row's keys and values; from there on another row costs what it brings.
+        A step reads all weights once and each row's keys and values; from there on another row costs what it brings. Quantized weights
+        count as what a step makes of them.
         """
-        parameter = next(self.module.parameters())
-        if parameter.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(parameter.device)[0]) // 2
-        return 2 * int(sum(one.numel() * one.element_size() for one in self.module.parameters()))
+        if self.module.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.module.device)[0]) // 2
+        return 2 * int(self.module.num_parameters()) * int(self.module.dtype.itemsize)
 
     def _within(self, length: int) -> bool:
         """Whether a sequence is short enough for what the model's forward allows; says once if one is not."""

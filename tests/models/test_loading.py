@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.contract import ChoiceScores
+from harness.contract import ChoiceScores, Generate, Usage
+from harness.engine.transformers import TransformersEngine
 from harness.errors import ModelError
 from harness.models import cards
 from harness.models.loading import check_head, load_config, load_tokenizer, max_length, pick_device, pick_dtype
@@ -173,7 +174,7 @@ def test_devices() -> None:
 
 
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
-def test_quantized_models_load_and_score(quantize: str, tmp_path: Path) -> None:
+def test_quantized_models_load_and_score(quantize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("bitsandbytes")
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -203,6 +204,18 @@ def test_quantized_models_load_and_score(quantize: str, tmp_path: Path) -> None:
         assert isinstance(other, ChoiceScores)
         assert response.logprobs == pytest.approx(other.logprobs, abs=1.0)
         assert response.logprobs != other.logprobs
+    prompts = [Generate(f"g{number}", tuple(range(5, 45)), 20) for number in range(40)]
+    rows = [_rows_at_once(engine(one), prompts, monkeypatch) for one in (full, loaded)]
+    assert 1 < rows[0] < 40
+    assert rows[1] == rows[0]
+
+
+def _rows_at_once(running: TransformersEngine, prompts: list[Generate], monkeypatch: pytest.MonkeyPatch) -> int:
+    most: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Usage, "stepped", lambda self, rows, seconds: most.append(rows))
+        list(running.generate(prompts))
+    return max(most)
 
 
 def test_quantization_without_its_library(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
