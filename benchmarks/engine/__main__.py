@@ -197,7 +197,8 @@ class Line:
     def cells(self) -> tuple[str, ...]:
         """As shown."""
         met = "yes" if self.ratio >= self.aim else "NO"
-        return (self.key, self.what, _median(self.ours), _median(self.theirs), f"{self.ratio:.2f}", f"{self.aim:.1f}", met)
+        medians = (_median(self.ours), _median(self.theirs))
+        return (self.key, self.what, str(len(self.ours)), *medians, f"{self.ratio:.2f}", f"{self.aim:.1f}", met)
 
 
 def _median(values: list[float]) -> str:
@@ -293,7 +294,7 @@ class Found:
 def show(kept: dict[str, Any]) -> None:
     """Print both tables."""
     found, console = Found(kept), Console(width=150)
-    table = Table("", "workload", "ours", "lm-eval", "ratio", "aim", "met", title="Median [lowest, highest] of the runs")
+    table = Table("", "workload", "runs", "ours", "lm-eval", "ratio", "aim", "met", title="Median [lowest, highest] of the runs")
     for line in found.lines():
         table.add_row(*line.cells)
     console.print(table)
@@ -311,21 +312,22 @@ def document(kept: dict[str, Any]) -> str:
     more = [cells for workload in WORKLOADS if (cells := found.details(workload))]
     versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
     where = (
-        f"{place['processor']}, {place['threads']} threads of {place['cores']} cores, Python {place['python']}, {versions}; {place['date']}"
+        f"{place['processor']}, {place['threads']} threads of {place['cores']} cores, Python {place['python']}, {versions}; "
+        f"{', '.join(place['dates'])}"
     )
     return "\n".join(
         [
-            f"{where}. Median [lowest, highest] of {kept['runs']} runs; {place.get('dtype', 'float32')} on {place.get('device', 'cpu')}.",
+            f"{where}. Median [lowest, highest] of the runs; {place.get('dtype', 'float32')} on {place.get('device', 'cpu')}.",
             "",
-            *table(("", "workload", "ours", "the other", "ratio", "aim", "met"), rows),
+            *table(("", "workload", "runs", "ours", "the other", "ratio", "aim", "met"), rows),
             "",
             *table(("", *DETAILS), more),
         ]
     )
 
 
-def environment(given: argparse.Namespace) -> dict[str, Any]:
-    """Where and with what this was measured."""
+def environment(given: argparse.Namespace, dates: Sequence[str]) -> dict[str, Any]:
+    """Where and with what this was measured, today and on earlier dates."""
     names = ("torch", "transformers", "peft", "lm_eval", "ctranslate2")
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ""
@@ -339,7 +341,7 @@ def environment(given: argparse.Namespace) -> dict[str, Any]:
         "weights": "random, of larger shapes" if given.shapes else "real",
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in names},
-        "date": datetime.now(UTC).date().isoformat(),
+        "dates": sorted({*dates, datetime.now(UTC).date().isoformat()}),
     }
 
 
@@ -370,8 +372,7 @@ def main() -> None:
     kept = Kept(given.json)
     wanted = given.only.split(",") if given.only else [*(one.key for one in WORKLOADS), "B7"]
     if not given.show:
-        kept.found["environment"] = environment(given)
-        kept.found["runs"] = given.runs
+        kept.found["environment"] = environment(given, kept.found.get("environment", {}).get("dates", ()))
         with tempfile.TemporaryDirectory() as folder:
             sizes = tuple(map(int, given.batch_sizes.split(",")))
             models = given.models.resolve()

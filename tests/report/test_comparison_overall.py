@@ -11,6 +11,7 @@ import pytest
 
 from harness import metrics
 from harness.report.comparison import Comparison, Plan, compare_runs
+from harness.report.forgetting import facts
 from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import Made, choices, folder
 from tests.report.test_comparison import ACCURACY, PLAN, flipped, hits, spoken, width
@@ -186,6 +187,7 @@ def test_retention_is_of_what_was_above_chance(tmp_path: Path) -> None:
     by_name = {task.name: task for task in found.tasks}
     lost, better = by_name["lost"], by_name["better"]
     assert (lost.chance, by_name["guessed"].retention) == (0.25, None)
+    assert facts.guessing(found) == "Not surely above guessing before, so that little could be forgotten: guessed (0.250)"
     scores = [(task.scores["accuracy"].before or 0.0, task.scores["accuracy"].after or 0.0) for task in (lost, better)]
     assert lost.retention == pytest.approx((scores[0][1] - 0.25) / (scores[0][0] - 0.25))
     kept = found.overall.retention

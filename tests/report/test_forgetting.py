@@ -247,6 +247,19 @@ def test_strays_and_prompts_that_differ_are_told() -> None:
     ]
 
 
+def test_a_base_that_may_have_guessed_is_told() -> None:
+    eager, _ = comparisons()
+    exam, quiz, read, said = eager.tasks
+    unsure = (replace(exam, chance=0.25, retention=None), replace(quiz, chance=0.5, retention=None), read, said)
+    told = "Not surely above guessing before, so that little could be forgotten: exam (0.250), quiz (0.500)"
+    assert facts.guessing(replace(eager, tasks=unsure)) == told
+    assert f"{told}." in facts.remarks(replace(eager, tasks=unsure))
+    assert told in " ".join(drawn(replace(eager, tasks=unsure)).split())
+    tuned = replace(eager, tasks=tuple(replace(task, target=True) for task in unsure))
+    assert facts.guessing(tuned) is None
+    assert facts.guessing(eager) is None
+
+
 def test_bars_stand_where_the_change_is() -> None:
     exam, quiz, read, said = (task.headlines[0] for task in comparisons()[0].tasks)
     assert reach([exam, quiz]) == 15.0

@@ -232,12 +232,26 @@ def remarks(comparison: Comparison) -> list[str]:
         if task.prompts_differ:
             told = f"{_count(task.prompts_differ, 'prompt')} of {task.items:,}"
             found.append(f"{plain(task.name)}: {told} differ between the systems (chat template or shortening).")
+    if guessed := guessing(comparison):
+        found.append(f"{guessed}.")
     for side, names in (("before", comparison.only_before), ("after", comparison.only_after)):
         if names:
             found.append(f"Only {side}, not compared: {', '.join(map(plain, names))}.")
     if comparison.overall.left_out:
         found.append(f"Without a bounded scale, in no mean: {', '.join(map(plain, comparison.overall.left_out))}.")
     return found
+
+
+def guessing(comparison: Comparison) -> str | None:
+    """On which tasks the base may as well have guessed, so that whatever the verdict it had little to forget; None where on none.
+
+    Targets are left out: there a gain is asked for. So are tasks where it is not known what guessing scores.
+    """
+    found = [task for task in comparison.tasks if task.chance and task.retention is None and not task.target]
+    if not found:
+        return None
+    named = ", ".join(f"{plain(task.name)} ({value_text(task.chance, task.headlines[0].unit)})" for task in found)
+    return f"Not surely above guessing before, so that little could be forgotten: {named}"
 
 
 def _share(value: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from harness.errors import InputError
 from harness.report.comparison import Comparison, MetricComparison, TaskComparison
-from harness.report.forgetting import choice
+from harness.report.forgetting import choice, facts
 from harness.report.html.flips import BUDGET, LONGEST, flips, leaves
 from harness.report.html.measures import SCRIPTS, STYLES
 from harness.report.html.page import number, render
@@ -196,5 +196,7 @@ def _of_sides(comparison: Comparison) -> Iterator[str]:
             yield f"{plain(task.name)}: {lonely:,} items that only one side has are left out"
         if task.prompts_differ:
             yield f"{plain(task.name)}: {task.prompts_differ:,} items were read in different words (chat template or shortening)"
+    if guessed := facts.guessing(comparison):
+        yield guessed
     if comparison.overall.left_out:
         yield f"In no mean, having no bounded scale: {', '.join(map(plain, comparison.overall.left_out))}"

@@ -357,6 +357,11 @@ def test_prompts_that_differ_stand_side_by_side(show: Show, tmp_path: Path) -> N
     assert "60 items were read in different words" in page.locator(".notes").last.inner_text()
 
 
+def test_a_base_that_may_have_guessed_is_told(show: Show, tmp_path: Path) -> None:
+    page = show(forgetting_page(compared(tmp_path, {"quiz": hits({3})}, before={"quiz": hits(set(range(45)))})))
+    assert "Not surely above guessing before, so that little could be forgotten: quiz (0.250)" in page.locator(".notes").last.inner_text()
+
+
 def test_what_is_left_out_is_said(show: Show, tmp_path: Path) -> None:
     comparisons = compared(tmp_path, {"quiz": hits(set(range(50)))}, before={"quiz": hits(set())})
     page = show(forgetting_page(comparisons, budget=5_000))
