@@ -214,13 +214,13 @@ class Found:
     kept: dict[str, Any]
 
     def sums(self, prefix: str, what: str = "scoring", suffix: str = "") -> list[float]:
-        """For each run the sum over a workload's parts; runs that are not whole are left out."""
+        """For each run the sum over a workload's parts; runs that are not whole, or of which this was not kept, are left out."""
         parts = next(len(one.parts) for one in WORKLOADS if prefix.startswith(one.key))
         runs: dict[str, list[float]] = {}
         for name, one in self.kept["measurements"].items():
             if name.startswith(prefix + " "):
                 run, _, number = name.removeprefix(prefix + " ").partition(" #")
-                if run.isdigit() and number:
+                if run.isdigit() and number and what in one:
                     runs.setdefault(run, []).append(float(one[what]))
         return [sum(values) for _, values in sorted(runs.items()) if len(values) == parts]
 
