@@ -213,7 +213,7 @@ class Found:
 
     kept: dict[str, Any]
 
-    def sums(self, prefix: str, what: str = "scoring", suffix: str = "") -> list[float]:
+    def sums(self, prefix: str, what: str = "scoring") -> list[float]:
         """For each run the sum over a workload's parts; runs that are not whole, or of which this was not kept, are left out."""
         parts = next(len(one.parts) for one in WORKLOADS if prefix.startswith(one.key))
         runs: dict[str, list[float]] = {}

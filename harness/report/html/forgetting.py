@@ -176,7 +176,7 @@ def _turned(value: float | None) -> float | None:
 
 
 def _differing(comparisons: Sequence[Comparison], names: Sequence[str]) -> list[str]:
-    """What the two sides of a comparison do not share, one sentence each."""
+    """What the two sides of a comparison do not share, and what the base could not lose, one sentence each."""
     notes: dict[str, list[str]] = {}
     for comparison, name in zip(comparisons, names, strict=True):
         for note in _of_sides(comparison):
