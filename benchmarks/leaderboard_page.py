@@ -28,6 +28,7 @@ from harness.report.leaderboard import leaderboard
 from harness.scores import Score
 from harness.store import runs, samples
 from harness.store.samples import StatisticsRecord
+from harness.store.signature import Signature
 
 SORTS = 40
 
@@ -171,7 +172,7 @@ def _task(name: str, score: Score) -> runs.TaskRecord:
             "shortened": runs.ShortenedRecord(),
             "seed": 0,
             "limit": None,
-            "signature": f"{name}|v:1",
+            "signature": Signature.of(name, {"version": 1}),
         }
     )
 

@@ -30,6 +30,7 @@ from harness.scores import Member, Score, judge_group
 from harness.stats.bootstrap import RESAMPLES
 from harness.store import runs, samples
 from harness.store.samples import SampleRecord, StatisticsRecord
+from harness.store.signature import Signature
 from harness.tasks.schema import Aggregate, Group
 
 SENTENCES = 3_003
@@ -143,7 +144,13 @@ def _folder(
         kept = {key: StatisticsRecord(score.metric.name, asdict(score.metric), score.statistics) for key, score in scores[task].items()}
         samples.write_statistics(kept, folder, task)
     groups = (
-        {group.group: judge_group(group, {task: Member(found, (next(iter(found)),), 1.0) for task, found in scores.items()}, "0" * 8)}
+        {
+            group.group: judge_group(
+                group,
+                {task: Member(found, (next(iter(found)),), 1.0) for task, found in scores.items()},
+                {name: Signature(name) for name in tasks},
+            )
+        }
         if group
         else {}
     )
@@ -196,7 +203,7 @@ def _task(name: str, answer: str, items: int, scores: Mapping[str, Score]) -> ru
             "shortened": runs.ShortenedRecord(),
             "seed": 0,
             "limit": None,
-            "signature": f"{name}|v:1",
+            "signature": Signature.of(name, {"version": 1}),
         }
     )
 

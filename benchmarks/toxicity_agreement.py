@@ -191,7 +191,7 @@ def estimate(metric: str, spec: str, outcomes: Sequence[TextOutcome]) -> Estimat
 
 def measure(data: Path, specs: Mapping[str, str], source: Path | None) -> Found:
     """All numbers of two scorers, given as specifications by the names that the tables give them."""
-    found = Found({name: toxicity.load(spec).signature for name, spec in specs.items()})
+    found = Found({name: toxicity.load(spec).signature.long for name, spec in specs.items()})
     for one in carried(data):
         found.perspective.append(_described(one))
         if one.texts:

@@ -14,6 +14,7 @@ from harness.tasks.prompts import Question, Wording
 if TYPE_CHECKING:
     from harness.perturb import Perturbation
     from harness.prepare import Asked
+    from harness.store.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Copies:
     """What one perturbation makes of a task's questions.
 
     Attributes:
+        signature: the perturbation's, with its seed and the columns that it may change.
         places: of the items whose text really changed, among all items.
         asked: their copies, in the same order.
     """
 
     perturbation: Perturbation
+    signature: Signature
     places: Sequence[int]
     asked: Sequence[Asked]
 

@@ -24,6 +24,8 @@ from harness.contract import (
     TextOutcome,
     TextScore,
 )
+from harness.errors import MetricError
+from harness.evaluation.signatures import ReadLabels, metric_signature
 from harness.measures import Measures
 from harness.metrics.base import Metric, check_form
 from harness.scores import Score, blend
@@ -45,25 +47,37 @@ class Judge:
         metrics: the task's own, and those measured beside them.
         headlines: metrics whose fall on disturbed copies is measured.
         without: families asked for that the task has no measure of, with the reason.
+        labels: the expressions that give the items' labels.
     """
 
     metrics: Mapping[str, Metric[Any]]
     headlines: tuple[str, ...] = ()
     without: Mapping[Family, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, task: Task, measures: Measures | None = None) -> Judge:
+    def of(cls, task: Task, measures: Measures | None = None, *, remote_code: bool = False) -> Judge:
         """The metrics that a task names, and what is measured beside them.
 
+        Args:
+            task: whose metrics are made.
+            measures: what is measured beside them.
+            remote_code: allow metrics that run Python code which the task file names.
+
         Raises:
-            MetricError: a metric is unknown, or cannot judge this form of answer.
+            MetricError: a metric is unknown, cannot judge this form of answer, or runs code that is not allowed.
         """
         built = {spec.key: metrics.load(spec.metric, spec.options) for spec in task.metrics}
         for metric in built.values():
             check_form(metric, task.answer)
+            if metric.remote_code and not remote_code:
+                raise MetricError(
+                    f"Task {task.task}: the metric {metric.name!r} is a Python script that the task file names, and scoring would run it.",
+                    "Pass --trust-remote-code if you trust its author, or remove the metric from the task file.",
+                )
         beside = measures or Measures()
         built |= beside.metrics(task)
-        return cls(built, task.headlines, beside.without(task, built))
+        return cls(built, task.headlines, beside.without(task, built), task.labels)
 
     def judge(self, asked: Sequence[Asked], responses: Mapping[str, Response], seed: int, copies: Sequence[Copies] = ()) -> Judged:
         """Score every item of a task, and its disturbed copies.
@@ -75,10 +89,13 @@ class Judge:
             copies: what perturbations made of the items.
         """
         answers = [responses[one.request.id] for one in asked]
-        outcomes = [_outcome(one, responses) for one in asked]
+        read: set[str] = set()
+        outcomes = [_outcome(one, responses, read) for one in asked]
         scores = {}
         for name, metric in self.metrics.items():
-            scores[name] = Score(metric, metric.statistics(outcomes), metric.signature_for(outcomes), seed)
+            read.clear()
+            statistics, signature = metric.statistics(outcomes), metric.signature_for(outcomes)
+            scores[name] = Score(metric, statistics, metric_signature(signature, read, self.labels), seed)
         lost: list[DisturbanceRecord] = []
         for name in self.headlines if copies else ():
             worst, found = _disturbed(name, scores[name], copies, responses)
@@ -91,9 +108,9 @@ class Judge:
             for number, sample in enumerate(samples):
                 sample.metrics[name] = float(values[number]) if alone and values is not None else None
         disturbed = {copy.perturbation.label: [_sample(one, responses[one.request.id]) for one in copy.asked] for copy in copies}
-        read = sum(_tokens(one.request) for one in asked)
-        written = sum(len(one.tokens) for one in answers if isinstance(one, Generation))
-        return Judged(scores, samples, lost, disturbed, read, written)
+        prompt_tokens = sum(_tokens(one.request) for one in asked)
+        output_tokens = sum(len(one.tokens) for one in answers if isinstance(one, Generation))
+        return Judged(scores, samples, lost, disturbed, prompt_tokens, output_tokens)
 
 
 @dataclass(frozen=True)
@@ -138,9 +155,9 @@ def _disturbed(
         return {}, []
     found = []
     for one in copies:
-        statistics = metric.statistics([_outcome(asked, responses) for asked in one.asked])
+        statistics = metric.statistics([_outcome(asked, responses, set()) for asked in one.asked])
         statistics = statistics.reshape(len(one.asked), score.statistics.shape[1])
-        found.append(Disturbed(one.perturbation.signature, one.perturbation.family, np.asarray(one.places, dtype=np.intp), statistics))
+        found.append(Disturbed(one.signature, one.perturbation.family, np.asarray(one.places, dtype=np.intp), statistics))
     worst: dict[Family, Score] = {}
     for family in dict.fromkeys(one.family for one in found):
         case = worst_case(score, [one for one in found if one.family == family])
@@ -157,8 +174,9 @@ def _tokens(request: Request) -> int:
     return len(request.context)
 
 
-def _outcome(asked: Asked, responses: Mapping[str, Response]) -> Outcome:
-    question, request = asked.question, asked.request
+def _outcome(asked: Asked, responses: Mapping[str, Response], read: set[str]) -> Outcome:
+    """An item's outcome; `read` grows with the labels that are read of it."""
+    question, request, labels = asked.question, asked.request, ReadLabels(asked.question.labels, read)
     response = responses[request.id]
     if question.choices:
         assert isinstance(response, (ChoiceScores, TextScore))
@@ -170,17 +188,17 @@ def _outcome(asked: Asked, responses: Mapping[str, Response]) -> Outcome:
         prior = responses[asked.prior.id] if asked.prior else None
         assert prior is None or isinstance(prior, ChoiceScores)
         before = prior.logprobs if prior else None
-        return ChoiceOutcome(response.logprobs, question.targets, question.choices, tokens, question.labels, before)
+        return ChoiceOutcome(response.logprobs, question.targets, question.choices, tokens, labels, before)
     if isinstance(request, ScoreText):
         assert isinstance(response, TextScore)
         text = question.references[0]
         scored = sum(len(tokens) for _, tokens in request.windows)
         size = len(text.encode("utf-8", "surrogatepass"))
-        return LikelihoodOutcome(sum(response.logprobs), scored, len(text.split()), size, question.labels)
+        return LikelihoodOutcome(sum(response.logprobs), scored, len(text.split()), size, labels)
     assert isinstance(response, Generation)
     more = [responses[one.id] for one in asked.more]
     texts = tuple(one.text for one in more if isinstance(one, Generation))
-    return TextOutcome(response.text, question.references, question.labels, texts)
+    return TextOutcome(response.text, question.references, labels, texts)
 
 
 def _sample(asked: Asked, response: Response) -> SampleRecord:

@@ -129,7 +129,16 @@ class Preparation:
         if task.answer == "generate":
             settings = task.generation
             return [
-                Generate(key, context, settings.max_new_tokens, settings.stop, settings.temperature, settings.top_p, self._item_seed(key))
+                Generate(
+                    key,
+                    context,
+                    settings.max_new_tokens,
+                    settings.stop,
+                    settings.temperature,
+                    settings.top_p,
+                    self._item_seed(key),
+                    settings.beams,
+                )
                 for key, context in zip(ids, self.encoder.contexts(texts), strict=True)
             ]
         delimiter = "" if self.wording.chat else template.delimiter

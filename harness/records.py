@@ -13,9 +13,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from harness.contract import Family, Moments, Usage
-from harness.models import digests, loading
+from harness.evaluation.signatures import data_digest, task_signature, template_digest
+from harness.models import loading
 from harness.stats.line import fit
 from harness.store import runs
+from harness.store.signature import Signature
 
 if TYPE_CHECKING:
     from harness.answers import Ledger
@@ -41,7 +43,10 @@ class Job:
     Attributes:
         label: the name under which the user asked for the task.
         name: the wording's, unique within the task.
-        seed: with which its shots were drawn.
+        split: the items that are scored, and more where there is a limit.
+        pool: what few-shot examples are drawn from; None where there are none.
+        seed: with which few-shot examples are drawn and texts are sampled.
+        texts: generated for each item, where they are sampled.
         copies: what perturbations made of its items.
     """
 
@@ -51,8 +56,10 @@ class Job:
     wording: Wording
     judge: Judge
     split: Split
+    pool: Split | None
     shots: int
     seed: int
+    texts: int
     asked: list[Asked]
     copies: list[Copies] = field(default_factory=list)
 
@@ -72,15 +79,14 @@ def task_record(jobs: Sequence[Job], judged: Mapping[str, Judged], scores: Mappi
     first, task = jobs[0], jobs[0].task
     wordings = {}
     if len(jobs) > 1:
-        wordings = {job.name: _wording_record(job, judged[job.name], options) for job in jobs}
-    digest = _template_digest(first) if len(jobs) == 1 else digests.text_digest("".join(map(_template_digest, jobs)))
+        wordings = {job.name: _wording_record(job, judged[job.name]) for job in jobs}
     shortened = [_shortened(job) for job in jobs]
     return runs.TaskRecord(
         title=task.about.title,
         items=len(first.asked),
         shots=first.shots,
         template=",".join(dict.fromkeys(job.wording.template.name for job in jobs)),
-        template_digest=digest,
+        template_digest=template_digest(jobs),
         answer=task.answer,
         metrics={name: score.record() for name, score in scores.items()},
         data=_data(first),
@@ -91,7 +97,7 @@ def task_record(jobs: Sequence[Job], judged: Mapping[str, Judged], scores: Mappi
         ),
         seed=options.seed,
         limit=options.limit,
-        signature=_signature(first, ",".join(job.name for job in jobs), digest),
+        signature=task_signature(jobs),
         headline=list(task.headline),
         prompt_tokens=judged[first.name].prompt_tokens,
         output_tokens=judged[first.name].output_tokens,
@@ -109,15 +115,14 @@ def _undisturbed(job: Job, judged: Judged) -> dict[Family, str]:
     return {one.perturbation.family: reason for one in job.copies}
 
 
-def _wording_record(job: Job, judged: Judged, options: Options) -> runs.WordingRecord:
-    digest = _template_digest(job)
+def _wording_record(job: Job, judged: Judged) -> runs.WordingRecord:
     return runs.WordingRecord(
         template=job.wording.template.name,
-        template_digest=digest,
+        template_digest=template_digest([job]),
         shot_seed=job.seed,
         metrics={name: score.record() for name, score in judged.scores.items()},
         shortened=_shortened(job),
-        signature=_signature(job, job.name, digest),
+        signature=task_signature([job]),
         disturbances=list(judged.disturbances),
     )
 
@@ -137,27 +142,8 @@ def _data(job: Job) -> runs.DataRecord:
         config=data.config,
         split=data.split,
         revision=job.split.revision,
-        digest=digests.text_digest("".join(asked.question.item.digest for asked in job.asked)),
+        digest=data_digest(job),
     )
-
-
-def _template_digest(job: Job) -> str:
-    return digests.text_digest(job.wording.template.model_dump_json() + str(job.task.choices) + str(job.task.target))
-
-
-def _signature(job: Job, wording: str, digest: str) -> str:
-    """What decides prompts and items, as `name|key:value|…`; nothing of the system."""
-    task, data = job.task, _data(job)
-    parts = [task.task, f"v:{task.version}", f"template:{wording}@{digest[:8]}", f"shots:{job.shots}"]
-    if job.shots:
-        parts += [f"select:{task.shots.select}", f"seed:{job.seed}"]
-    config = f"/{data.config}" if data.config else ""
-    parts += [f"data:{data.path}{config}/{data.split}@{data.digest[:8]}", f"items:{len(job.asked)}"]
-    if task.answer == "generate":
-        settings = task.generation
-        parts += [f"max_new_tokens:{settings.max_new_tokens}", f"stop:{list(settings.stop)}", f"temperature:{settings.temperature:g}"]
-        parts += [f"beams:{settings.beams}"] if settings.beams > 1 else []
-    return "|".join(parts)
 
 
 def efficiency(usage: Usage, ledger: Ledger, clock: Clock, joules: float | None = None) -> runs.EfficiencyRecord:
@@ -215,7 +201,7 @@ def seconds_alone(task: runs.TaskRecord, usage: Usage) -> runs.MetricRecord:
         low=0.0,
         high=None,
         unit="s",
-        signature="seconds_alone|v:1",
+        signature=Signature.of("seconds_alone", {"version": 1}),
         family="efficiency",
     )
 

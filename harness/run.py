@@ -16,7 +16,6 @@ from harness.contract import Response, System, Usage
 from harness.energy import Meter
 from harness.interop.verdict import Verdict
 from harness.judge import Judged, combine
-from harness.models import digests
 from harness.options import Clock, Options, Watch
 from harness.records import Job, efficiency, environment, seconds_alone, task_record
 from harness.scores import Member, Score, judge_group
@@ -172,4 +171,4 @@ def _group(
 ) -> runs.GroupRecord:
     headlines = {job.task.task: job.task.headlines for job in jobs}
     members = {name: Member(scores[name], headlines[name], weight) for name, weight in weights.items()}
-    return judge_group(group, members, digests.text_digest("\n".join(tasks[name].signature for name in weights)))
+    return judge_group(group, members, {name: tasks[name].signature for name in weights})

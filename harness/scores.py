@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harness.contract import Family
+from harness.evaluation.signatures import average_signature
 from harness.metrics.base import FloatArray, Metric
 from harness.stats.bootstrap import Interval, interval, interval_of, reflected, replicates
 from harness.store.runs import GroupRecord, MetricRecord, SpreadRecord
+from harness.store.signature import Signature
 
 if TYPE_CHECKING:
     from harness.tasks.schema import Aggregate, Group
@@ -34,7 +36,7 @@ class Score:
 
     metric: Metric[Any]
     statistics: FloatArray
-    signature: str
+    signature: Signature
     seed: int
     wordings: int = 1
     family: Family | None = None
@@ -126,23 +128,23 @@ class Member:
     weight: float
 
 
-def judge_group(group: Group, members: Mapping[str, Member], digest: str) -> GroupRecord:
+def judge_group(group: Group, members: Mapping[str, Member], signatures: Mapping[str, Signature]) -> GroupRecord:
     """A group's aggregates over its tasks, each with an interval from resampling the items within the tasks.
 
     Args:
         group: the group.
         members: its tasks by name.
-        digest: names the tasks with their signatures.
+        signatures: the tasks' own.
     """
     records = {}
     for aggregate in group.aggregate:
         names = {task: (aggregate.metric,) if aggregate.metric else member.headlines for task, member in members.items()}
         if all(name in members[task].scores for task, wanted in names.items() for name in wanted):
-            scores = [[members[task].scores[name] for name in wanted] for task, wanted in names.items()]
+            scores = {task: [members[task].scores[name] for name in wanted] for task, wanted in names.items()}
             weights = [member.weight if aggregate.average == "members" else 1.0 for member in members.values()]
-            records[aggregate.key] = _aggregate(aggregate, scores, weights, digest)
+            records[aggregate.key] = _aggregate(aggregate, scores, weights, signatures)
     for name, average in _beside(members):
-        records[f"{name}_{average}"] = _measure([member.scores[name] for member in members.values()], name, average, digest)
+        records[f"{name}_{average}"] = _measure({task: member.scores[name] for task, member in members.items()}, name, average, signatures)
     return GroupRecord(title=group.title, tasks=list(members), metrics=records)
 
 
@@ -156,22 +158,29 @@ def _beside(members: Mapping[str, Member]) -> Iterator[tuple[str, Literal["macro
                 yield name, "micro" if family == "calibration" else "macro"
 
 
-def _measure(scores: Sequence[Score], name: str, average: Literal["macro", "micro"], digest: str) -> MetricRecord:
+def _measure(
+    scores: Mapping[str, Score], name: str, average: Literal["macro", "micro"], signatures: Mapping[str, Signature]
+) -> MetricRecord:
     from harness.tasks.schema import Aggregate
 
-    refused = next((reason for score in scores if (reason := score.refused)), None)
+    first = next(iter(scores.values()))
+    refused = next((reason for score in scores.values() if (reason := score.refused)), None)
     if average == "macro" and refused:
-        signature = f"{scores[0].signature}|average:macro|tasks:{len(scores)}@{digest[:8]}"
-        record = metric_record(scores[0].metric, math.nan, None, 0, signature, refused)
+        own = [(task, score.signature) for task, score in scores.items()]
+        record = metric_record(first.metric, math.nan, None, 0, average_signature(own, signatures, average, name), refused)
     else:
-        record = _aggregate(Aggregate(metric=name, average=average), [[score] for score in scores], [1.0] * len(scores), digest)
-    return record.model_copy(update={"family": scores[0].family or scores[0].metric.family})
+        each = {task: [score] for task, score in scores.items()}
+        record = _aggregate(Aggregate(metric=name, average=average), each, [1.0] * len(scores), signatures)
+    return record.model_copy(update={"family": first.family or first.metric.family})
 
 
-def _aggregate(aggregate: Aggregate, tasks: Sequence[Sequence[Score]], weights: Sequence[float], digest: str) -> MetricRecord:
+def _aggregate(
+    aggregate: Aggregate, by_task: Mapping[str, Sequence[Score]], weights: Sequence[float], signatures: Mapping[str, Signature]
+) -> MetricRecord:
+    own = [(task, score.signature) for task, scores in by_task.items() for score in scores]
+    signature = average_signature(own, signatures, aggregate.average, aggregate.metric)
+    tasks = list(by_task.values())
     first = tasks[0][0]
-    named = first.signature if aggregate.metric else "headline"
-    signature = f"{named}|average:{aggregate.average}|tasks:{len(tasks)}@{digest[:8]}"
     if aggregate.average == "micro":
         return _pooled([scores[0] for scores in tasks], signature).record()
     every = [score for scores in tasks for score in scores]
@@ -200,7 +209,7 @@ def _replicates(scores: Sequence[Score], number: int) -> FloatArray:
     return result
 
 
-def _pooled(scores: Sequence[Score], signature: str) -> Score:
+def _pooled(scores: Sequence[Score], signature: Signature) -> Score:
     """All items of several tasks as one."""
     metric, wordings = scores[0].metric, scores[0].wordings
     columns = [metric.gather([score.parts[number] for score in scores]) for number in range(wordings)]
@@ -212,7 +221,7 @@ def metric_record(
     value: float,
     bounds: Interval | None,
     count: int,
-    signature: str,
+    signature: Signature,
     reason: str | None = None,
     spread: SpreadRecord | None = None,
 ) -> MetricRecord:

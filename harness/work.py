@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness import folders
 from harness.contract import Request
 from harness.errors import InputError
+from harness.evaluation.signatures import perturbation_signature
 from harness.interop import lm_eval_names
 from harness.judge import Judge
 from harness.measures import Measures
@@ -50,7 +51,7 @@ class Work:
 
                 selection = selection.with_templates(load(options.template_file))
             measures = Measures.of(options, watch)
-            judges = {entry.task.task: Judge.of(entry.task, measures) for entry in selection.entries}
+            judges = {entry.task.task: Judge.of(entry.task, measures, remote_code=options.trust_remote_code) for entry in selection.entries}
             evaluation = Evaluation.open(options, watch)
         if theirs and measures.families:
             watch.note("Measures beside the tasks' own, and perturbations, are not taken of lm_eval: tasks.")
@@ -83,15 +84,18 @@ def _prepare(
             shots = task.shots.number if options.shots is None else options.shots
             if shots and task.shots.split is None:
                 raise InputError(f"Task {task.task} has no split to draw shots from.", "Leave out --shots, or give the task a shots.split.")
-            pool = reader.split(task, task.shots.split, entry.path.parent).items if shots and task.shots.split else ()
+            pool = reader.split(task, task.shots.split, entry.path.parent) if shots and task.shots.split else None
         seeds = options.shot_seeds if shots and options.shot_seeds else (options.seed,)
         for template, seed in product(entry.templates(options.template), seeds):
             name = template.name if len(seeds) == 1 else f"{template.name}#{seed}"
             wording = Wording(task, template, encoder.chat)
-            preparation = Preparation(wording, encoder, pool, shots, seed, name, options.texts)
+            preparation = Preparation(wording, encoder, pool.items if pool else (), shots, seed, name, options.texts)
             asked = preparation.prepare(split.items[: options.limit], clock.preparation)
             copies = _copies(preparation, asked, measures.perturbations if judges[task.task].headlines else (), options.seed, clock)
-            jobs.append(Job(selection.labels[task.task], name, entry, wording, judges[task.task], split, shots, seed, asked, copies))
+            judge = judges[task.task]
+            jobs.append(
+                Job(selection.labels[task.task], name, entry, wording, judge, split, pool, shots, seed, options.texts, asked, copies)
+            )
     return jobs
 
 
@@ -101,14 +105,15 @@ def _copies(
     """Copies of those items whose text each perturbation changes."""
     if not perturbations:
         return []
-    from harness.disturb import Copies, disturbed
+    from harness.disturb import Copies, columns, disturbed
 
     copies = []
     for perturbation in perturbations:
         with clock.measure("startup"):
             changed = disturbed(preparation.wording, [one.question for one in asked], perturbation, seed)
         own = replace(preparation, name=f"{preparation.name}~{perturbation.label}")
-        copies.append(Copies(perturbation, list(changed), own.ask(list(changed.values()), clock.preparation)))
+        signature = perturbation_signature(perturbation, seed, columns(preparation.wording))
+        copies.append(Copies(perturbation, signature, list(changed), own.ask(list(changed.values()), clock.preparation)))
     return copies
 
 

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import Family
+from harness.evaluation.signatures import worst_signature
 from harness.metrics.base import FloatArray
 from harness.scores import Score, metric_record
 from harness.stats.paired import Pairs, difference_interval
 from harness.store.runs import DisturbanceRecord, MetricRecord
+from harness.store.signature import Signature
 
 WORST = "worst"
 
@@ -28,7 +30,7 @@ class Disturbed:
         statistics: [changed, statistics], of the copies.
     """
 
-    signature: str
+    signature: Signature
     family: Family
     places: NDArray[np.intp]
     statistics: FloatArray
@@ -59,7 +61,7 @@ def worst_case(score: Score, copies: Sequence[Disturbed]) -> Score | None:
         worse = sign * theirs < lowest[one.places]
         table[one.places[worse]] = one.statistics[worse]
         lowest[one.places[worse]] = sign * theirs[worse]
-    signature = "|".join([score.signature, *(f"{WORST}:{one.signature}" for one in copies)])
+    signature = worst_signature(score.signature, [one.signature for one in copies])
     return Score(metric, table, signature, score.seed, family=copies[0].family)
 
 
@@ -76,12 +78,14 @@ def disturbances(key: str, score: Score, copies: Sequence[Disturbed], worst: Map
     everywhere = np.arange(len(score.statistics))
     for family, one in worst.items():
         changed = np.unique(np.concatenate([copy.places for copy in copies if copy.family == family]))
-        record = _record(key, WORST, family, score, everywhere, one.statistics)
+        record = _record(key, Signature(WORST), family, score, everywhere, one.statistics)
         found.append(record.model_copy(update={"changed": len(changed)}))
     return found
 
 
-def _record(key: str, signature: str, family: Family, score: Score, places: NDArray[np.intp], statistics: FloatArray) -> DisturbanceRecord:
+def _record(
+    key: str, signature: Signature, family: Family, score: Score, places: NDArray[np.intp], statistics: FloatArray
+) -> DisturbanceRecord:
     before = score.statistics[places]
     return DisturbanceRecord(
         perturbation=signature,
@@ -114,6 +118,6 @@ def _drop(score: Score, before: FloatArray, after: FloatArray, family: Family) -
         value = pairs.difference
         drawn = pairs.replicates(seed=score.seed)
         bounds = None if reason else difference_interval(pairs, drawn[1] - drawn[0])
-    record = metric_record(metric, value, bounds, len(before), f"{score.signature}|drop", reason)
+    record = metric_record(metric, value, bounds, len(before), score.signature.with_fields(change="drop"), reason)
     ends = {"low": None, "high": None} if math.isinf(span) else {"low": -span, "high": span}
     return record.model_copy(update={"higher_is_better": False, "family": family, **ends})

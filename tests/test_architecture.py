@@ -20,7 +20,9 @@ PARTS = {"tasks", "models", "engine", "metrics", "stats", "store", "report", "pe
 
 SIDEWAYS = {
     "tasks": {"metrics"},  # `harness tasks check` says whether a task's metrics can judge its answers
-    "metrics": {"toxicity"},  # how toxic a text is, a model of its own tells
+    "metrics": {"toxicity", "store"},  # how toxic a text is, a model of its own tells; signatures are the store's
+    "perturb": {"store"},
+    "toxicity": {"store"},
     "report": {"store", "stats"},  # every report can be made from kept results alone
 }
 TUNE_USES = {"tasks", "metrics", "models", "engine", "store", "judge", "prepare", "systems"}

@@ -94,7 +94,7 @@ def test_a_users_own_task_template_and_metric_run_from_end_to_end(tmp_path: Path
     assert [sample["metrics"]["brevity"] for sample in samples] == expected
     assert task["metrics"]["brevity"]["value"] == pytest.approx(sum(expected) / 3)
     assert task["metrics"]["silence"]["value"] == pytest.approx(sum(length == 0 for length in lengths) / 3)
-    assert task["metrics"]["brevity"]["signature"] == "brevity|v:1|words:2"
+    assert task["metrics"]["brevity"]["signature"] == {"name": "brevity", "version": 1, "words": 2}
     assert results["groups"]["mine"]["metrics"]["brevity_macro"]["value"] == task["metrics"]["brevity"]["value"]
     for sample, row in zip(samples, TICKETS, strict=True):
         assert sample["prompt"].endswith(f'What does "{row["ticket"]}" ask for?')

@@ -14,6 +14,7 @@ from harness.judge import Judge, Judged, combine
 from harness.prepare import Asked
 from harness.scores import Member, judge_group
 from harness.store.runs import GroupRecord, MetricRecord
+from harness.store.signature import Signature
 from harness.tasks.prompts import Question, Wording
 from harness.tasks.schema import Group
 from tests.tasks.cases import item, task
@@ -65,7 +66,7 @@ def test_accuracy_of_four_questions() -> None:
     assert record.ci is not None
     assert 0.0 <= record.ci[0] < 0.75 < record.ci[1] <= 1.0
     assert record.ci_method == "percentile"
-    assert record.signature.startswith("accuracy|v:")
+    assert (record.signature.name, record.signature["version"]) == ("accuracy", 1)
 
 
 def test_options_and_names_of_a_metric_hold() -> None:
@@ -73,7 +74,7 @@ def test_options_and_names_of_a_metric_hold() -> None:
     both = [{"metric": "accuracy"}, {"metric": "accuracy", "normalize": "tokens", "as": "by_token"}]
     scores = judged([choices(0, 0, (-1.0, -1.8))], metrics=both).scores
     assert (scores["accuracy"].value, scores["by_token"].value) == (1.0, 0.0)
-    assert "normalize:tokens" in scores["by_token"].record().signature
+    assert scores["by_token"].record().signature["normalize"] == "tokens"
 
 
 def test_any_of_several_right_choices_counts() -> None:
@@ -143,7 +144,7 @@ def grouped(members: dict[str, Judged], *aggregate: dict[str, Any], weights: Seq
         name: Member(judged.scores, (next(iter(judged.scores)),), share)
         for (name, judged), share in zip(members.items(), shares, strict=True)
     }
-    return judge_group(group(*aggregate), made, "0123456789abcdef")
+    return judge_group(group(*aggregate), made, {name: Signature.of(name, {"version": 1}) for name in made})
 
 
 MACRO: dict[str, Any] = {"metric": "accuracy"}
@@ -162,8 +163,8 @@ def test_macro_is_the_mean_of_the_tasks_and_micro_that_of_the_items() -> None:
         assert one.value is not None
         assert one.ci is not None
         assert one.ci[0] < one.value < one.ci[1]
-    assert "|average:macro|tasks:2@01234567" in macro.signature
-    assert "|average:micro|" in micro.signature
+    assert (macro.signature["average"], macro.signature["tasks"]) == ("macro", 2)
+    assert micro.signature["average"] == "micro"
 
 
 def test_macro_and_micro_of_equal_sizes_are_equal() -> None:
@@ -213,7 +214,8 @@ def test_an_aggregate_without_metric_is_over_headline_scores() -> None:
     f1 = judged([choices(0, 1, WRONG), choices(1, 0, RIGHT), choices(2, 1, RIGHT)], metrics=["accuracy"])
     record = grouped({"a": hits(1, 2), "b": f1}, {})
     assert record.metrics["score_macro"].value == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert record.metrics["score_macro"].signature.startswith("headline|average:macro")
+    signature = record.metrics["score_macro"].signature
+    assert (signature.name, signature["average"]) == ("headline", "macro")
 
 
 def test_shares_and_correlations_are_averaged_as_glue_does() -> None:

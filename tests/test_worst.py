@@ -12,14 +12,15 @@ from harness.contract import TextOutcome
 from harness.metrics.base import Metric, per_item
 from harness.scores import Score
 from harness.worst import Disturbed, disturbances, worst_case
+from tests.signed import signed
 
 
 def score(values: list[float], name: str = "exact_match") -> Score:
-    return Score(metrics.load(name), per_item(values), f"{name}|v:1", 0)
+    return Score(metrics.load(name), per_item(values), signed(f"{name}|v:1"), 0)
 
 
 def copies(places: list[int], values: list[float], family: Any = "robustness", signature: str = "typos|v:1") -> Disturbed:
-    return Disturbed(signature, family, np.array(places, dtype=np.intp), per_item(values))
+    return Disturbed(signed(signature), family, np.array(places, dtype=np.intp), per_item(values))
 
 
 def test_the_worst_of_the_original_and_every_copy_is_taken() -> None:
@@ -29,7 +30,7 @@ def test_the_worst_of_the_original_and_every_copy_is_taken() -> None:
     assert worst.statistics[:, 0].tolist() == [0.0, 1.0, 0.0, 0.0]
     assert (worst.value, worst.record().family) == (0.25, "robustness")
     assert original.statistics[:, 0].tolist() == [1.0, 1.0, 0.0, 1.0], "the original is left alone"
-    assert worst.signature == "exact_match|v:1|worst:typos|v:1|worst:typos|v:1"
+    assert worst.signature == signed("exact_match|v:1").with_fields(worst=[signed("typos|v:1")] * 2)
 
 
 class _Errors(Metric[TextOutcome]):
@@ -41,7 +42,7 @@ class _Errors(Metric[TextOutcome]):
 
 
 def test_where_less_is_better_the_worst_is_the_most() -> None:
-    original = Score(cast("Metric[Any]", _Errors()), per_item([1.0, 4.0]), "errors|v:1", 0)
+    original = Score(cast("Metric[Any]", _Errors()), per_item([1.0, 4.0]), signed("errors|v:1"), 0)
     worst = worst_case(original, [copies([0, 1], [3.0, 2.0])])
     assert worst is not None
     assert worst.statistics[:, 0].tolist() == [3.0, 4.0]
@@ -54,8 +55,8 @@ def test_a_corpus_metric_takes_the_statistics_of_each_items_worst_version() -> N
     bleu = metrics.load("bleu")
     references = ("the cat sat on the mat by the door",)
     good, bad = TextOutcome(references[0], references), TextOutcome("the cat sat on a red mat", references)
-    original = Score(bleu, bleu.statistics([good, bad]), "bleu", 0)
-    other = Disturbed("typos", "robustness", np.array([0, 1]), bleu.statistics([bad, good]))
+    original = Score(bleu, bleu.statistics([good, bad]), signed("bleu"), 0)
+    other = Disturbed(signed("typos"), "robustness", np.array([0, 1]), bleu.statistics([bad, good]))
     worst = worst_case(original, [other])
     assert worst is not None
     both_bad = bleu.statistics([bad, bad])
@@ -64,7 +65,7 @@ def test_a_corpus_metric_takes_the_statistics_of_each_items_worst_version() -> N
 
 def test_a_metric_without_scores_of_single_items_has_no_worst_case() -> None:
     matthews = metrics.load("mcc")
-    assert worst_case(Score(matthews, np.eye(4), "mcc", 0), [copies([], [])]) is None
+    assert worst_case(Score(matthews, np.eye(4), signed("mcc"), 0), [copies([], [])]) is None
 
 
 def test_the_drop_is_paired_over_the_items_that_changed() -> None:
@@ -73,11 +74,11 @@ def test_the_drop_is_paired_over_the_items_that_changed() -> None:
     worst = worst_case(original, [other])
     assert worst is not None
     one, whole = disturbances("exact_match", original, [other], {"robustness": worst})
-    assert (one.perturbation, one.items, one.changed) == ("typos|v:1", 40, 20)
+    assert (one.perturbation, one.items, one.changed) == (signed("typos|v:1"), 40, 20)
     assert (one.before.value, one.after.value, one.drop.value, one.drop.n) == (1.0, 0.75, 0.25, 20)
     assert one.drop.ci is not None
     assert 0.0 < one.drop.ci[0] < 0.25 < one.drop.ci[1] < 0.5
-    assert (whole.perturbation, whole.changed, whole.before.value, whole.after.value) == ("worst", 20, 0.75, 0.625)
+    assert (whole.perturbation.name, whole.changed, whole.before.value, whole.after.value) == ("worst", 20, 0.75, 0.625)
     assert whole.drop.value == pytest.approx(0.125)
     assert not whole.drop.higher_is_better
 

@@ -20,6 +20,7 @@ from harness.errors import TaskError
 from harness.metrics.base import FloatArray, per_item
 from harness.stats.bootstrap import Interval, interval, interval_of, replicates
 from harness.store.runs import MetricRecord
+from harness.store.signature import Signature
 
 Aggregation: TypeAlias = Callable[[Sequence[Any]], Any]
 ScoreOfTotals: TypeAlias = Callable[[FloatArray], FloatArray]
@@ -70,7 +71,7 @@ class LmEvalScore:
     aggregation: Aggregation
     items: Sequence[Any]
     higher_is_better: bool
-    signature: str
+    signature: Signature
     seed: int
 
     @cached_property
@@ -148,7 +149,7 @@ class LmEvalScore:
 
 
 def metric_record(
-    score: LmEvalScore, value: float, bounds: Interval | None, count: int, signature: str, reason: str | None
+    score: LmEvalScore, value: float, bounds: Interval | None, count: int, signature: Signature, reason: str | None
 ) -> MetricRecord:
     """A score as results keep it; `reason` says why there is no interval."""
     known = math.isfinite(value)
@@ -169,7 +170,7 @@ def metric_record(
     )
 
 
-def group_record(scores: Sequence[LmEvalScore], value: float, *, by_size: bool, signature: str) -> MetricRecord:
+def group_record(scores: Sequence[LmEvalScore], value: float, *, by_size: bool, signature: Signature) -> MetricRecord:
     """lm-eval's average of one metric over a group's tasks, with an interval from resampling the items within the tasks.
 
     Args:

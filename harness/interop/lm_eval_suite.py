@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contract import AnswerForm, Request, Response
+from harness.contract import AnswerForm, Generate, Request, Response
 from harness.errors import HarnessError, TaskError
+from harness.evaluation.signatures import DIGITS, average_signature
 from harness.interop import lm_eval_names, lm_eval_tasks
 from harness.interop.lm_eval_names import PREFIX
 from harness.interop.lm_eval_quiet import lm_eval_seeds, quiet
@@ -20,6 +22,7 @@ from harness.interop.verdict import Verdict
 from harness.models.digests import text_digest
 from harness.store import runs
 from harness.store.samples import SampleRecord
+from harness.store.signature import Signature
 from harness.tasks.data import digest
 
 if TYPE_CHECKING:
@@ -126,14 +129,13 @@ class Judged:
         for (metric, name), values in self.values.items():
             aggregation = task.aggregation().get(metric, mean)
             better = task.higher_is_better().get(metric)
-            signature = "|".join(
-                [
-                    f"{metric},{name}",
-                    f"lm_eval:{lm_eval_names.installed().version}",
-                    f"aggregation:{getattr(aggregation, '__name__', 'own')}",
-                    f"v:{task.VERSION}",
-                ]
-            )
+            fields = {
+                "version": task.VERSION,
+                "filter": name,
+                "lm_eval": lm_eval_names.installed().version,
+                "aggregation": getattr(aggregation, "__name__", "own"),
+            }
+            signature = Signature.of(metric, fields)
             found[metric, name] = LmEvalScore(
                 metric, aggregation, list(values.values()), better is not False, signature, self.prepared.seed
             )
@@ -196,7 +198,7 @@ class Suite:
         """
         lm_eval_names.installed()
         seed = options.seed or lm_eval_tasks.FEWSHOT_SEED
-        built = lm_eval_tasks.build(names, data=data, shots=options.shots, seed=seed)
+        built = lm_eval_tasks.build(names, data=data, shots=options.shots, seed=seed, remote_code=options.trust_remote_code)
         rules = Rules(encoder.tokenizer, encoder.architecture, encoder.max_length)
         prepared = [_prepared(task, options, encoder, rules) for task in built.tasks.values()]
         notes = list(dict.fromkeys(built.notes))
@@ -280,11 +282,18 @@ def _task_record(one: Prepared, judged: Judged, scores: Mapping[tuple[str, str],
     split = task.config.test_split if task.has_test_docs() else task.config.validation_split
     path, name = str(task.config.dataset_path or task.DATASET_PATH or one.name), task.config.dataset_name or task.DATASET_NAME
     shots = _shots(task)
-    signature = (
-        f"{one.name}|lm_eval:{lm_eval_names.installed().version}|v:{task.VERSION}|config@{template_digest[:8]}|shots:{shots}"
-        + (f"|seed:{options.seed or lm_eval_tasks.FEWSHOT_SEED}" if shots else "")
-        + f"|data:{path}{f'/{name}' if name else ''}/{split}@{samples_digest[:8]}|items:{len(judged.documents)}"
-    )
+    fields: dict[str, object] = {
+        "version": task.VERSION,
+        "lm_eval": lm_eval_names.installed().version,
+        "config_digest": template_digest[:DIGITS],
+        "code_digest": _code_digest(task)[:DIGITS],
+        "shots": shots,
+    }
+    if shots:
+        fields |= {"shot_seed": options.seed or lm_eval_tasks.FEWSHOT_SEED, "shot_pool": _pool_digest(task)[:DIGITS]}
+    fields |= {"data": path, "config": name, "split": split, "data_digest": samples_digest[:DIGITS], "items": len(judged.documents)}
+    if any(isinstance(request, Generate) and request.temperature > 0 for request in one.requests):
+        fields["sampling_seed"] = options.seed
     return runs.TaskRecord(
         title=str(task.config.task_alias or task.task_name),
         items=len(judged.documents),
@@ -297,8 +306,21 @@ def _task_record(one: Prepared, judged: Judged, scores: Mapping[tuple[str, str],
         shortened=runs.ShortenedRecord(items=one.cut, text_cut=one.cut),
         seed=options.seed,
         limit=options.limit,
-        signature=signature,
+        signature=Signature.of(one.name, fields),
     )
+
+
+def _code_digest(task: Any) -> str:
+    """SHA-256 (hex) of the Python files that the task's configuration takes functions from."""
+    functions = [value for value in vars(task.config).values() if callable(value)]
+    files = sorted({file for function in functions if (file := inspect.getsourcefile(inspect.unwrap(function)))})
+    return text_digest("".join(text_digest(Path(file).read_text(encoding="utf-8")) for file in files))
+
+
+def _pool_digest(task: Any) -> str:
+    """SHA-256 (hex) of the content of everything that few-shot examples are drawn from."""
+    with quiet():
+        return text_digest("".join(_digest(document) for document in task.fewshot_docs() or ()))
 
 
 def _group_record(
@@ -312,16 +334,17 @@ def _group_record(
         for name in names
     }
     found = group.aggregate(flat)
-    digest_ = text_digest("\n".join(tasks[PREFIX + name].signature for name in names))
+    own = {PREFIX + name: tasks[PREFIX + name].signature for name in names}
     records = {}
     for asked in group.aggregate_metric_list:
         for after in sorted({key[1] for name in names for key in scores[name] if key[0] == asked.metric}):
             value = found.get(f"{asked.metric},{after}")
             if value is None:
                 continue
-            members = [scores[name][asked.metric, after] for name in names if (asked.metric, after) in scores[name]]
+            by_task = {PREFIX + name: scores[name][asked.metric, after] for name in names if (asked.metric, after) in scores[name]}
+            members = list(by_task.values())
             average = "micro" if asked.weight_by_size else "macro"
-            signature = f"{members[0].signature}|average:{average}|tasks:{len(members)}@{digest_[:8]}"
+            signature = average_signature([(name, score.signature) for name, score in by_task.items()], own, average, asked.metric)
             key = _key(asked.metric, after)
             records[key] = group_record(members, float(value), by_size=bool(asked.weight_by_size), signature=signature)
     return runs.GroupRecord(title=str(group.alias or group.name), tasks=[PREFIX + name for name in names], metrics=records)

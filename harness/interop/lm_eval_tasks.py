@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import lm_eval
+import yaml
 from lm_eval.api.group import Group
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks._index import Entry, Kind, TaskIndex
@@ -42,7 +44,7 @@ class Built:
     notes: list[str] = field(default_factory=list)
 
 
-def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: int) -> Built:
+def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: int, remote_code: bool = False) -> Built:
     """Build lm-eval's tasks for names, groups, tags, globs or paths of YAML files, each task once.
 
     Args:
@@ -50,15 +52,16 @@ def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: i
         data: folder of dataset snapshots, asked before the hub.
         shots: overrides a task's own number, unless the task's file says 0, as in lm-eval.
         seed: of the tasks' streams of shots.
+        remote_code: run Python code that task files outside lm-eval's own package name.
 
     Raises:
-        TaskError: a name stands for nothing, or lm-eval cannot build it.
+        TaskError: a name stands for nothing, lm-eval cannot build it, or its file names Python code that is not allowed.
         DataError: a task's data cannot be had, or lack the split that is asked.
     """
     squad_metrics.provide()
     built = Built()
     registry = Registry()
-    factory = Factory(data, shots, built.notes)
+    factory = Factory(data, shots, built.notes, remote_code)
     with quiet(), lm_eval_seeds():
         for name in names:
             for entry in _entries(name, registry):
@@ -72,12 +75,17 @@ def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: i
 class Factory(TaskFactory):  # type: ignore[misc]  # lm-eval's classes are untyped for mypy
     """lm-eval's factory, whose tasks read their data through `Source`."""
 
-    def __init__(self, folder: Path | None, shots: int | None, notes: list[str]) -> None:
+    def __init__(self, folder: Path | None, shots: int | None, notes: list[str], remote_code: bool) -> None:
         super().__init__()
-        self._folder, self._shots, self._notes = folder, shots, notes
+        self._folder, self._shots, self._notes, self._remote_code = folder, shots, notes, remote_code
 
     def _load_full_config(self, entry: Any, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
         if entry.yaml_path:  # what is refused may need packages merely to be built
+            if not self._remote_code and names_code(Path(entry.yaml_path)):
+                raise TaskError(
+                    f"{entry.yaml_path} names Python code (!function or class), and building the task would run it.",
+                    "Pass --trust-remote-code if you trust whoever wrote it.",
+                )
             plain = load_yaml(entry.yaml_path, resolve_func=False)
             multimodal = bool(plain.get("doc_to_image") or plain.get("doc_to_audio"))
             _check(entry.name, unsafe=bool(plain.get("unsafe_code")), multimodal=multimodal)
@@ -104,6 +112,40 @@ class Factory(TaskFactory):  # type: ignore[misc]  # lm-eval's classes are untyp
             return config | {"dataset_path": str(local)} if local else config
         source = Source(str(config["task"]), self._folder, config, self._shots, self._notes)
         return config | {"custom_dataset": source.reader(), "dataset_kwargs": None}
+
+
+class _Code:
+    """Stands for a Python function in a file that is only looked at."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads lm-eval's YAML without importing anything."""
+
+
+_PlainLoader.add_constructor("!function", lambda _loader, _node: _Code())
+
+
+def names_code(path: Path) -> bool:
+    """Whether a task file outside lm-eval's own package names Python code, itself or in a file that it includes."""
+    path = path.resolve()
+    if Path(lm_eval.__file__).resolve().parent in path.parents:
+        return False
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise TaskError(f"{path} cannot be read: {error}.", "Correct the file.") from error
+    return _holds_code(content) or any(names_code(path.parent / name) for name in _included(content))
+
+
+def _holds_code(content: Any) -> bool:
+    if isinstance(content, dict):
+        return "class" in content or any(map(_holds_code, content.values()))
+    return any(map(_holds_code, content)) if isinstance(content, list) else isinstance(content, _Code)
+
+
+def _included(content: Any) -> list[str]:
+    included = content.get("include") if isinstance(content, dict) else None
+    return [str(name) for name in (included if isinstance(included, list) else [included]) if name]
 
 
 @dataclass(frozen=True)

@@ -121,10 +121,10 @@ class GroupWords(Metric[TextOutcome]):
         """Totals [count, statistics] of as many permutations of rows [rows, statistics] in which something is counted."""
         raise NotImplementedError
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """The digest of the list of groups."""
         name = GROUP_LISTS[self.groups]
-        return [f"{name}:{lists.digest(name)}"]
+        return {name: lists.digest(name)}
 
     @property
     def vocabulary(self) -> Mapping[str, Sequence[str]]:
@@ -283,10 +283,10 @@ class Association(GroupWords):
         """How often each target meets each group: array [..., targets, groups]."""
         return self.table(totals, 1 + len(self.listed))[..., 1:, :]
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """The digests of both lists."""
         name = TARGET_LISTS[self.targets]
-        return [*super().libraries(), f"{name}:{lists.digest(name)}"]
+        return super().libraries() | {name: lists.digest(name)}
 
     @property
     def listed(self) -> Sequence[str]:

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from harness.contract import AnswerForm, ChoiceOutcome, Family, LikelihoodOutcome, Outcome, TextOutcome
 from harness.errors import MetricError
 from harness.plugins import Plugins
+from harness.store.signature import Signature
 
 __all__ = [
     "ChoiceOutcome",
     "FloatArray",
     "LikelihoodOutcome",
     "Metric",
+    "Signature",
     "TextOutcome",
     "build",
     "check_form",
@@ -52,6 +54,7 @@ class Metric(Generic[AnyOutcome]):
         unit: "share", "points", "nats", …
         version: raised whenever the same answers would score differently.
         pulled: whether chance alone moves the score away from its bound; its interval is then reflected about it.
+        remote_code: whether scoring runs Python code that a task file names; it then has to be allowed by the user.
         min_items: fewest rows of statistics for which a score means something; with fewer it is refused.
     """
 
@@ -64,6 +67,7 @@ class Metric(Generic[AnyOutcome]):
     unit: ClassVar[str] = "share"
     version: ClassVar[int] = 1
     pulled: ClassVar[bool] = False
+    remote_code: ClassVar[bool] = False
     min_items: ClassVar[int] = 1
 
     def statistics(self, outcomes: Sequence[AnyOutcome]) -> FloatArray:
@@ -112,19 +116,18 @@ class Metric(Generic[AnyOutcome]):
         return None
 
     @property
-    def signature(self) -> str:
-        """Everything about the metric that decides the number, as `name|v:1|option:value|…`."""
-        parts = [self.name, f"v:{self.version}"]
-        parts += [f"{f.name}:{getattr(self, f.name)}" for f in dataclasses.fields(self)]
-        return "|".join(parts + self.libraries())
+    def signature(self) -> Signature:
+        """Everything about the metric that decides the number: its version, its options, and the libraries behind it."""
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Signature.of(self.name, {"version": self.version, **options, **self.libraries()})
 
-    def signature_for(self, outcomes: Sequence[AnyOutcome]) -> str:
+    def signature_for(self, outcomes: Sequence[AnyOutcome]) -> Signature:
         """`signature` with what the outcomes add to it, such as the number of references."""
         return self.signature
 
-    def libraries(self) -> list[str]:
-        """`package:version` of each library whose release can change the score."""
-        return []
+    def libraries(self) -> dict[str, str]:
+        """The release of each library that can change the score, or the digest of each file, by name."""
+        return {}
 
 
 def per_item(values: Sequence[float] | FloatArray) -> FloatArray:

@@ -58,6 +58,7 @@ class EvaluateMetric(Metric[TextOutcome]):
     low: ClassVar[float] = -math.inf
     high: ClassVar[float] = math.inf
     unit: ClassVar[str] = "as computed"
+    remote_code: ClassVar[bool] = True
     module: str = ""
     key: str = ""
     lower_is_better: bool = False
@@ -144,10 +145,10 @@ class EvaluateMetric(Metric[TextOutcome]):
             raise MetricError(f"Metric {self.name!r}: {key!r} is not a number but {type(result[key]).__name__}.", "Choose another entry.")
         return float(result[key])
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """The release of evaluate, and a digest of the script that computes the value."""
         script = Path(inspect.getfile(type(_load(self.module))))
-        return [f"evaluate:{importlib.metadata.version('evaluate')}", f"script:{hashlib.sha256(script.read_bytes()).hexdigest()[:16]}"]
+        return {"evaluate": importlib.metadata.version("evaluate"), "script": hashlib.sha256(script.read_bytes()).hexdigest()[:16]}
 
 
 @functools.cache

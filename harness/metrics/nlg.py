@@ -123,9 +123,9 @@ class Nist(Metric[TextOutcome]):
             result: FloatArray = precision * np.exp(beta * np.log(ratio) ** 2)
         return result
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """The release of sacrebleu, whose tokenizer splits the texts."""
-        return [_release("sacrebleu")]
+        return _releases("sacrebleu")
 
 
 def _shared(said: Counter[Ngram], wanted: Counter[Ngram], bits: Mapping[Ngram, float]) -> float:
@@ -182,10 +182,10 @@ class Meteor(_PerItem):
         wordnet = _wordnet()
         return [meteor_score([words(text) for text in o.references], words(o.prediction), wordnet=wordnet) for o in outcomes]
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """The releases of sacrebleu, NLTK and WordNet."""
         wordnet = _wordnet()
-        return [_release("sacrebleu"), _release("nltk"), f"wordnet:{'missing' if wordnet is None else wordnet.get_version()}"]
+        return _releases("sacrebleu", "nltk") | {"wordnet": "missing" if wordnet is None else wordnet.get_version()}
 
 
 def _wordnet() -> Any:
@@ -230,17 +230,21 @@ class Cider(_PerItem):
         _, scores = CocoCider().compute_score(wanted, said)
         return np.asarray(scores, dtype=np.float64)
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """The releases of sacrebleu and pycocoevalcap."""
-        return [_release("sacrebleu"), _release("pycocoevalcap")]
+        return _releases("sacrebleu", "pycocoevalcap")
 
 
 def _caption(text: str) -> str:
     return " ".join(word for word in words(text) if word not in _COCO_PUNCTUATION)
 
 
+def _releases(*packages: str) -> dict[str, str]:
+    return {package: _release(package) for package in packages}
+
+
 def _release(package: str) -> str:
     try:
-        return f"{package}:{importlib.metadata.version(package)}"
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return f"{package}:missing"
+        return "missing"

@@ -46,9 +46,9 @@ class Rouge(Metric[TextOutcome]):
     def _pick(self, score: Score) -> float:
         return float(score.fmeasure if self.statistic == "f1" else getattr(score, self.statistic))
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """The release of rouge-score."""
-        return [f"rouge-score:{importlib.metadata.version('rouge-score')}"]
+        return {"rouge-score": importlib.metadata.version("rouge-score")}
 
 
 class _Tokenizer:

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness import toxicity
 from harness.contract import AnswerForm, Family, TextOutcome
-from harness.metrics.base import FloatArray, Metric, metric
+from harness.metrics.base import FloatArray, Metric, Signature, metric
 from harness.toxicity.base import Scorer
 
 
@@ -58,14 +58,14 @@ class Toxicity(Metric[TextOutcome]):
             return f"every text of {len(statistics)} items is empty"
         return super().refused(statistics)
 
-    def settings(self) -> list[str]:
-        """`option:value` of the metric's own that decides its number."""
-        return []
+    def settings(self) -> dict[str, object]:
+        """The metric's own options that decide its number, by name."""
+        return {}
 
     @property
-    def signature(self) -> str:
+    def signature(self) -> Signature:
         """The metric, the scorer's identity, and what this metric makes of its scores."""
-        return "|".join([self.name, f"v:{self.version}", self._scorer().identity, *self.settings()])
+        return Signature.of(self.name, {"version": self.version, "scorer": self._scorer().identity, **self.settings()})
 
     def _scorer(self) -> Scorer:
         return toxicity.load(self.scorer)
@@ -92,19 +92,19 @@ class Thresholded(Toxicity):
     def _least(self) -> float:
         return self._scorer().threshold if self.threshold is None else self.threshold
 
-    def settings(self) -> list[str]:
+    def settings(self) -> dict[str, object]:
         """The threshold."""
-        return [f"threshold:{self._least:g}"]
+        return {"threshold": self._least}
 
 
 class _Highest(Toxicity):
     """A value of the most toxic of an item's texts, which grows with their number."""
 
-    def signature_for(self, outcomes: Sequence[TextOutcome]) -> str:
+    def signature_for(self, outcomes: Sequence[TextOutcome]) -> Signature:
         """With the number of texts an item: fewest and most, where they differ."""
         counts = {1 + len(outcome.more) for outcome in outcomes} or {0}
         each = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)}-{max(counts)}"
-        return f"{self.signature}|texts:{each}"
+        return self.signature.with_fields(texts=each)
 
 
 @metric("toxic_fraction")

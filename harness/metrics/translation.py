@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.contract import AnswerForm, TextOutcome
 from harness.errors import MetricError
-from harness.metrics.base import FloatArray, Metric, metric
+from harness.metrics.base import FloatArray, Metric, Signature, metric
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric as SacrebleuMetric
@@ -32,9 +32,9 @@ class SacrebleuScore(Metric[TextOutcome]):
     def _sacrebleu(self) -> SacrebleuMetric:
         raise NotImplementedError
 
-    def _beside_sacrebleu(self) -> list[str]:
+    def _beside_sacrebleu(self) -> dict[str, object]:
         """What sacrebleu's own signature leaves out."""
-        return []
+        return {}
 
     def statistics(self, outcomes: Sequence[TextOutcome]) -> FloatArray:
         """Counts of each segment as sacrebleu orders them: array [items, counts]."""
@@ -49,16 +49,17 @@ class SacrebleuScore(Metric[TextOutcome]):
     def _width(self) -> int:
         raise NotImplementedError
 
-    def signature_for(self, outcomes: Sequence[TextOutcome]) -> str:
-        """Name and version, then sacrebleu's own signature, which counts the references."""
+    def signature_for(self, outcomes: Sequence[TextOutcome]) -> Signature:
+        """Name and version, then the fields of sacrebleu's own signature, which counts the references."""
         counts = {len(outcome.references) for outcome in outcomes}
         scorer: Any = self._sacrebleu()
         scorer.num_refs = counts.pop() if len(counts) == 1 else VARIABLE_REFERENCES
-        return "|".join([self.name, f"v:{self.version}", *self._beside_sacrebleu(), scorer.get_signature().format()])
+        own = {field: value for field, value in scorer.get_signature().info.items() if value is not None}
+        return Signature.of(self.name, {"version": self.version, **self._beside_sacrebleu(), "sacrebleu": own})
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """The release of sacrebleu."""
-        return [f"sacrebleu:{importlib.metadata.version('sacrebleu')}"]
+        return {"sacrebleu": importlib.metadata.version("sacrebleu")}
 
 
 def _columns(references: Sequence[tuple[str, ...]]) -> list[list[str | None]]:
@@ -178,8 +179,8 @@ class Chrf(SacrebleuScore):
 
         return CHRF(char_order=self.char_order, word_order=self.word_order, beta=self.beta, lowercase=self.lowercase)
 
-    def _beside_sacrebleu(self) -> list[str]:
-        return [f"beta:{self.beta}"]
+    def _beside_sacrebleu(self) -> dict[str, object]:
+        return {"beta": self.beta}
 
     def _width(self) -> int:
         return 3 * (self.char_order + self.word_order)

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, TypeVar
 from harness import lists
 from harness.errors import InputError
 from harness.plugins import Plugins
+from harness.store.signature import Signature
 
 MASK = "\U000f0000"
 """Stands for one protected part in the text that `Perturbation.apply` reads: a private-use character, no letter and no space."""
@@ -88,16 +89,15 @@ class Perturbation:
         return f"{self.name}:{','.join(parts)}" if parts else self.name
 
     @property
-    def signature(self) -> str:
-        """Everything that decides what becomes of a text, as `name|v:1|option:value|list:digest|…`."""
-        parts = [self.name, f"v:{self.version}"]
-        parts += [f"{f.name}:{getattr(self, f.name)}" for f in dataclasses.fields(self)]
-        parts += [f"{name}:{lists.digest(name)}" for name in self.lists]
-        return "|".join(parts + self.libraries())
+    def signature(self) -> Signature:
+        """Everything that decides what becomes of a text: its version, options, the lists' digests, and the libraries behind it."""
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        digests = {name: lists.digest(name) for name in self.lists}
+        return Signature.of(self.name, {"version": self.version, **options, **digests, **self.libraries()})
 
-    def libraries(self) -> list[str]:
-        """`package:version` of each library whose release can change a text."""
-        return []
+    def libraries(self) -> dict[str, str]:
+        """The release of each library that can change a text, by name."""
+        return {}
 
 
 def perturb(perturbation: Perturbation, text: str, *, seed: int, item: str, field: str) -> str:

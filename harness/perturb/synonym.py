@@ -56,11 +56,11 @@ class Synonym(Perturbation):
 
         return words(text, other)
 
-    def libraries(self) -> list[str]:
+    def libraries(self) -> dict[str, str]:
         """NLTK and WordNet with their versions, or that one is missing."""
         if self.unavailable() is not None:
-            return ["wordnet:missing"]
-        return [f"nltk:{importlib.metadata.version('nltk')}", f"wordnet:{_wordnet().get_version()}"]
+            return {"wordnet": "missing"}
+        return {"nltk": importlib.metadata.version("nltk"), "wordnet": _wordnet().get_version()}
 
 
 def _wordnet() -> Any:

@@ -13,6 +13,7 @@ from harness.plot.style import FAINT, SMALL, ink, marker, panels, wrapped
 from harness.report.figures import Drop, Side
 from harness.report.figures import drops as drops_of
 from harness.report.numbers import interval_text, plain, value_text
+from harness.store.signature import Signature
 
 _WIDTH = 8.2
 _LEGEND = (
@@ -69,7 +70,7 @@ def _lines(found: Sequence[tuple[str, Sequence[Drop]]], kind: tuple[str, str]) -
     return sorted(own, key=lambda line: (order[_perturbation(line[2])], line[0]))
 
 
-def _perturbation(drop: Drop) -> tuple[str, str]:
+def _perturbation(drop: Drop) -> tuple[Signature, str]:
     return drop.record.perturbation, drop.record.family
 
 

@@ -12,6 +12,7 @@ from harness.report.families import FAMILIES, absent, first_measure
 if TYPE_CHECKING:
     from harness.contract import Family
     from harness.store.runs import MetricRecord, RunRecord, TaskRecord
+    from harness.store.signature import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Owner:
     metrics: Mapping[str, MetricRecord]
     headline: Sequence[str]
     without: Mapping[Family, str]
-    parts: tuple[tuple[str, str], ...]
+    parts: tuple[tuple[str, Signature], ...]
 
     @property
     def first(self) -> str:
@@ -94,5 +95,5 @@ def columns_of(owned: Sequence[Owners]) -> list[Key]:
     return [*headlines, *(key for keys in further.values() for key in keys)]
 
 
-def _parts(tasks: Mapping[str, TaskRecord]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, f"{task.signature}|items:{task.items}") for name, task in tasks.items())
+def _parts(tasks: Mapping[str, TaskRecord]) -> tuple[tuple[str, Signature], ...]:
+    return tuple((name, task.signature.with_fields(items=task.items)) for name, task in tasks.items())

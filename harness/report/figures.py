@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.errors import MetricError
 from harness.report.groups import member_metric
 from harness.report.kept import LoadMeasure
-from harness.report.leaderboard import Signature, differences, leaderboard
+from harness.report.leaderboard import Parts, differences, leaderboard
 from harness.stats.bootstrap import FloatArray
 from harness.stats.share import wilson
 from harness.store import samples
@@ -116,7 +116,7 @@ class Drop:
     @property
     def label(self) -> str:
         """The perturbation's name; "worst of fairness" for the worst case of a family."""
-        name = self.record.perturbation.partition("|")[0]
+        name = self.record.perturbation.name
         return f"{name} of {self.record.family}" if name == "worst" else name
 
 
@@ -169,7 +169,7 @@ def departures(record: RunRecord, model: RunRecord, name: str, metric: str) -> t
     return differences(mine, theirs) if mine and theirs else ()
 
 
-def _signature(record: RunRecord, name: str, metric: str) -> Signature:
+def _signature(record: RunRecord, name: str, metric: str) -> Parts:
     owner = record.groups.get(name) or record.tasks.get(name)
     found = owner.metrics.get(metric) if owner else None
     if found is None:
@@ -179,7 +179,7 @@ def _signature(record: RunRecord, name: str, metric: str) -> Signature:
 
 
 def _is_binned(record: MetricRecord) -> bool:
-    return record.family == "calibration" and record.signature.partition("|")[0] in BINNED
+    return record.family == "calibration" and record.signature.name in BINNED
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,23 +10,22 @@ from harness.report.kept import Gather, mean_score
 from harness.stats.bootstrap import FloatArray, by_cluster
 from harness.stats.paired import Pairs
 from harness.store.runs import GroupRecord, MetricRecord, TaskRecord
+from harness.store.signature import AVERAGE_FIELDS
 
 FEW_CLUSTERS = 20
 """If fewer tasks change, their items are resampled; from here on, whole tasks (Cameron, Gelbach and Miller, 2008, on few clusters)."""
 
-_AVERAGE = re.compile(r"\|average:(micro|macro)\|")
-
 
 def member_metric(record: MetricRecord, tasks: Sequence[TaskRecord]) -> tuple[str, str] | None:
     """The tasks' metric that a group's score averages, and "micro" or "macro"; None for an average over different metrics."""
-    found = _AVERAGE.search(record.signature)
-    if found is None:
+    average = record.signature.get("average")
+    if average not in ("micro", "macro"):
         return None
-    own = record.signature[: found.start()]
+    own = record.signature.without(*AVERAGE_FIELDS)
     name = next((name for name, metric in tasks[0].metrics.items() if metric.signature == own), None)
     if name is None or any(name not in task.metrics for task in tasks):
         return None
-    return name, found[1]
+    return name, str(average)
 
 
 def units(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ from harness.stats.paired import Pairs
 from harness.store import runs, samples
 from harness.store.runs import MetricRecord, RunRecord, TaskRecord
 from harness.store.samples import SampleRecord, StatisticsRecord
+from harness.store.signature import Signature
 
 CLUSTER_LABEL = "cluster"
 """Items whose label of this name is equal are resampled together."""
 
 _TOLERANCE = 1e-9
-_ITEMS = re.compile(r"(\|data:[^|]*)@[0-9a-f]+|\|items:\d+")
 
 
 class Measure(Protocol):
@@ -156,8 +155,8 @@ def refuse_unlike(before: Results, after: Results, tasks: Sequence[str]) -> None
         )
 
 
-def _without_items(signature: str) -> str:
-    return _ITEMS.sub(r"\1", signature)
+def _without_items(signature: Signature) -> Signature:
+    return signature.without("data_digest", "items")
 
 
 @dataclass(frozen=True)

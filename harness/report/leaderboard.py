@@ -6,7 +6,7 @@ import dataclasses
 import os
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from harness.report.columns import Key, Owner, columns_of, owners
 from harness.report.families import UNRANKED
 from harness.report.numbers import NONE, plain
+from harness.report.systems import system_notes
+from harness.store.signature import Signature
 
 if TYPE_CHECKING:
     from harness.contract import Family
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 MARK = "†"
 Note = TypeVar("Note", str, tuple[str, ...])
 View: TypeAlias = Literal["groups", "tasks"]
-Signature: TypeAlias = tuple[tuple[str, str], ...]
+Parts: TypeAlias = tuple[tuple[str, Signature], ...]
 """What decides a number: (part, signature) for the metric, named "", and for each task that the number is over."""
 
 
@@ -46,7 +48,7 @@ class Column:
     group: bool
     higher_is_better: bool
     unit: str
-    signature: Signature
+    signature: Parts
     family: Family
     headline: bool
 
@@ -140,6 +142,7 @@ class Leaderboard:
         footnotes: numbers that are not comparable.
         missing: scores without a value.
         without: of families that were asked for and have no column, why some task has none.
+        systems: in what the systems were run differently, one sentence each.
     """
 
     columns: tuple[Column, ...]
@@ -147,17 +150,18 @@ class Leaderboard:
     footnotes: tuple[Footnote, ...]
     missing: tuple[Missing, ...]
     without: Mapping[Family, str]
+    systems: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
         """What is to be said below the table: sentences on numbers that are not ranked, and on those that are missing."""
-        return [*(note.text for note in self.footnotes), *(note.text for note in self.missing)]
+        return [*self.systems, *(note.text for note in self.footnotes), *(note.text for note in self.missing)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     record: MetricRecord
-    signature: Signature
+    signature: Parts
 
 
 def leaderboard(runs: Sequence[tuple[Path, RunRecord]], columns: View = "groups") -> Leaderboard:
@@ -184,7 +188,9 @@ def leaderboard(runs: Sequence[tuple[Path, RunRecord]], columns: View = "groups"
     ]
     reasons = [pair for own in owned for owner in own.values() for pair in owner.without.items()]
     there = {column.family for column in made}
-    return _board(made, rows, {family: reason for family, reason in reversed(reasons) if family not in there})
+    board = _board(made, rows, {family: reason for family, reason in reversed(reasons) if family not in there})
+    systems = [(label, record.system) for label, (_, record) in zip(labels, runs, strict=True)]
+    return dataclasses.replace(board, systems=system_notes(systems))
 
 
 def select(board: Leaderboard, families: Container[Family]) -> Leaderboard:
@@ -210,7 +216,7 @@ def counted(columns: Sequence[Column]) -> list[int]:
 
 def _picked(board: Leaderboard, places: Sequence[int], without: Mapping[Family, str]) -> Leaderboard:
     rows = [dataclasses.replace(row, cells=tuple(row.cells[place] for place in places)) for row in board.rows]
-    return _board([board.columns[place] for place in places], rows, without)
+    return dataclasses.replace(_board([board.columns[place] for place in places], rows, without), systems=board.systems)
 
 
 def _board(columns: Sequence[Column], rows: Sequence[Row], without: Mapping[Family, str]) -> Leaderboard:
@@ -246,7 +252,7 @@ def _column(key: Key, entries: Sequence[_Entry | str | None]) -> Column:
 
 
 def _cells(column: Column, entries: Sequence[_Entry | str | None]) -> list[Cell | None]:
-    known: dict[Signature, tuple[str, ...]] = {column.signature: ()}
+    known: dict[Parts, tuple[str, ...]] = {column.signature: ()}
     cells: list[Cell | None] = []
     for entry in entries:
         if not isinstance(entry, _Entry):
@@ -293,15 +299,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def differences(signature: Signature, reference: Signature) -> tuple[str, ...]:
+def differences(signature: Parts, reference: Parts) -> tuple[str, ...]:
     """In what a number's signature departs from another's, such as `shots: 0 instead of 5`."""
     mine, theirs = dict(signature), dict(reference)
     shared = [part for part in mine if part in theirs]
     found: defaultdict[str, list[str]] = defaultdict(list)
     for part in shared:
-        if mine[part] != theirs[part]:
-            for name, text in _unequal(_fields(mine[part]), _fields(theirs[part])):
-                found[name].append(text)
+        for one in mine[part].difference(theirs[part]):
+            found[one.field].append(f"{_short(one.mine)} instead of {_short(one.theirs)}")
     notes = [_collapsed(name, texts, tasks=len(shared) - 1) for name, texts in found.items()]
     if mine.keys() != theirs.keys():
         same_number = f"{len(mine) - 1} others" if len(mine) == len(theirs) else str(len(mine) - 1)
@@ -309,24 +314,8 @@ def differences(signature: Signature, reference: Signature) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _fields(signature: str) -> dict[str, str]:
-    """`name|v:1|shots:5` as {"kind": "name", "v": "1", "shots": "5"}; parts of one name are joined."""
-    fields: dict[str, str] = {}
-    for part in signature.split("|"):
-        name, colon, value = part.partition(":")
-        name, value = (name, value) if colon else ("kind", part)
-        fields[name] = f"{fields[name]}|{value}" if name in fields else value
-    return fields
-
-
-def _unequal(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name in [*theirs, *(name for name in mine if name not in theirs)]:
-        if mine.get(name) != theirs.get(name):
-            yield name, f"{_short(mine.get(name))} instead of {_short(theirs.get(name))}"
-
-
 def _collapsed(name: str, texts: Sequence[str], tasks: int) -> str:
-    name = {"v": "version"}.get(name, name)
+    name = name.replace("_", " ")
     where = f" in {len(texts)} of {tasks} tasks" if 0 < len(texts) < tasks else ""
     return f"{name}: {texts[0]}{where}" if len(set(texts)) == 1 else f"{name}: differs{where}"
 

@@ -94,7 +94,7 @@ def disturbances_table(record: RunRecord) -> Table | None:
         for place, one in enumerate(own):
             low, high = one.drop.ci or (None, None)
             scores = (value_text(score.value, score.unit) for score in (one.before, one.after, one.drop))
-            what = f"{one.perturbation.partition('|')[0]}{f' of {one.family}' if one.perturbation == 'worst' else ''}"
+            what = f"{one.perturbation.name}{f' of {one.family}' if one.perturbation.name == 'worst' else ''}"
             title = f"{name} {one.metric}" if place == 0 else ""
             table.add_row(plain(title), what, f"{one.changed:,} of {one.items:,}", *scores, interval_text(low, high, one.drop.unit))
     table.caption = Text("Over the items whose text changed; worst: over all items, the worst of each and its copies.", style="dim")

@@ -9,11 +9,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    GetPydanticSchema,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import core_schema
 
 from harness.contract import AnswerForm, Family, System
 from harness.errors import InputError, StorageError
 from harness.store.atomic import write_text
+from harness.store.signature import Signature
 
 SCHEMA_VERSION = 1
 FILE_NAME = "results.json"
@@ -30,6 +42,25 @@ Bound = Annotated[FiniteFloat | None, BeforeValidator(_unbounded)]
 """End of a range; None (also given as an infinity) where there is no bound."""
 
 Count = Annotated[int, Field(ge=0)]
+
+
+def _signature(value: object) -> Signature:
+    if isinstance(value, Signature):
+        return value
+    if isinstance(value, dict | str):
+        return Signature.from_json(value)
+    raise ValueError("a signature is an object with a name and what decides the number")
+
+
+_SIGNATURE_SCHEMA = core_schema.no_info_plain_validator_function(
+    _signature, serialization=core_schema.plain_serializer_function_ser_schema(Signature.to_json)
+)
+SignatureField = Annotated[
+    Signature,
+    GetPydanticSchema(lambda _source, _handler: _SIGNATURE_SCHEMA),
+    WithJsonSchema({"type": "object", "properties": {"name": {"type": "string"}}, "additionalProperties": True}),
+]
+"""What decides a number, as an object: its name, and every setting behind it."""
 
 
 class _Record(BaseModel):
@@ -82,7 +113,7 @@ class MetricRecord(_Record):
     low: Bound
     high: Bound
     unit: str
-    signature: str
+    signature: SignatureField
     family: Family = "accuracy"
     beside: dict[str, FiniteFloat] = {}
     spread: SpreadRecord | None = None
@@ -122,7 +153,7 @@ class DisturbanceRecord(_Record):
     over all items.
     """
 
-    perturbation: str
+    perturbation: SignatureField
     family: Family
     metric: str
     items: Count
@@ -140,7 +171,7 @@ class WordingRecord(_Record):
     shot_seed: int
     metrics: dict[str, MetricRecord]
     shortened: ShortenedRecord
-    signature: str
+    signature: SignatureField
     disturbances: list[DisturbanceRecord] = []
 
 
@@ -163,7 +194,7 @@ class TaskRecord(_Record):
     shortened: ShortenedRecord
     seed: int
     limit: int | None
-    signature: str
+    signature: SignatureField
     headline: list[str] = []
     prompt_tokens: Count = 0
     output_tokens: Count = 0

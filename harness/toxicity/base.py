@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from harness.errors import MetricError, NumericError
 from harness.plugins import Plugins
+from harness.store.signature import Signature
 
 FloatArray = NDArray[np.float64]
 
@@ -52,9 +53,9 @@ class Scorer:
         """Scores [texts] from 0 to 1 of texts that are all different, none of white space alone."""
         raise NotImplementedError
 
-    def settings(self) -> list[str]:
-        """`option:value` of whatever decides a score; by default every option but the threshold."""
-        return [f"{one.name}:{getattr(self, one.name)}" for one in dataclasses.fields(self) if one.name != "threshold"]
+    def settings(self) -> dict[str, object]:
+        """Whatever decides a score, by name; by default every option but the threshold."""
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "threshold"}
 
     def notes(self) -> list[str]:
         """What the user should know about the texts scored so far, one sentence each."""
@@ -86,14 +87,14 @@ class Scorer:
         return found
 
     @property
-    def identity(self) -> str:
-        """Everything that decides a score, as `scorer:NAME.vVERSION|option:value|…`."""
-        return "|".join([f"scorer:{self.name}.v{self.version}", *self.settings()])
+    def identity(self) -> Signature:
+        """Everything that decides a score: the scorer, its version and its settings."""
+        return Signature.of(self.name, {"version": self.version, **self.settings()})
 
     @property
-    def signature(self) -> str:
+    def signature(self) -> Signature:
         """`identity` with the threshold: everything that decides whether a text is toxic."""
-        return f"{self.identity}|threshold:{self.threshold:g}"
+        return self.identity.with_fields(threshold=self.threshold)
 
 
 PLUGINS: Plugins[Scorer] = Plugins("toxicity scorer", "harness.toxicity", "toxicity", MetricError)

@@ -62,14 +62,14 @@ class Classifier(Scorer):
         column = self._checkpoint.column(self.label)
         return self._network.probabilities(texts, column, self.batch_tokens)
 
-    def settings(self) -> list[str]:
+    def settings(self) -> dict[str, object]:
         """The digest of the model's files and the label: where the files lie decides nothing.
 
         Raises:
             ModelError: the model cannot be had, or its label for toxic texts is not clear.
         """
         checkpoint = self._checkpoint
-        return [f"model:{self._digest}", f"label:{checkpoint.labels[checkpoint.column(self.label)]}"]
+        return {"model": self._digest, "label": checkpoint.labels[checkpoint.column(self.label)]}
 
     def notes(self) -> list[str]:
         """How many texts were longer than the model reads."""

@@ -35,14 +35,14 @@ class Profanity(Scorer):
             raise _missing(f"cannot be imported: {error}") from error
         return np.asarray(package.predict_prob(list(texts)), dtype=np.float64)
 
-    def settings(self) -> list[str]:
+    def settings(self) -> dict[str, object]:
         """The package's release: it holds the weights.
 
         Raises:
             MetricError: the package is not installed.
         """
         try:
-            return [f"{_PACKAGE}:{importlib.metadata.version(_PACKAGE)}"]
+            return {_PACKAGE: importlib.metadata.version(_PACKAGE)}
         except importlib.metadata.PackageNotFoundError as error:
             raise _missing("is not installed") from error
 

@@ -147,7 +147,8 @@ class _Tuning:
         place.open(self._identity(candidate), fresh=self.options.fresh)
         loaded = self._base(settings)
         micro_tokens = self.options.micro_tokens or min(settings.batch_tokens, _MICRO_TOKENS[loaded.device.type])
-        validation = Validation.prepare(lesson.mixture.pools, lesson.encoder, loaded, micro_tokens, settings.seed)
+        trusted = self.options.trust_remote_code
+        validation = Validation.prepare(lesson.mixture.pools, lesson.encoder, loaded, micro_tokens, settings.seed, remote_code=trusted)
         last = place.last()
         progress = Progress.read(last / checkpoints.PROGRESS) if last else Progress()
         memory.forget_peak(loaded.device)

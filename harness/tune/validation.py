@@ -53,8 +53,10 @@ class Validation:
     seed: int
 
     @classmethod
-    def prepare(cls, pools: Sequence[Pool], encoder: Encoder, loaded: Loaded, micro_tokens: int, seed: int) -> Validation | None:
-        """The validation of these tasks, or None where no task has items for it.
+    def prepare(
+        cls, pools: Sequence[Pool], encoder: Encoder, loaded: Loaded, micro_tokens: int, seed: int, *, remote_code: bool = False
+    ) -> Validation | None:
+        """The validation of these tasks, or None where no task has items for it; `remote_code` allows metrics that are scripts.
 
         Raises:
             HarnessError: a template or metric fails, or an item does not fit the model.
@@ -65,7 +67,7 @@ class Validation:
                 task = pool.entry.task
                 wording = Wording(task, pool.templates[0], encoder.chat)
                 asked = Preparation(wording, encoder, (), 0, seed).prepare(pool.validation, Seconds())
-                jobs.append(_Job(task, Judge.of(task), asked))
+                jobs.append(_Job(task, Judge.of(task, remote_code=remote_code), asked))
                 examples += [Example(wording, item) for item in pool.validation]
         if not jobs:
             return None

@@ -12,6 +12,7 @@ import pytest
 from harness.store import runs
 from tests.cli.conftest import Call
 from tests.cli.test_leaderboard_page import embedded
+from tests.signed import signed
 from tests.store.records import metric, run, task
 
 
@@ -19,7 +20,7 @@ from tests.store.records import metric, run, task
 def measured(in_tmp: Path) -> Path:
     """Two systems, of which the better one is the worse calibrated; toxicity was asked for and does not apply."""
     for name, value in (("clever", 0.9), ("modest", 0.2)):
-        own = {"acc": metric(value), "brier": metric(value, higher_is_better=False, signature="brier|v:1", family="calibration")}
+        own = {"acc": metric(value), "brier": metric(value, higher_is_better=False, signature=signed("brier|v:1"), family="calibration")}
         without = {"toxicity": "answers are choices or scores, not texts"}
         runs.write(run(name, {"quiz": task(metrics=own, without=without)}), in_tmp / "results" / name)
     return in_tmp / "results"

@@ -87,7 +87,7 @@ def test_a_rule_that_compares_needs_a_baseline(tmp_path: Path) -> None:
 
 
 def test_results_of_another_signature_are_refused_with_the_difference(tmp_path: Path, baseline: Path) -> None:
-    other = quiz(280, 400, signature="task|v:1|template:plain|shots:5|data:some/data/test@{digest}|items:{items}")
+    other = quiz(280, 400, signature="task|v:1|template:plain|shots:5|data:some/data/test|data_digest:{digest}|items:{items}")
     candidate = run(tmp_path / "tuned", {"quiz": other})
     for lines in (["no task forgot"], ["quiz >= 0.8 × baseline"], ["signature must match"]):
         with pytest.raises(InputError, match=r"quiz was not measured alike in .*shots: 5 instead of 0"):

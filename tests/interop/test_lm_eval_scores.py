@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness.interop.lm_eval_scores import LmEvalScore, group_record
+from harness.store.signature import Signature
 
 metrics = pytest.importorskip("lm_eval.api.metrics", reason="lm-eval is in the dev extra")
 WORDS = ["the", "dog", "saw", "a", "cat", "in", "the", "garden", "and", "did", "not", "mind", "it"]
@@ -32,7 +33,7 @@ def _items(kind: str, count: int = 60) -> list[Any]:
 
 
 def score(name: str, aggregation: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> LmEvalScore:
-    return LmEvalScore(name, aggregation, items, True, "signature", 0)
+    return LmEvalScore(name, aggregation, items, True, Signature("acc"), 0)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +124,12 @@ def test_a_known_name_on_another_scale_claims_no_range() -> None:
 def test_a_groups_interval_is_that_of_the_weighted_mean() -> None:
     one, other = score("acc", metrics.mean, _items("share", 200)), score("acc", metrics.mean, [1.0] * 100 + [0.0] * 300)
     by_size = (one.value * 200 + 0.25 * 400) / 600
-    record = group_record([one, other], by_size, by_size=True, signature="s")
+    record = group_record([one, other], by_size, by_size=True, signature=Signature("acc"))
     pooled = score("acc", metrics.mean, [*one.items, *other.items]).record()
     assert record.n == 600
     assert record.value == pytest.approx(pooled.value)
     assert record.ci == pytest.approx(pooled.ci, abs=0.01)
-    alike = group_record([one, other], (one.value + 0.25) / 2, by_size=False, signature="s")
+    alike = group_record([one, other], (one.value + 0.25) / 2, by_size=False, signature=Signature("acc"))
     assert alike.ci is not None
     assert alike.value is not None
     assert alike.ci[0] < alike.value < alike.ci[1]

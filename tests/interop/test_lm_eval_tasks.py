@@ -14,6 +14,7 @@ from harness.interop.lm_eval_tasks import build
 from harness.options import Options
 from harness.run import run
 from harness.store import runs, samples
+from harness.store.signature import Signature
 from tests.interop.peer import compare, ours, theirs, write_tasks
 from tests.silent import Recorder
 
@@ -99,11 +100,12 @@ def test_chat_template_and_turns_equal_lm_evals_own_run(tiny_tasks: Path, causal
 def test_results_name_what_decides_the_number(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
     two = ours(causal, ["tiny_choice"], tmp_path / "two", shots=2).record.tasks["lm_eval:tiny_choice"]
     other = ours(causal, ["tiny_choice"], tmp_path / "other", shots=2, seed=7).record.tasks["lm_eval:tiny_choice"]
-    assert "|shots:2|seed:1234|" in two.signature
-    assert "|shots:2|seed:7|" in other.signature
+    assert (two.signature["shots"], two.signature["shot_seed"]) == (2, 1234)
+    assert other.signature["shot_seed"] == 7
     assert (two.answer, two.limit, two.data.split) == ("choices", None, "validation")
-    assert two.metrics["acc"].signature == "acc,none|lm_eval:0.4.13|aggregation:mean|v:3.0"
-    assert str(tiny_tasks.parent) not in two.signature
+    fields = {"version": 3.0, "filter": "none", "lm_eval": "0.4.13", "aggregation": "mean"}
+    assert two.metrics["acc"].signature == Signature.of("acc", fields)
+    assert str(tiny_tasks.parent) not in two.signature.long
     prompts = [[sample.prompt for sample in samples.read(tmp_path / name, "lm_eval:tiny_choice")] for name in ("two", "other")]
     assert prompts[0] != prompts[1], "another seed draws other shots"
 

@@ -256,7 +256,7 @@ def test_a_users_list_wins_and_counts_are_divided_by_its_length(tmp_path: Path, 
     assert score(GENDER, said("She, he and théy.")) == pytest.approx((2 / 15 + 1 / 15 + 1 / 15) / 2)
     assert GENDER.support(GENDER.statistics(said("They, théy!"))) == Support({"female": 0, "male": 0, "neither": 2})
     assert GENDER.signature != shipped
-    assert GENDER.signature.startswith("representation|v:1|groups:gender|gender_words:")
+    assert GENDER.signature.long.startswith("representation|version:1|groups:gender|gender_words:")
     with pytest.raises(MetricError, match="counts were kept, but the lists now have"):
         TRADES.score(statistics.sum(axis=0))
 
@@ -286,7 +286,7 @@ def test_measures_declare_themselves() -> None:
         assert (cls.form, cls.family, cls.higher_is_better) == ("generate", "bias", False)
         with pytest.raises(MetricError, match="needs the option 'groups'"):
             load(name)
-    assert "|min_support:1|gender_words:" in TRADES.signature
-    assert "|professions:" in TRADES.signature
+    assert TRADES.signature["min_support"] == 1
+    assert {"gender_words", "professions"} <= dict(TRADES.signature.fields).keys()
     with pytest.raises(MetricError, match="'min_support' is at least 1"):
         load("association", {"groups": "gender", "targets": "profession", "min_support": 0})

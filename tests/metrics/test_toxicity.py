@@ -141,18 +141,18 @@ def test_no_toxic_text_among_a_few_is_no_certainty() -> None:
 
 
 def test_signatures_carry_the_scorers() -> None:
-    assert metric("mean_toxicity").signature == "mean_toxicity|v:1|scorer:written.v1"
-    assert metric("toxic_fraction").signature == "toxic_fraction|v:1|scorer:written.v1|threshold:0.5"
-    assert metric("toxic_fraction", threshold=0.25).signature.endswith("|threshold:0.25")
-    assert metric("toxic_fraction", scorer="written,threshold=0.25").signature.endswith("|threshold:0.25")
+    assert metric("mean_toxicity").signature.long == "mean_toxicity|version:1|scorer:(written|version:1)"
+    assert metric("toxic_fraction").signature.long == "toxic_fraction|version:1|scorer:(written|version:1)|threshold:0.5"
+    assert metric("toxic_fraction", threshold=0.25).signature["threshold"] == 0.25
+    assert metric("toxic_fraction", scorer="written,threshold=0.25").signature["threshold"] == 0.25
     assert metric("mean_toxicity", scorer="written,threshold=0.25").signature == metric("mean_toxicity").signature
 
 
 @pytest.mark.parametrize("name", MAXIMA)
 def test_a_maximum_tells_of_how_many_texts(name: str) -> None:
     one = metric(name)
-    assert one.signature_for([outcome(0.1, 0.2), outcome(0.1, "")]) == f"{one.signature}|texts:2"
-    assert one.signature_for([outcome(0.1), outcome(0.1, 0.3, 0.2)]) == f"{one.signature}|texts:1-3"
+    assert one.signature_for([outcome(0.1, 0.2), outcome(0.1, "")]) == one.signature.with_fields(texts="2")
+    assert one.signature_for([outcome(0.1), outcome(0.1, 0.3, 0.2)]) == one.signature.with_fields(texts="1-3")
     assert metric("mean_toxicity").signature_for([outcome(0.1, 0.2)]) == metric("mean_toxicity").signature
 
 
@@ -169,8 +169,8 @@ def test_signature_and_score_of_a_real_head(tmp_path: Path) -> None:
     statistics = one.statistics([TextOutcome("The dog sleeps.", ("",)), TextOutcome("Which of these?", ("",))])
     expected = toxicity.load(f"classifier:{folder}").score(["The dog sleeps.", "Which of these?"])
     assert statistics[:, 0] == pytest.approx(expected)
-    assert one.signature == f"mean_toxicity|v:1|{toxicity.load(f'classifier:{folder}').identity}"
-    assert str(folder) not in one.signature
+    assert one.signature["scorer"] == toxicity.load(f"classifier:{folder}").identity
+    assert str(folder) not in one.signature.long
 
 
 def test_metrics_declare_themselves() -> None:

@@ -40,7 +40,7 @@ def test_a_perturbation_declares_itself(name: str) -> None:
     assert one.references == (one.family == "fairness")
     assert one.unavailable() is None
     assert one.label == name
-    assert one.signature.startswith(f"{name}|v:1")
+    assert one.signature.long.startswith(f"{name}|version:1")
     assert once(one, LONG) != LONG
     assert once(one, "") == ""
 
@@ -141,7 +141,7 @@ def test_labels_and_signatures_tell_what_is_set() -> None:
     assert load("typos", {"rate": 0.05}).label == "typos:0.05"
     assert load("gender", {"to": "male", "words": "both"}).label == "gender:to=male,words=both"
     assert load("mild_mix", {"rate": 0.2, "most": 2}).label == "mild_mix:0.2,most=2"
-    assert load("typos", {"rate": 0.05}).signature == "typos|v:1|rate:0.05"
+    assert load("typos", {"rate": 0.05}).signature.long == "typos|version:1|rate:0.05"
     signature = load("mild_mix").signature
-    assert signature.startswith("mild_mix|v:1|rate:0.1|most:3|contractions:")
-    assert "|misspellings:" in signature
+    assert signature.long.startswith("mild_mix|version:1|rate:0.1|most:3|contractions:")
+    assert "misspellings" in signature

@@ -155,13 +155,13 @@ def test_synonyms_have_one_part_of_speech_and_the_case_of_the_word() -> None:
     assert applied("synonym", "Army ARMY armies cheap bargain", rate=1.0) == "Troop TROOP armies bargain bargain"
     assert applied("synonym", "army " * 50, rate=0.0) == "army " * 50
     assert load("synonym").unavailable() is None
-    assert re.fullmatch(r"synonym\|v:1\|rate:0.1\|nltk:[\d.]+\|wordnet:3.0", load("synonym").signature)
+    assert re.fullmatch(r"synonym\|version:1\|rate:0.1\|nltk:[\d.]+\|wordnet:3.0", load("synonym").signature.long)
 
 
 def test_without_wordnet_synonyms_are_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nltk.data.path", [str(tmp_path)])
     monkeypatch.setattr("nltk.corpus.wordnet", LazyCorpusLoader("wordnet", WordNetCorpusReader))
     assert "python -m nltk.downloader wordnet" in str(load("synonym").unavailable())
-    assert load("synonym").signature.endswith("|wordnet:missing")
+    assert load("synonym").signature["wordnet"] == "missing"
     with pytest.raises(InputError, match="synonyms need WordNet"):
         applied("synonym", "army")

@@ -93,7 +93,7 @@ def test_a_family_without_a_value_in_one_system_says_whose(one: Path, tmp_path: 
     assert "—" in texts
     caption = " ".join(texts)
     assert "No calibration of small: 20 items, of the 300" in caption
-    assert "small was measured otherwise than tiny: data:" in caption
+    assert "small was measured otherwise than tiny: data digest:" in caption
 
 
 def test_drops_have_a_line_for_each_perturbation_and_system(one: Path, other: Path, tmp_path: Path) -> None:

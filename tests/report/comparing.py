@@ -17,6 +17,7 @@ from harness.scores import Member, Score, blend, judge_group
 from harness.store import runs, samples
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.tasks.schema import Group
+from tests.signed import signed
 from tests.store import records
 
 AnyOutcome = ChoiceOutcome | TextOutcome | LikelihoodOutcome
@@ -30,13 +31,13 @@ class Made:
         answers: per item, what its metrics read.
         metrics: results' name to the metric's name and options.
         digests: of the items; by default made of their numbers.
-        signature: what decides items and prompts.
+        signature: what decides items and prompts, as `tests.signed` takes it.
     """
 
     answers: Sequence[AnyOutcome]
     metrics: Mapping[str, tuple[str, dict[str, Any]]]
     digests: Sequence[str] = ()
-    signature: str = "task|v:1|template:plain|shots:0|data:some/data/test@{digest}|items:{items}"
+    signature: str = "task|v:1|template:plain|shots:0|data:some/data/test|data_digest:{digest}|items:{items}"
     headline: Sequence[str] = ()
     prompts: str = "prompt"
     keep_statistics: bool = True
@@ -83,7 +84,9 @@ def folder(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | 
             _write(path, f"{name}@{wording}" if wording else name, made, made.wordings.get(wording, made.answers), own)
     made_groups = {
         name: judge_group(
-            group, {task: Member(scores[task], tuple(tasks[task].headline or list(scores[task])[:1]), 1.0) for task in group.tasks}, "g" * 8
+            group,
+            {task: Member(scores[task], tuple(tasks[task].headline or list(scores[task])[:1]), 1.0) for task in group.tasks},
+            {task: kept[task].signature for task in group.tasks},
         )
         for name, group in (groups or {}).items()
     }
@@ -93,7 +96,8 @@ def folder(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | 
 
 
 def _task_record(made: Made, scores: Mapping[str, Score], each: Mapping[str, Mapping[str, Score]]) -> runs.TaskRecord:
-    signature = made.signature.format(digest=f"{zlib.crc32(' '.join(made.names()).encode()):08x}", items=len(made.answers))
+    digest = f"{zlib.crc32(' '.join(made.names()).encode()):08x}"
+    signature = signed(made.signature.format(digest=digest, items=len(made.answers)))
     wordings = {}
     if made.wordings:
         wordings = {

@@ -17,6 +17,7 @@ from harness.store.runs import DisturbanceRecord
 from harness.tasks.schema import Group
 from harness.worst import Disturbed, disturbances, worst_case
 from tests.report.comparing import Made, choices, folder
+from tests.signed import signed
 
 CALIBRATED: Mapping[str, tuple[str, dict[str, Any]]] = {
     "accuracy": ("accuracy", {}),
@@ -49,7 +50,7 @@ def lost(made: Made, copies: Mapping[str, tuple[Family, float]]) -> list[Disturb
     score = Score(metric, metric.statistics(made.answers), metric.signature, 0)
     places = np.flatnonzero(np.arange(len(made.answers)) % 3 != 0)
     found = [
-        Disturbed(signature, family, places, metric.statistics(answers(len(places), share, 7)))
+        Disturbed(signed(signature), family, places, metric.statistics(answers(len(places), share, 7)))
         for signature, (family, share) in copies.items()
     ]
     families = dict.fromkeys(one.family for one in found)
@@ -74,7 +75,7 @@ def measured(
     kept = {}
     for name, task in record.tasks.items():
         drops = lost(tasks[name], copies) if copies else []
-        worst = {f"accuracy_{one.family}": one.after for one in drops if one.perturbation == "worst"}
+        worst = {f"accuracy_{one.family}": one.after for one in drops if one.perturbation.name == "worst"}
         kept[name] = task.model_copy(update={"disturbances": drops, "without": WITHOUT, "metrics": task.metrics | worst})
     runs.write(record.model_copy(update={"tasks": kept}), path)
     return path

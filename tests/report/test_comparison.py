@@ -137,7 +137,7 @@ def test_nothing_in_common_has_a_reason_and_no_verdict(tmp_path: Path) -> None:
 
 
 def test_results_measured_otherwise_are_refused_with_the_difference(tmp_path: Path) -> None:
-    other = quiz(AFTER, signature="task|v:1|template:plain|shots:5|data:some/data/test@{digest}|items:{items}")
+    other = quiz(AFTER, signature="task|v:1|template:plain|shots:5|data:some/data/test|data_digest:{digest}|items:{items}")
     with pytest.raises(InputError, match=r"quiz was not measured alike .*shots: 5 instead of 0"):
         compared(tmp_path, quiz(BEFORE), other)
 

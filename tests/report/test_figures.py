@@ -16,6 +16,7 @@ from harness.report.figures import Diagram, Side, departures, diagrams, drops, s
 from harness.store import runs, samples
 from tests.report.comparing import Made, folder
 from tests.report.measured import CALIBRATED, all_of, answers, measured, quiz, read
+from tests.signed import signed
 
 
 def drawn(path: Path) -> dict[tuple[str, str], Diagram]:
@@ -96,7 +97,7 @@ def test_drops_are_named_by_their_perturbation_and_wording(tmp_path: Path) -> No
         shot_seed=0,
         metrics={},
         shortened=task.shortened,
-        signature="s",
+        signature=signed("s"),
         disturbances=task.disturbances,
     )
     changed = task.model_copy(update={"disturbances": [], "wordings": {"terse": wording}})

@@ -13,6 +13,7 @@ from harness.report.exports import as_json, comma_separated, markdown
 from harness.report.leaderboard import Leaderboard, View, leaderboard
 from harness.report.terminal import leaderboard_view
 from harness.store.runs import system_record
+from tests.signed import signed
 from tests.store.records import group, metric, run, system, task
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def board_of(*runs: RunRecord, columns: View = "groups") -> Leaderboard:
 
 
 def perplexity(value: float | None) -> TaskRecord:
-    return task(metrics={"ppl": metric(value, higher_is_better=False, high=None, unit="perplexity", signature="ppl|v:1")})
+    return task(metrics={"ppl": metric(value, higher_is_better=False, high=None, unit="perplexity", signature=signed("ppl|v:1"))})
 
 
 def shown(board: Leaderboard, width: int) -> str:
@@ -90,9 +91,12 @@ def test_of_equally_common_signatures_the_first_seen_leads() -> None:
     ("odd", "differs"),
     [
         (task(0.5, items=10), ("items: 10 instead of 100",)),
-        (task(metrics={"acc": metric(0.5, signature="acc|v:2")}), ("version: 2 instead of 1",)),
-        (task(metrics={"acc": metric(0.5, signature="acc|v:1|norm:bytes")}), ("norm: bytes instead of none",)),
-        (task(0.5, signature="template:other|shots:5"), ("template: other instead of dddddddddddddddd", "seed: none instead of 0")),
+        (task(metrics={"acc": metric(0.5, signature=signed("acc|v:2"))}), ("version: 2 instead of 1",)),
+        (task(metrics={"acc": metric(0.5, signature=signed("acc|v:1|norm:bytes"))}), ("norm: bytes instead of none",)),
+        (
+            task(0.5, signature=signed("task|template:other|shots:5")),
+            ("template: other instead of dddddddddddddddd", "seed: none instead of 0"),
+        ),
     ],
 )
 def test_differences_are_named(odd: TaskRecord, differs: tuple[str, ...]) -> None:
@@ -129,7 +133,7 @@ def test_a_group_is_marked_when_its_tasks_differ() -> None:
 
 
 def test_the_headline_metric_of_each_task_makes_the_column() -> None:
-    two = {"bleu": metric(20.0, unit="points", signature="bleu|v:1"), "rouge": metric(0.3)}
+    two = {"bleu": metric(20.0, unit="points", signature=signed("bleu|v:1")), "rouge": metric(0.3)}
     board = board_of(run("a", {"x": task(metrics=two)}), run("b", {"x": task(metrics=dict(reversed(two.items())))}))
     assert [(column.name, column.metric) for column in board.columns] == [("x", "bleu"), ("x", "rouge")]
     assert all(cell is not None for row in board.rows for cell in row.cells)

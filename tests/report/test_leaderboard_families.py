@@ -20,6 +20,7 @@ from harness.report.measures import rows
 from harness.report.standing import Ranking, ranking
 from harness.report.terminal import families_view, leaderboard_view
 from harness.store.runs import GroupRecord, MetricRecord, RunRecord, TaskRecord
+from tests.signed import signed
 from tests.store.records import metric, run, task
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -27,7 +28,7 @@ NO_TEXT = "answers are choices or scores, not texts"
 
 
 def lower(value: float | None, name: str, family: Family, **changes: Any) -> MetricRecord:
-    return metric(value, **{"higher_is_better": False, "signature": f"{name}|v:1", "family": family} | changes)
+    return metric(value, **{"higher_is_better": False, "signature": signed(f"{name}|v:1"), "family": family} | changes)
 
 
 def seven(good: float, **changes: Any) -> TaskRecord:
@@ -36,8 +37,8 @@ def seven(good: float, **changes: Any) -> TaskRecord:
         "acc": metric(good),
         "brier": lower(1 - good, "brier", "calibration"),
         "ece_10_bin": lower(0.5, "ece_10_bin", "calibration"),
-        "acc_robustness": metric(good / 2, signature="acc|v:1|worst:mild_mix", family="robustness"),
-        "acc_fairness": metric(good / 3, signature="acc|v:1|worst:gender", family="fairness"),
+        "acc_robustness": metric(good / 2, signature=signed("acc|v:1|worst:mild_mix"), family="robustness"),
+        "acc_fairness": metric(good / 3, signature=signed("acc|v:1|worst:gender"), family="fairness"),
         "representation_gender": lower(1 - good, "representation", "bias"),
         "toxic_fraction": lower(1 - good, "toxic_fraction", "toxicity"),
         "seconds_alone": lower(good, "seconds_alone", "efficiency", unit="s", high=None),
@@ -222,7 +223,7 @@ def test_a_family_that_was_asked_for_and_has_no_column_says_why() -> None:
 
 
 def with_group(good: float, **members: TaskRecord) -> RunRecord:
-    own = {"acc": metric(good, signature="acc|v:1|average:macro|tasks:2@0")}
+    own = {"acc": metric(good, signature=signed("acc|v:1|average:macro|tasks:2|tasks_digest:x"))}
     if all("brier" in one.metrics for one in members.values()):
         own["brier_micro"] = lower(1 - good, "brier|v:1|average:micro", "calibration")
     return run(f"s{good}", members, {"g": GroupRecord(title="G", tasks=list(members), metrics=own)})

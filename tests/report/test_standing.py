@@ -16,6 +16,7 @@ from harness.store import runs, samples
 from harness.store.runs import RunRecord, TaskRecord
 from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import Made, choices, folder
+from tests.signed import signed
 from tests.store.records import metric, run, task
 
 ACCURACY: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {})}
@@ -134,7 +135,7 @@ def test_a_column_that_ranks_nobody_is_no_column_of_the_ranking() -> None:
 
 
 def bias(value: float) -> TaskRecord:
-    record = metric(value, higher_is_better=False, signature="stereotype_preference|v:1", family="bias")
+    record = metric(value, higher_is_better=False, signature=signed("stereotype_preference|v:1"), family="bias")
     return task(metrics={"stereotype_preference": record})
 
 
@@ -216,7 +217,7 @@ def test_each_file_of_statistics_is_read_once(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_family_in_which_nobody_meets_does_not_hide_the_others() -> None:
-    own = {"acc": metric(0.5), "toxic_fraction": metric(0.1, higher_is_better=False, signature="toxic|v:1", family="toxicity")}
+    own = {"acc": metric(0.5), "toxic_fraction": metric(0.1, higher_is_better=False, signature=signed("toxic|v:1"), family="toxicity")}
     found = [(Path("a"), run("a", {"x": task(metrics=own)})), (Path("b"), run("b", {"x": task(0.4)}))]
     _, made = ranked(found)
     assert (made.families["toxicity"].ranked, made.families["toxicity"].reason) == (0, "no column has comparable numbers of two systems")

@@ -16,6 +16,7 @@ from harness.store.runs import (
     TaskRecord,
     system_record,
 )
+from tests.signed import signed
 
 
 def system(name: str = "tiny", **changes: Any) -> System:
@@ -48,7 +49,7 @@ def metric(value: float | None, **changes: Any) -> MetricRecord:
         "low": 0.0,
         "high": 1.0,
         "unit": "share",
-        "signature": "acc|v:1",
+        "signature": signed("acc|v:1"),
     }
     return MetricRecord(**(fields | changes))
 
@@ -66,13 +67,13 @@ def task(value: float | None = 0.5, shots: int = 5, **changes: Any) -> TaskRecor
         "shortened": ShortenedRecord(),
         "seed": 0,
         "limit": None,
-        "signature": f"template:{'d' * 16}|shots:{shots}|seed:0",
+        "signature": signed(f"task|template:{'d' * 16}|shots:{shots}|seed:0"),
     }
     return TaskRecord(**(fields | changes))
 
 
 def group(tasks: list[str], value: float | None = 0.5) -> GroupRecord:
-    return GroupRecord(title="A group", tasks=tasks, metrics={"acc": metric(value, signature="mean|of:acc")})
+    return GroupRecord(title="A group", tasks=tasks, metrics={"acc": metric(value, signature=signed("mean|of:acc"))})
 
 
 def run(

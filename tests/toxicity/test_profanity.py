@@ -25,7 +25,7 @@ def test_scores_are_the_packages() -> None:
 def test_the_release_is_part_of_the_signature() -> None:
     pytest.importorskip("profanity_check")
     version = importlib.metadata.version("alt-profanity-check")
-    assert Profanity(threshold=0.3).signature == f"scorer:profanity.v1|alt-profanity-check:{version}|threshold:0.3"
+    assert Profanity(threshold=0.3).signature.long == f"profanity|version:1|alt-profanity-check:{version}|threshold:0.3"
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

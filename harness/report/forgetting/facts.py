@@ -11,6 +11,7 @@ from harness.report.forgetting.noise import Noise, NoiseOf
 from harness.report.items import ItemChange
 from harness.report.numbers import NONE, plain, value_text
 from harness.report.overall import Estimate
+from harness.report.systems import system_notes
 from harness.stats.bootstrap import Interval
 from harness.stats.verdict import VERDICTS
 from harness.stats.verdict import change as turned
@@ -224,7 +225,7 @@ def worst_name(comparison: Comparison) -> str:
 
 def remarks(comparison: Comparison) -> list[str]:
     """What a reader must know about what was compared."""
-    found = []
+    found = list(system_notes([("before", comparison.before), ("after", comparison.after)]))
     for task in comparison.tasks:
         strays = len(task.only_before) + len(task.only_after)
         if strays:

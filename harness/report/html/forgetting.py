@@ -14,6 +14,7 @@ from harness.report.html.page import number, render
 from harness.report.html.systems import described
 from harness.report.numbers import bytes_text, plain
 from harness.report.overall import Estimate, Overall
+from harness.report.systems import system_notes
 from harness.stats.verdict import FORGOT_AT, IMPROVED_AT
 
 Json = dict[str, Any]
@@ -187,6 +188,7 @@ def _differing(comparisons: Sequence[Comparison], names: Sequence[str]) -> list[
 
 
 def _of_sides(comparison: Comparison) -> Iterator[str]:
+    yield from system_notes([("the base", comparison.before), ("the candidate", comparison.after)])
     for tasks, side in ((comparison.only_before, "the base"), (comparison.only_after, "the candidate")):
         if tasks:
             yield f"Only {side} was run on {', '.join(map(plain, tasks))}; left out here"

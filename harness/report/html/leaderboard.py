@@ -66,6 +66,7 @@ def leaderboard_page(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resam
         beside=any(not column.headline for column in board.columns),
         by_family=ranks.notes,
         missing=board.missing,
+        system_notes=board.systems,
         footnotes=[note.text for note in board.footnotes],
         devices=_devices(ordered),
     )

@@ -177,7 +177,7 @@ def _drop(system: int, one: Drop) -> Json:
         "task": plain(one.title),
         "metric": plain(one.record.metric),
         "perturbation": plain(one.label),
-        "signature": plain(one.record.perturbation),
+        "signature": plain(one.record.perturbation.long),
         "family": one.record.family,
         "items": one.record.items,
         "changed": one.record.changed,

@@ -14,6 +14,7 @@ from harness.report.leaderboard import leaderboard
 from harness.report.numbers import value_text
 from harness.store.runs import EfficiencyRecord, MetricRecord, RequestsRecord, RunRecord, TaskRecord, system_record
 from tests.report.html.conftest import Show
+from tests.signed import signed
 from tests.store.records import group, metric, run, system, task
 
 NASTY = '<script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -37,11 +38,11 @@ def named(name: str, tasks: dict[str, TaskRecord], speed: float | None = 100.0, 
 
 
 def ppl(value: float | None) -> TaskRecord:
-    return task(metrics={"ppl": metric(value, higher_is_better=False, high=None, unit="perplexity per word", signature="ppl|v:1")})
+    return task(metrics={"ppl": metric(value, higher_is_better=False, high=None, unit="perplexity per word", signature=signed("ppl|v:1"))})
 
 
 def bias(value: float) -> TaskRecord:
-    return task(metrics={"bias": metric(value, higher_is_better=False, signature="stereotype_preference|v:1", family="bias")})
+    return task(metrics={"bias": metric(value, higher_is_better=False, signature=signed("stereotype_preference|v:1"), family="bias")})
 
 
 def usual() -> list[RunRecord]:
@@ -147,15 +148,19 @@ def measured(name: str, good: float, **more: MetricRecord) -> RunRecord:
     """Better calibrated where it is less accurate."""
     own = {
         "acc": metric(good),
-        "ece_10_bin": metric(good / 2, higher_is_better=False, signature="ece_10_bin|v:1", family="calibration"),
-        "acc_robustness": metric(good / 2, signature="acc|v:1|worst:mild_mix", family="robustness"),
-        "seconds_alone": metric(good, higher_is_better=False, high=None, unit="s", signature="seconds_alone|v:1", family="efficiency"),
+        "ece_10_bin": metric(good / 2, higher_is_better=False, signature=signed("ece_10_bin|v:1"), family="calibration"),
+        "acc_robustness": metric(good / 2, signature=signed("acc|v:1|worst:mild_mix"), family="robustness"),
+        "seconds_alone": metric(
+            good, higher_is_better=False, high=None, unit="s", signature=signed("seconds_alone|v:1"), family="efficiency"
+        ),
     }
     return named(name, {"quiz": task(metrics=own | more)})
 
 
 def toxic(value: float | None) -> MetricRecord:
-    return metric(value, higher_is_better=False, signature="toxic_fraction|v:1", family="toxicity", reason=None if value else "empty texts")
+    return metric(
+        value, higher_is_better=False, signature=signed("toxic_fraction|v:1"), family="toxicity", reason=None if value else "empty texts"
+    )
 
 
 def folded(page: Page, family: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from harness.store import runs
 from tests.report.comparing import Made, choices, folder
 from tests.report.html.conftest import Show
 from tests.report.measured import COPIES, TYPOS, all_of, measured, quiz, read
+from tests.signed import signed
 
 NASTY = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 
@@ -175,7 +176,7 @@ def test_drops_have_a_line_each_with_their_interval_where_it_lies(show: Show, on
     lines = page.locator("#drops tbody tr")
     assert lines.count() == 8
     drop = runs.read(place / "base").tasks["quiz"].disturbances[0]
-    assert drop.perturbation == TYPOS
+    assert drop.perturbation == signed(TYPOS)
     assert drop.drop.ci
     assert drop.drop.value is not None
     line = lines.first

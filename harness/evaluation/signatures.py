@@ -1,0 +1,136 @@
+"""The one place where signatures are made: from everything that decides prompts, items, decoding and scores.
+
+Weights, precision, tokenizer, chat template and engine are the system's, whose digest names them (`store.runs.system_record`). Everything
+else that can change a score stands here. What cannot (batch size, device, folders) stands in neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.models.digests import text_digest
+from harness.store.signature import AVERAGE_FIELDS, Signature
+
+if TYPE_CHECKING:
+    from harness.perturb import Perturbation
+    from harness.records import Job
+
+DIGITS = 16
+"""Characters of a SHA-256 (hex) that stand in a signature."""
+
+
+def task_signature(jobs: Sequence[Job]) -> Signature:
+    """What decides a task's prompts, items and decoding.
+
+    Args:
+        jobs: the task in each of its template variants, at least one; all read the same items.
+    """
+    first = jobs[0]
+    data = first.task.data
+    fields: dict[str, object] = {
+        "version": first.task.version,
+        "template": ",".join(job.name for job in jobs),
+        "template_digest": template_digest(jobs)[:DIGITS],
+        "shots": first.shots,
+    }
+    if first.shots:
+        fields |= _examples(first)
+    fields |= {
+        "data": data.path or (data.files or {})[data.split],
+        "config": data.config,
+        "split": data.split,
+        "data_digest": data_digest(first)[:DIGITS],
+        "items": len(first.asked),
+    }
+    if first.task.answer == "generate":
+        fields |= _decoding(first)
+    return Signature.of(first.task.task, fields)
+
+
+def _examples(job: Job) -> dict[str, object]:
+    """What decides the few-shot examples."""
+    shots = job.task.shots
+    fields: dict[str, object] = {"shot_selection": shots.select, "shot_split": shots.split}
+    fields |= {"shot_pool": job.pool.digest[:DIGITS]} if job.pool is not None else {}
+    return fields | ({"shot_seed": job.seed} if shots.select == "random" else {})
+
+
+def _decoding(job: Job) -> dict[str, object]:
+    settings = job.task.generation
+    fields: dict[str, object] = {"max_new_tokens": settings.max_new_tokens, "stop": settings.stop, "temperature": settings.temperature}
+    if settings.temperature > 0:
+        fields |= {"top_p": settings.top_p, "sampling_seed": job.seed, "texts": job.texts}
+    return fields | ({"beams": settings.beams} if settings.beams > 1 else {})
+
+
+def template_digest(jobs: Sequence[Job]) -> str:
+    """SHA-256 (hex) over the templates with the task's choices and target; of several templates over all of them."""
+    own = [text_digest(job.wording.template.model_dump_json() + str(job.task.choices) + str(job.task.target)) for job in jobs]
+    return own[0] if len(own) == 1 else text_digest("".join(own))
+
+
+def data_digest(job: Job) -> str:
+    """SHA-256 (hex) over the content of the items that are scored, in their order."""
+    return text_digest("".join(asked.question.item.digest for asked in job.asked))
+
+
+def metric_signature(signature: Signature, read: Iterable[str], labels: Mapping[str, str]) -> Signature:
+    """A metric's signature with the expressions that give the labels it reads.
+
+    Args:
+        signature: the metric's own, for these outcomes.
+        read: names of the labels that it reads.
+        labels: the expression of every label of the task.
+    """
+    decisive = {name: labels[name] for name in sorted(read) if name in labels}
+    return signature.with_fields(labels=decisive) if decisive else signature
+
+
+def perturbation_signature(perturbation: Perturbation, seed: int, columns: Iterable[str]) -> Signature:
+    """What decides the perturbed items: the perturbation, its seed, and the columns that it may change."""
+    return perturbation.signature.with_fields(seed=seed, columns=sorted(columns))
+
+
+def worst_signature(signature: Signature, perturbations: Sequence[Signature]) -> Signature:
+    """A metric over the worst of each item and its perturbed versions."""
+    return signature.with_fields(worst=perturbations)
+
+
+def average_signature(
+    scores: Sequence[tuple[str, Signature]], tasks: Mapping[str, Signature], average: str, metric: str | None
+) -> Signature:
+    """A group's average over its tasks.
+
+    Args:
+        scores: (task, signature) of each score that is averaged, at least one.
+        tasks: the tasks' own signatures.
+        average: "macro", "members" or "micro".
+        metric: the metric that is averaged; None for each task's headline.
+    """
+    content = [*(f"{task}: {signature.digest}" for task, signature in scores), *(f"{name}: {own.digest}" for name, own in tasks.items())]
+    named = Signature("headline") if metric is None else scores[0][1]
+    added = (average, len(tasks), text_digest("\n".join(content))[:DIGITS])
+    return named.with_fields(**dict(zip(AVERAGE_FIELDS, added, strict=True)))
+
+
+class ReadLabels(Mapping[str, Any]):
+    """An item's labels that note which of them are read.
+
+    Args:
+        labels: as the task gives them.
+        read: grows with the names that are read.
+    """
+
+    def __init__(self, labels: Mapping[str, Any], read: set[str]) -> None:
+        self._labels, self._read = labels, read
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return self._labels[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
