@@ -247,3 +247,16 @@ def test_seconds_are_counted(characters: Any) -> None:
     Preparation(Wording(made, made.templates[0], False), Encoder(characters, "causal", None, False), (), 0, 0).prepare(rows("a"), seconds)
     assert seconds.render > 0
     assert seconds.tokenize > 0
+
+
+def test_every_setting_of_a_generation_reaches_the_request(characters: Any) -> None:
+    settings = {"max_new_tokens": 7, "stop": ["."], "beams": 4}
+    (asked,) = prepared(characters, rows("abc"), **GENERATE, generation=settings)
+    request = asked.request
+    assert isinstance(request, Generate)
+    assert (request.max_new_tokens, request.stop, request.temperature, request.top_p, request.beams) == (7, (".",), 0.0, 1.0, 4)
+    sampled = {"temperature": 0.5, "top_p": 0.8}
+    (asked,) = prepared(characters, rows("abc"), **GENERATE, generation=sampled)
+    request = asked.request
+    assert isinstance(request, Generate)
+    assert (request.temperature, request.top_p, request.beams) == (0.5, 0.8, 1)

@@ -23,6 +23,8 @@ DIGITS = 16
 def task_signature(jobs: Sequence[Job]) -> Signature:
     """What decides a task's prompts, items and decoding.
 
+    Few-shot examples, samples and perturbations are drawn by an item's id, so what gives the ids decides as well.
+
     Args:
         jobs: the task in each of its template variants, at least one; all read the same items.
     """
@@ -42,6 +44,7 @@ def task_signature(jobs: Sequence[Job]) -> Signature:
         "split": data.split,
         "data_digest": data_digest(first)[:DIGITS],
         "items": len(first.asked),
+        "item_ids": data.id,
     }
     if first.task.answer == "generate":
         fields |= _decoding(first)

@@ -126,9 +126,13 @@ _PlainLoader.add_constructor("!function", lambda _loader, _node: _Code())
 
 
 def names_code(path: Path) -> bool:
-    """Whether a task file outside lm-eval's own package names Python code, itself or in a file that it includes."""
+    """Whether a task file names Python code, itself or in a file that it includes.
+
+    Those of lm-eval's own package, and below the user's folders of plug-ins (HARNESS_PATH), are trusted like what lies beside them.
+    """
     path = path.resolve()
-    if Path(lm_eval.__file__).resolve().parent in path.parents:
+    trusted = [Path(lm_eval.__file__).resolve().parent, *(folder.resolve() for folder in folders.added("lm_eval"))]
+    if any(folder in path.parents for folder in trusted):
         return False
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.errors import DataError, InputError, TaskError
 from harness.interop import lm_eval_names
@@ -165,8 +167,6 @@ def test_a_prompt_too_long_loses_its_beginning_and_is_counted(causal: Path, tiny
 def test_a_missing_split_is_noted_where_nothing_is_asked_of_it_and_an_error_where_shots_are(
     causal: Path, tiny_tasks: Path, tmp_path: Path
 ) -> None:
-    import yaml
-
     folder = write_tasks(tmp_path / "tasks")
     content = yaml.safe_load((folder / "tiny_choice.yaml").read_text())
     del content["dataset_kwargs"]["data_files"]["train"]
@@ -182,8 +182,6 @@ def test_a_missing_split_is_noted_where_nothing_is_asked_of_it_and_an_error_wher
 
 
 def test_data_come_from_the_data_folder(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
-    import yaml
-
     folder = write_tasks(tmp_path / "tasks")
     content = yaml.safe_load((folder / "tiny_choice.yaml").read_text()) | {"task": "placed", "dataset_path": "some/where"}
     del content["dataset_kwargs"]
@@ -214,8 +212,6 @@ def test_what_cannot_be_asked_is_told(task: str, message: str, causal: Path, tin
 
 
 def test_an_unsupported_generation_setting_is_told(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
-    import yaml
-
     content = yaml.safe_load((tiny_tasks / "tiny_words.yaml").read_text())
     content["generation_kwargs"] |= {"num_beams": 4}
     (tmp_path / "beams.yaml").write_text(yaml.safe_dump(content | {"task": "beams"}))
@@ -224,8 +220,6 @@ def test_an_unsupported_generation_setting_is_told(causal: Path, tiny_tasks: Pat
 
 
 def test_samples_of_one_prompt_differ_and_come_again(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
-    import yaml
-
     content = yaml.safe_load((tiny_tasks / "tiny_words.yaml").read_text())
     content["generation_kwargs"] |= {"do_sample": True, "temperature": 1.5}
     content |= {"task": "sampled", "repeats": 3, "filter_list": [{"name": "all", "filter": [{"function": "take_first_k", "k": 3}]}]}
@@ -233,10 +227,11 @@ def test_samples_of_one_prompt_differ_and_come_again(causal: Path, tiny_tasks: P
     path = tmp_path / "sampled.yaml"
     path.write_text(yaml.safe_dump(content).replace("'!function judge.count'", "!function judge.count"))
     (tmp_path / "judge.py").write_text("def count(doc, results):\n    return {'exact_match': len(set(results[0]))}\n")
-    one = ours(causal, [str(path)], tmp_path / "one").record.tasks["lm_eval:sampled"].metrics["exact_match,all"]
+    options = {"trust_remote_code": True, "fresh": True}
+    records = [ours(causal, [str(path)], tmp_path / name, **options).record.tasks["lm_eval:sampled"] for name in ("one", "two")]
+    one, again = (record.metrics["exact_match,all"] for record in records)
     assert one.value is not None
     assert one.value > 1.5
-    again = ours(causal, [str(path)], tmp_path / "two", fresh=True).record.tasks["lm_eval:sampled"].metrics["exact_match,all"]
     assert again == one
 
 
@@ -245,3 +240,21 @@ def test_without_lm_eval_one_message_says_how_to_install_it(causal: Path, tmp_pa
     with pytest.raises(InputError) as caught:
         ours(causal, ["cola"], tmp_path / "out")
     assert "pip install 'harness[lm-eval]'" in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["itself", "included"])
+def test_code_of_a_task_file_needs_permission(causal: Path, tiny_tasks: Path, tmp_path: Path, place: str) -> None:
+    content = yaml.safe_load((tiny_tasks / "tiny_choice.yaml").read_text()) | {"task": "with_code"}
+    (tmp_path / "ran.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w').close()\n\ndef documents(dataset):\n    return dataset\n")
+    code = "process_docs: !function ran.documents\n"
+    for file in tiny_tasks.iterdir():
+        if file.suffix != ".yaml" and file.is_file():
+            shutil.copy(file, tmp_path)
+    (tmp_path / "_base.yaml").write_text(code)
+    (tmp_path / "with_code.yaml").write_text(yaml.safe_dump(content) + (code if place == "itself" else "include: _base.yaml\n"))
+    with pytest.raises(TaskError, match=r"names Python code") as caught:
+        ours(causal, [str(tmp_path / "with_code.yaml")], tmp_path / "out")
+    assert "--trust-remote-code" in caught.value.remedy
+    assert not (tmp_path / "trace").exists()
+    ours(causal, [str(tmp_path / "with_code.yaml")], tmp_path / "out", trust_remote_code=True)
+    assert (tmp_path / "trace").exists()

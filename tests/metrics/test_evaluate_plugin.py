@@ -10,7 +10,9 @@ import pytest
 
 from harness.contract import TextOutcome
 from harness.errors import MetricError
+from harness.judge import Judge
 from harness.metrics import load
+from tests.tasks.cases import task
 
 SCRIPT = """
 import datasets
@@ -128,3 +130,17 @@ def test_a_name_is_needed() -> None:
 def test_no_outcomes_give_an_empty_table(tmp_path: Path) -> None:
     assert load(script(tmp_path, "empty", MEAN)).statistics([]).shape == (0, 3)
     assert np.isnan(load(script(tmp_path, "empty", MEAN)).score(np.zeros(3)))
+
+
+def test_a_script_that_a_task_file_names_runs_only_with_permission(tmp_path: Path) -> None:
+    name = script(tmp_path, "traced", f"open({str(tmp_path / 'trace')!r}, 'w').close(); {MEAN}")
+    for metric in (name, {"metric": "evaluate", "module": name.removeprefix("evaluate:")}):
+        made = task(answer="generate", choices=None, target="thing", metrics=[metric])
+        with pytest.raises(MetricError, match=r"Task colours: the metric .* is a Python script") as caught:
+            Judge.of(made)
+        assert "--trust-remote-code" in caught.value.remedy
+        assert not (tmp_path / "trace").exists()
+        metric_made = next(iter(Judge.of(made, remote_code=True).metrics.values()))
+        metric_made.statistics(OUTCOMES)
+        assert (tmp_path / "trace").exists()
+        (tmp_path / "trace").unlink()

@@ -1,0 +1,153 @@
+"""Settings that change a score: does the signature, or the system's digest, tell? And does a script run that nobody allowed?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.identity.case import Case, Place
+
+ROWS = [
+    {"question": f"Is {number} even or odd?", "label": number % 2, "group": number // 2, "answer": "even" if number % 2 == 0 else "odd"}
+    for number in range(6)
+]
+CHOICES: dict[str, Any] = {
+    "task": "parity",
+    "about": {"title": "Even and odd"},
+    "data": {"files": {"test": "rows.jsonl", "train": "pool.jsonl", "other": "rows.jsonl"}, "split": "test"},
+    "answer": "choices",
+    "choices": ["even", "odd"],
+    "target": "label",
+    "labels": {"group": "group"},
+    "templates": [{"name": "plain", "prompt": "{{ question }}"}],
+    "shots": {"split": "train", "number": 1},
+    "metrics": [{"metric": "all_correct", "by": "group"}],
+}
+TEXTS: dict[str, Any] = {
+    "task": "say",
+    "about": {"title": "Say it"},
+    "data": {"files": {"test": "rows.jsonl"}, "split": "test"},
+    "answer": "generate",
+    "target": "answer",
+    "templates": [{"name": "plain", "prompt": "{{ question }}"}],
+    "generation": {"max_new_tokens": 4},
+    "metrics": ["exact_match"],
+}
+SAMPLED = TEXTS | {"generation": {"max_new_tokens": 4, "temperature": 0.9}}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that is given another value between two runs."""
+
+    what: str
+    task: Mapping[str, Any]
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    both: tuple[str, ...] = ()
+    pool: str = "train"
+
+
+SETTINGS = (
+    Setting("generation.beams", TEXTS, {"generation": {"max_new_tokens": 4, "beams": 2}}),
+    Setting("generation.top_p", SAMPLED, {"generation": {"max_new_tokens": 4, "temperature": 0.9, "top_p": 0.5}}),
+    Setting("--seed of sampled texts, without examples", SAMPLED, options=("--seed", "7")),
+    Setting("--texts", SAMPLED, options=("--texts", "2"), both=("--measures", "bias")),
+    Setting("--seed of a perturbation", TEXTS, options=("--seed", "7"), both=("--perturb", "typos:0.3")),
+    Setting("perturbed columns", TEXTS, {"disturb": ["question", "answer"]}, both=("--perturb", "typos:0.3")),
+    Setting("content of the few-shot pool", CHOICES, pool="other pool"),
+    Setting("shots.split", CHOICES, {"shots": {"split": "other", "number": 1}}),
+    Setting("label expression behind by:", CHOICES, {"labels": {"group": "group // 2"}}),
+    Setting("--dtype", TEXTS, options=("--dtype", "bfloat16")),
+    Setting("--chat", TEXTS, options=("--chat",), both=()),
+)
+
+SCRIPT = """
+import datasets
+import evaluate
+
+open({trace!r}, "w").close()
+
+
+class Length(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({{"predictions": datasets.Value("string"), "references": datasets.Value("string")}})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {{"length": sum(map(len, predictions)) / len(predictions)}}
+"""
+
+
+def cases(place: Place) -> Iterator[Case]:
+    """Two runs for each setting, and a task file that names a script."""
+    for number, setting in enumerate(SETTINGS):
+        yield _compared(place, setting, place.scratch / str(number))
+    yield _script(place, place.scratch / "script")
+
+
+def _compared(place: Place, setting: Setting, folder: Path) -> Case:
+    first = _run(place, folder / "one", setting.task, setting.both, "train")
+    options = (*(option for option in setting.both if option not in setting.options), *setting.options)
+    second = _run(place, folder / "two", {**setting.task, **setting.changed}, options, setting.pool)
+    if first is None or second is None:
+        return Case("signature", setting.what, "refused", "a run failed")
+    mine, theirs = _identity(first), _identity(second)
+    differing = [name for name in mine if mine[name] != theirs.get(name)]
+    seen = "; ".join(f"{name}: {_shown(mine[name], theirs.get(name))}" for name in differing)
+    again = _run(place, folder / "again", setting.task, setting.both, "train")
+    if again is None or _identity(again) != mine:
+        return Case("signature", setting.what, "SLIPPED", "equal settings have different signatures")
+    return Case("signature", setting.what, "marked" if differing else "SLIPPED", seen or "no difference")
+
+
+def _run(place: Place, folder: Path, task: Mapping[str, Any], options: tuple[str, ...], pool: str) -> dict[str, Any] | None:
+    folder.mkdir(parents=True)
+    (folder / "task.yaml").write_text(yaml.safe_dump(dict(task)))
+    rows = [json.dumps(row) for row in ROWS]
+    (folder / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    (folder / "pool.jsonl").write_text("\n".join(rows[::-1] if pool == "train" else rows[1:4]) + "\n")
+    chat = () if "--chat" in options else ("--no-chat",)
+    command = ("run", "--model", place.models / "minimind2-small", "--tasks", folder / "task.yaml", "--output", folder / "out")
+    done = place.harness(*command, *chat, *options)
+    if done.returncode:
+        return None
+    found: dict[str, Any] = json.loads((folder / "out" / "results.json").read_text())
+    return found
+
+
+def _identity(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Every signature of a run, and the system's digest."""
+    found = {"system": results["system"]["digest"]}
+    for name, task in results["tasks"].items():
+        found[name] = task["signature"]
+        found |= {f"{name}.{key}": metric["signature"] for key, metric in task["metrics"].items()}
+        found |= {f"{name}~{one['perturbation']['name']}": one["perturbation"] for one in task["disturbances"]}
+    return found
+
+
+def _shown(mine: Any, theirs: Any) -> str:
+    if not isinstance(mine, dict) or not isinstance(theirs, dict):
+        return f"{str(mine)[:12]} and {str(theirs)[:12]}"
+    fields = [field for field in {**mine, **theirs} if mine.get(field) != theirs.get(field)]
+    return ", ".join(f"{field} {str(mine.get(field))[:24]} and {str(theirs.get(field))[:24]}" for field in fields)
+
+
+def _script(place: Place, folder: Path) -> Case:
+    """A metric that is a script leaves a trace where it runs."""
+    folder.mkdir()
+    (folder / "length.py").write_text(SCRIPT.format(trace=str(folder / "trace")))
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)) + "\n")
+    (folder / "task.yaml").write_text(yaml.safe_dump(TEXTS | {"metrics": [f"evaluate:{folder / 'length.py'}"]}))
+    command = ("run", "--model", place.models / "minimind2-small", "--tasks", folder / "task.yaml", "--output", folder / "out")
+    done = place.harness(*command)
+    ran = (folder / "trace").exists()
+    allowed = place.harness(*command, "--trust-remote-code")
+    held = done.returncode == 2 and not ran and allowed.returncode == 0 and (folder / "trace").exists()
+    seen = (done.stderr.strip().splitlines() or ["no message"])[0]
+    return Case("code", "a script that a task file names", "refused" if held else "SLIPPED", seen)
