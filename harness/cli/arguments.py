@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import get_args
 
 from harness.contract import Family
@@ -29,6 +30,22 @@ class Quantize(StrEnum):
 def split(values: Iterable[str] | None) -> list[str]:
     """The parts of values that are separated by commas, each once."""
     return list(dict.fromkeys(part.strip() for value in values or () for part in value.split(",") if part.strip()))
+
+
+def check_places(files: Mapping[str, Path | None]) -> None:
+    """Tell what cannot be written before anything is computed.
+
+    Args:
+        files: by the option that names them; None where it is not given.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    from harness.store.places import check_files
+
+    for option, path in files.items():
+        if path is not None:
+            check_files([path], option)
 
 
 def families(text: str | None) -> tuple[Family, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import Dtype, Quantize, split
+from harness.cli.arguments import Dtype, Quantize, check_places, split
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def forgetting(
     from harness.report.scored import Plan
 
     later, asked, targets = [*(after or []), *(folders or [])], split(tasks), split(target)
-    _check_places([md, html, json_])
+    check_places({"--md": md, "--html": html, "--json": json_})
     plan = Plan(targets=tuple(targets), margins=dict(map(_margin, margin or [])), seed=seed)
     if before is not None or later:
         _refuse_run_options(ctx)
@@ -202,16 +201,6 @@ def _margin(text: str) -> tuple[str, float]:
     if not name or not 0 <= margin < float("inf"):
         raise InputError(f"--margin takes a name and a loss of at least 0, not {text!r}.", "Such as --margin mmlu=0.02.")
     return name.strip(), margin
-
-
-def _check_places(paths: list[Path | None]) -> None:
-    """What cannot be written is told before anything is computed."""
-    for path in paths:
-        if path is None:
-            continue
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise InputError(f"Cannot write {path}.", "Name a file in a folder that you may write.")
 
 
 def _refuse_run_options(ctx: typer.Context) -> None:

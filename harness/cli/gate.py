@@ -35,6 +35,7 @@ def gate(
     Example: harness gate results/candidate --baseline results/base --policy gate.yaml
     """
     from harness import metrics
+    from harness.cli.arguments import check_places
     from harness.cli.console import console
     from harness.gate import policy as policies
     from harness.gate.decision import decide
@@ -43,6 +44,7 @@ def gate(
     from harness.gate.view import summary as as_summary
     from harness.store.atomic import write_text
 
+    check_places({"--junit": junit, "--summary": summary})
     stated = policies.read(policy) if policy else policies.DEFAULT
     decision = decide(run, baseline, stated, metrics.load, on_undecided.value if on_undecided else None)
     if junit is not None:

@@ -83,7 +83,7 @@ def resolve(
     Raises:
         ModelError: nothing is found; near card names are given.
     """
-    folder = Path(model).expanduser()
+    folder = folders.expanded(model)
     known = cards()
     if (folder / "config.json").is_file():
         return _from_folder(folder.resolve(), known)
