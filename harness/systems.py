@@ -58,6 +58,8 @@ class Evaluation:
     @classmethod
     def open(cls, options: Options, watch: Watch) -> Evaluation:
         """Find the model and its adapters, and check that their results have a place to go."""
+        for device in options.devices or (options.device,):
+            loading.pick_device(device)
         data = folders.data_folder(options.data)
         source = cards.resolve(
             options.model, data=data, revision=options.revision, pickles=options.allow_pickle, remote_code=options.trust_remote_code
@@ -171,8 +173,6 @@ def open_quietly(options: Options) -> Evaluation:
 def _devices(options: Options) -> tuple[str, ...]:
     """The devices that a run uses: those named, or all GPUs of the machine where none is."""
     if options.devices:
-        for name in options.devices:
-            loading.pick_device(name)
         return options.devices
     if options.device == "auto":
         import torch

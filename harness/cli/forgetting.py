@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import Dtype, Quantize, check_places, split
+from harness.cli.arguments import MOST_ITEMS, MOST_SHOTS, MOST_TOKENS, Dtype, Quantize, check_places, split
+from harness.contract import LARGEST_SEED
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,15 +63,15 @@ def forgetting(
         bool,
         typer.Option("--noise", help="Score the base twice, in other batches, and show what that alone changes.", rich_help_panel=_RUN),
     ] = False,
-    shots: Annotated[int | None, typer.Option(min=0, help="Solved items before each question.", rich_help_panel=_RUN)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each task.", rich_help_panel=_RUN)] = None,
+    shots: Annotated[int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before each question.", rich_help_panel=_RUN)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=MOST_ITEMS, help="Only the first so many items of each task.", rich_help_panel=_RUN)] = None,
     template: Annotated[str | None, typer.Option(help="Wordings, by commas, or all.", rich_help_panel=_RUN)] = None,
     chat: Annotated[bool | None, typer.Option("--chat/--no-chat", help="Use the chat template.", rich_help_panel=_RUN)] = None,
     dtype: Annotated[Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.", rich_help_panel=_RUN)] = Dtype.auto,
     quantize: Annotated[Quantize | None, typer.Option(help="Load the base in 8 or 4 bits.", rich_help_panel=_RUN)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.", rich_help_panel=_RUN)] = "auto",
-    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens in a batch; by default chosen.", rich_help_panel=_RUN)] = None,
-    seed: Annotated[int, typer.Option(help="Seeds random shots, samples and resampling.")] = 0,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, max=MOST_TOKENS, help="Tokens in a batch; by default chosen.", rich_help_panel=_RUN)] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds random shots, samples and resampling.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of snapshots; HARNESS_DATA by default.", rich_help_panel=_RUN)] = None,
     output: Annotated[Path | None, typer.Option(help="Where the results go; results/ by default.", rich_help_panel=_RUN)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute every answer anew.", rich_help_panel=_RUN)] = False,
@@ -86,7 +87,7 @@ def forgetting(
     details: Annotated[
         bool, typer.Option("--details", help="All scores, all kinds of items, more items.", rich_help_panel=_REPORT)
     ] = False,
-    items: Annotated[int, typer.Option(min=0, help="Items of a task in --details and --md.", rich_help_panel=_REPORT)] = 10,
+    items: Annotated[int, typer.Option(min=0, max=MOST_ITEMS, help="Items of a task in --details and --md.", rich_help_panel=_REPORT)] = 10,
     md: Annotated[Path | None, typer.Option(help="Also write Markdown, for a pull request.", rich_help_panel=_REPORT)] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page.", rich_help_panel=_REPORT)] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write all of it as JSON.", rich_help_panel=_REPORT)] = None,

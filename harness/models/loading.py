@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Quantization = Literal["8bit", "4bit"]
 _HEAD_ROWS = 256
+_LONGEST_REASON = 300
+"""Characters of a library's own message."""
 
 
 @dataclass
@@ -70,7 +72,7 @@ def load_tokenizer(source: Source, *, remote_code: bool = False) -> Any:
         return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=remote_code)
     except Exception as error:
         raise _unreadable(source.folder) or ModelError(
-            f"The tokenizer in {source.folder} cannot be loaded: {_first_line(error)}.", "Save it there with `save_pretrained`."
+            f"The tokenizer in {source.folder} cannot be loaded: {_reason(error)}.", "Save it there with `save_pretrained`."
         ) from error
 
 
@@ -83,7 +85,7 @@ def load_config(source: Source, *, remote_code: bool = False) -> Any:
     except Exception as error:
         hint = "A model with code of its own needs --trust-remote-code." if "trust_remote_code" in str(error) else "Check config.json."
         raise _unreadable(source.folder) or ModelError(
-            f"The configuration in {source.folder} cannot be loaded: {_first_line(error)}.", hint
+            f"The configuration in {source.folder} cannot be loaded: {_reason(error)}.", hint
         ) from error
 
 
@@ -136,18 +138,18 @@ def generation_config(source: Source) -> Any:
             raise ValueError(f"eos_token_id is {found.eos_token_id!r}")  # noqa: TRY301 - told as the library's own errors are
     except Exception as error:
         raise _unreadable(source.folder) or ModelError(
-            f"{path} cannot be loaded: {_first_line(error)}.", "Copy or download it again, or remove it."
+            f"{path} cannot be loaded: {_reason(error)}.", "Copy or download it again, or remove it."
         ) from error
     return found
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {words[:_LONGEST_REASON]}" if words else type(error).__name__
 
 
 def pick_device(name: str) -> torch.device:
-    """The device for `--device`: auto, cpu, cuda or cuda:i; raises ModelError where it is not there."""
+    """The device for `--device`: auto, cpu, cuda, cuda:i or mps; raises ModelError where it is not there."""
     import torch
 
     if name == "auto":
@@ -156,10 +158,11 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ModelError(f"Unknown device {name!r}.", "Use auto, cpu, cuda or cuda:0.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(
-            f"The device {name!r} is not here.", f"This machine has {torch.cuda.device_count()} CUDA devices; use --device cpu."
-        )
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in here:
+        raise ModelError(f"The device {name!r} is of no kind that models are computed on here.", "Use auto, cpu, cuda or cuda:0.")
+    if (device.index or 0) >= here[device.type]:
+        raise ModelError(f"The device {name!r} is not here.", f"This machine has {here['cuda']} CUDA devices; use --device cpu.")
     return device
 
 
@@ -232,7 +235,7 @@ def _to_device(module: Any, device: torch.device, dtype: str) -> None:
         module.to(device)
     except torch.OutOfMemoryError as error:
         raise ModelError(
-            f"The model's {module.num_parameters():,} weights in {dtype} do not fit on {device}: {_first_line(error)}.",
+            f"The model's {module.num_parameters():,} weights in {dtype} do not fit on {device}: {_reason(error)}.",
             "Use a smaller --dtype, --quantize, or another --device.",
         ) from error
 

@@ -148,6 +148,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"Unknown device {name!r} for the toxicity classifier.", "It is auto, cpu, cuda or cuda:0.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= here.get(device.type, 0):
         raise InputError(f"The device {name!r} for the toxicity classifier is not here.", "Take device=cpu.")
     return device
