@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -142,8 +143,21 @@ def _noise(options: Options, watch: Watch, text: Path | None, base: Path) -> Pat
 
 def _named(plan: Plan, before: Path, after: Path) -> Plan:
     records = runs.read(before), runs.read(after)
+    _check_margins(plan.margins, records)
     targets = opened(_tasks_of(plan.targets), records)
     return replace(plan, targets=targets, tasks=None if plan.tasks is None else opened(_tasks_of(plan.tasks), records))
+
+
+def _check_margins(margins: Iterable[str], records: Iterable[runs.RunRecord]) -> None:
+    """Refuse a margin of something that no result has: it would count for nothing in silence."""
+    known = {
+        name for record in records for task, one in record.tasks.items() for key in one.metrics for name in (task, key, f"{task}.{key}")
+    }
+    for name in margins:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"Did you mean {', '.join(near)}?" if near else "Name a task, a metric, or TASK.METRIC."
+            raise InputError(f"--margin names {name!r}, which no result has.", hint)
 
 
 def _tasks_of(names: Sequence[str]) -> list[str]:

@@ -120,4 +120,7 @@ def _check_index(index: Path, error: type[InputError]) -> None:
         raise error(f"{index} cannot be read: {reason!r}.", "Copy or download it again.") from reason
     missing = [name for name in shards if not (index.parent / str(name)).is_file()]
     if missing:
-        raise error(f"{index.parent} lacks {len(missing)} of the {len(shards)} files that {index.name} names, {missing[0]} the first.", "Copy or download it again.")
+        raise error(
+            f"{index.parent} lacks {len(missing)} of the {len(shards)} files that {index.name} names, {missing[0]} the first.",
+            "Copy or download it again.",
+        )

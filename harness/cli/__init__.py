@@ -129,9 +129,10 @@ def main() -> None:
 
 
 def _accept_any_text() -> None:
-    """Print what the terminal's encoding does not have as escapes, as standard error does anyway."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Print what the terminal's encoding does not have as escapes, instead of failing after the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

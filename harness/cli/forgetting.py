@@ -63,14 +63,20 @@ def forgetting(
         bool,
         typer.Option("--noise", help="Score the base twice, in other batches, and show what that alone changes.", rich_help_panel=_RUN),
     ] = False,
-    shots: Annotated[int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before each question.", rich_help_panel=_RUN)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=MOST_ITEMS, help="Only the first so many items of each task.", rich_help_panel=_RUN)] = None,
+    shots: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before each question.", rich_help_panel=_RUN)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MOST_ITEMS, help="Only the first so many items of each task.", rich_help_panel=_RUN)
+    ] = None,
     template: Annotated[str | None, typer.Option(help="Wordings, by commas, or all.", rich_help_panel=_RUN)] = None,
     chat: Annotated[bool | None, typer.Option("--chat/--no-chat", help="Use the chat template.", rich_help_panel=_RUN)] = None,
     dtype: Annotated[Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.", rich_help_panel=_RUN)] = Dtype.auto,
     quantize: Annotated[Quantize | None, typer.Option(help="Load the base in 8 or 4 bits.", rich_help_panel=_RUN)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.", rich_help_panel=_RUN)] = "auto",
-    batch_tokens: Annotated[int | None, typer.Option(min=1, max=MOST_TOKENS, help="Tokens in a batch; by default chosen.", rich_help_panel=_RUN)] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, max=MOST_TOKENS, help="Tokens in a batch; by default chosen.", rich_help_panel=_RUN)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds random shots, samples and resampling.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of snapshots; HARNESS_DATA by default.", rich_help_panel=_RUN)] = None,
     output: Annotated[Path | None, typer.Option(help="Where the results go; results/ by default.", rich_help_panel=_RUN)] = None,

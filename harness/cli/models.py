@@ -48,8 +48,8 @@ def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")])
     folder = folders.expanded(name)
     if (folder / "config.json").is_file():
         source = cards.resolve(name)
-        loading.check_weights(source)
         config = loading.raw_config(source)
+        loading.check_weights(source)
         files = digests.weights_files(source.folder)
         facts = {
             "folder": str(source.folder),

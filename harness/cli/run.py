@@ -38,7 +38,9 @@ def run(
         list[str] | None,
         typer.Option("--adapter", "-a", help="Adapter cards, hub ids or folders, separated by commas; 'none' is the base."),
     ] = None,
-    shots: Annotated[int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before each question; the task's own number by default.")] = None,
+    shots: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before each question; the task's own number by default.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, max=MOST_ITEMS, help="Only the first so many items of each task.")] = None,
     template: Annotated[str | None, typer.Option(help="Wordings, separated by commas, or all; each task's first by default.")] = None,
     template_file: Annotated[
@@ -79,7 +81,9 @@ def run(
             help="Perturbations, as typos:0.05, or presets, separated by commas; a family's preset by default.", rich_help_panel=_MEASURES
         ),
     ] = None,
-    texts: Annotated[int, typer.Option(min=1, max=MOST_TEXTS, help="Texts generated for each item, in tasks that sample.", rich_help_panel=_MEASURES)] = 1,
+    texts: Annotated[
+        int, typer.Option(min=1, max=MOST_TEXTS, help="Texts generated for each item, in tasks that sample.", rich_help_panel=_MEASURES)
+    ] = 1,
     toxicity: Annotated[
         str, typer.Option(help="Scorer of toxicity: classifier:FOLDER_OR_ID or profanity.", rich_help_panel=_MEASURES)
     ] = "",
@@ -162,7 +166,9 @@ def _explain(options: Options) -> None:
 
 
 def _seeds(text: str | None) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(whole_number("--shot-seeds", part, 0, LARGEST_SEED, ", separated by commas") for part in split([text or ""])))
+    return tuple(
+        dict.fromkeys(whole_number("--shot-seeds", part, 0, LARGEST_SEED, ", separated by commas") for part in split([text or ""]))
+    )
 
 
 def _batch_tokens(text: str) -> int | None:

@@ -221,7 +221,7 @@ class ConfusionMetric(ChoiceMetric):
 
 
 def _classes(totals: FloatArray) -> int:
-    return totals.shape[-1] // 3
+    return int(totals.shape[-1]) // 3
 
 
 def _widen(table: FloatArray, classes: int) -> FloatArray:

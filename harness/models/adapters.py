@@ -430,7 +430,8 @@ def _is_zero(config: Any, held: Mapping[str, Any]) -> bool:
 
 def _does_not_fit(adapter: Adapter, base: Source, error: Exception) -> AdapterError:
     text = str(error).splitlines()
-    first = next((line.strip() for line in text if "size mismatch" in line), text[0] if text else type(error).__name__)
+    name = type(error).__name__
+    first = next((line.strip() for line in text if "size mismatch" in line), f"{name}: {text[0]}" if text else name)
     return AdapterError(
         f"The adapter {adapter.name} does not fit {base.name}: {first[:300]}",
         f"Its configuration names {adapter.base or 'no base'}; give --model that one.",

@@ -135,7 +135,7 @@ def generation_config(source: Source) -> Any:
     try:
         found = GenerationConfig.from_pretrained(source.folder)
         if not all(isinstance(token, int) for token in _as_list(found.eos_token_id)):
-            raise ValueError(f"eos_token_id is {found.eos_token_id!r}")  # noqa: TRY301 - told as the library's own errors are
+            raise ValueError(f"eos_token_id is {found.eos_token_id!r}")
     except Exception as error:
         raise _unreadable(source.folder) or ModelError(
             f"{path} cannot be loaded: {_reason(error)}.", "Copy or download it again, or remove it."
