@@ -58,8 +58,6 @@ class Evaluation:
     @classmethod
     def open(cls, options: Options, watch: Watch) -> Evaluation:
         """Find the model and its adapters, and check that their results have a place to go."""
-        for device in options.devices or (options.device,):
-            loading.pick_device(device)
         data = folders.data_folder(options.data)
         source = cards.resolve(
             options.model, data=data, revision=options.revision, pickles=options.allow_pickle, remote_code=options.trust_remote_code
@@ -78,6 +76,8 @@ class Evaluation:
         with ThreadPoolExecutor(1) as beside:  # weights are hashed while the libraries that read them are imported
             digest = beside.submit(digests.model_digest, source.folder, pickles=options.allow_pickle)
             encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
+            for device in options.devices or (options.device,):
+                loading.pick_device(device)
             for adapter in found:
                 if adapter is not None:
                     adapters.check_finite(adapter, pickles=options.allow_pickle)

@@ -12,6 +12,7 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+_WIDE_BYTES = 4
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
 """Bytes; the library refuses longer ones as well."""
@@ -54,21 +55,34 @@ def check_whole(paths: Iterable[Path], error: type[InputError]) -> None:
 def first_not_finite(tensors: Mapping[str, torch.Tensor]) -> str | None:
     """The name of the first tensor that holds NaN or an infinite value; None where all values are numbers.
 
-    By the least and the largest value of each, which are NaN where any value is: 0.1 s for 135 M weights in float32 on two cores, where
-    `isfinite` takes 1.4 s.
+    One pass and one wait for the device: 135 M weights in float32 take about 0.06 s on two idle cores, where `isfinite` takes 1.4 s.
     """
     import torch
 
-    names, extremes = [], []
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.numel():
-            wide = tensor.detach() if tensor.element_size() > 1 else tensor.detach().float()  # torch compares no 8-bit floats
-            names.append(name)
-            extremes.append(torch.stack(torch.aminmax(wide)).float())
-    if not names:
+    floats = {name: tensor.detach() for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()}
+    if not floats:
         return None
-    finite = torch.isfinite(torch.stack([pair.to(extremes[0].device) for pair in extremes])).all(dim=1).tolist()
-    return next((name for name, fine in zip(names, finite, strict=True) if not fine), None)
+    device = next(iter(floats.values())).device
+    finite = torch.stack([torch.isfinite(_told_by_all(tensor)).to(device) for tensor in floats.values()]).tolist()
+    for (name, tensor), fine in zip(floats.items(), finite, strict=True):
+        if not fine and not all(map(torch.isfinite, torch.aminmax(_wide(tensor)))):  # a sum of large numbers may overflow
+            return name
+    return None
+
+
+def _told_by_all(tensor: torch.Tensor) -> torch.Tensor:
+    """A number that is NaN or infinite where any value is: the sum; of 16 bits, the largest less the least, which is faster."""
+    import torch
+
+    if tensor.element_size() >= _WIDE_BYTES:
+        return tensor.sum()
+    least, most = torch.aminmax(_wide(tensor))
+    return most.float() - least.float()
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    """8-bit floats as float32: torch neither adds nor compares them."""
+    return tensor if tensor.element_size() > 1 else tensor.float()
 
 
 def _check_name(path: Path, error: type[InputError]) -> None:

@@ -89,6 +89,10 @@ def test_the_tensor_with_a_value_that_is_no_number_is_named(dtype: torch.dtype, 
     assert first_not_finite(tensors) is None
 
 
+def test_large_numbers_are_numbers() -> None:
+    assert first_not_finite({"large": torch.full((50,), 3e38), "wide": torch.tensor([60_000.0, -60_000.0], dtype=torch.float16)}) is None
+
+
 def test_no_tensors_are_fine() -> None:
     assert first_not_finite({}) is None
     assert first_not_finite({"numbers": torch.arange(4)}) is None

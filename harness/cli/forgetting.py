@@ -160,8 +160,10 @@ def _from_results(before: Path | None, after: list[Path], plan: Plan, noise: boo
 
 def _from_runs(options: Options, plan: Plan, text: Path | None, noise: bool, clock: Clock) -> Found:
     from harness.cli.watch import ConsoleWatch
-    from harness.forgetting import compare, score
+    from harness.forgetting import check_margins, compare, score
 
+    if text is None:
+        check_margins(plan.margins, options.tasks)
     with ConsoleWatch() as watch:
         scored = score(options, watch, text=text, noise=noise, clock=clock)
     again = shlex.join(["--before", str(scored.base), "--after", *map(str, scored.tuned)])
