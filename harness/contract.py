@@ -12,6 +12,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 AnswerForm: TypeAlias = Literal["choices", "generate", "score_text"]
+LARGEST_SEED = 2**32 - 1
+"""NumPy's and transformers' seeds are from 0 to here."""
+
 Family: TypeAlias = Literal["accuracy", "calibration", "robustness", "fairness", "bias", "toxicity", "efficiency"]
 """What a measure is about: the seven of HELM (Liang et al., 2022)."""
 TokenIds: TypeAlias = tuple[int, ...]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.errors import InputError
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -16,15 +18,36 @@ def shipped(kind: str) -> Path:
 
 def added(kind: str) -> list[Path]:
     """The user's own folders of a kind (`tasks`, `metrics`, `adapters`, `models`): below each folder of HARNESS_PATH."""
-    roots = [Path(part).expanduser() for part in os.environ.get("HARNESS_PATH", "").split(os.pathsep) if part]
+    roots = [_of_environment("HARNESS_PATH", part) for part in os.environ.get("HARNESS_PATH", "").split(os.pathsep) if part]
     return [root / kind for root in roots if (root / kind).is_dir()]
+
+
+def expanded(name: str | Path) -> Path:
+    """The path with the home folder for its `~`.
+
+    Raises:
+        InputError: it begins with the home folder of a user who is not here.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"There is no home folder for {str(name)!r}.", "Write the whole path.") from error
+
+
+def _of_environment(variable: str, value: str) -> Path:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(value).decode("utf-8", "backslashreplace")
+        raise InputError(f"{variable} is not valid UTF-8: '{shown}'.", "Rename the folder.") from error
+    return expanded(value)
 
 
 def cache() -> Path:
     """Responses, converted models and digests: HARNESS_CACHE, or `harness` in the user's cache folder."""
     chosen = os.environ.get("HARNESS_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return _of_environment("HARNESS_CACHE", chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "harness"
 
 
@@ -33,7 +56,7 @@ def data_folder(chosen: Path | None) -> Path | None:
     if chosen is not None:
         return chosen
     from_environment = os.environ.get("HARNESS_DATA")
-    return Path(from_environment).expanduser() if from_environment else None
+    return _of_environment("HARNESS_DATA", from_environment) if from_environment else None
 
 
 def offline() -> bool:

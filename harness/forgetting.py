@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import folders, metrics, passages
 from harness.errors import InputError
+from harness.interop import lm_eval_names
 from harness.models import cards
 from harness.options import Clock, Options, Watch
 from harness.report.comparison import Comparison, Plan, compare_runs
@@ -93,6 +95,20 @@ def compare(before: Path, after: Sequence[Path], plan: Plan, noise: Path | None 
     return Found(comparisons, measure(before, noise, metrics.load, _named(plan, before, noise)), places)
 
 
+def check_margins(margins: Iterable[str], tasks: Sequence[str]) -> None:
+    """Refuse margins that name nothing of the tasks asked for, before anything is scored.
+
+    What tasks of lm-eval measure is known only once they are built; `compare` checks margins as well.
+
+    Raises:
+        InputError: a margin names no task and no metric, or a task is unknown.
+    """
+    own, theirs = lm_eval_names.split(tasks)
+    if margins and not theirs:
+        entries = Registry.default().select(own).entries
+        _refuse_unknown(margins, {entry.task.task: [spec.key for spec in entry.task.metrics] for entry in entries})
+
+
 def noise_folder(before: Path) -> Path:
     """Where the second scoring of these results lies.
 
@@ -142,8 +158,24 @@ def _noise(options: Options, watch: Watch, text: Path | None, base: Path) -> Pat
 
 def _named(plan: Plan, before: Path, after: Path) -> Plan:
     records = runs.read(before), runs.read(after)
+    _refuse_unknown(plan.margins, {task: one.metrics for record in records for task, one in record.tasks.items()})
     targets = opened(_tasks_of(plan.targets), records)
     return replace(plan, targets=targets, tasks=None if plan.tasks is None else opened(_tasks_of(plan.tasks), records))
+
+
+def _refuse_unknown(margins: Iterable[str], tasks: Mapping[str, Iterable[str]]) -> None:
+    """Refuse a margin of something that no task has: it would count for nothing in silence.
+
+    Args:
+        margins: their names.
+        tasks: each with its metrics.
+    """
+    known = {name for task, metrics_ in tasks.items() for key in metrics_ for name in (task, key, f"{task}.{key}")}
+    for name in margins:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"Did you mean {', '.join(near)}?" if near else "Name a task, a metric, or TASK.METRIC."
+            raise InputError(f"--margin names {name!r}, which is none of these tasks and metrics.", hint)
 
 
 def _tasks_of(names: Sequence[str]) -> list[str]:

@@ -152,7 +152,7 @@ class Plugins(Generic[Made]):
         except self.error:
             del sys.modules[name]
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise self.error(
                 f"The {self.kind} file {file} cannot be imported: {type(error).__name__}: {error}.", "Correct the file, or move it away."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import traceback
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, fields, replace
@@ -192,8 +193,14 @@ def _serve(open_systems: Callable[[Options], Served], options: Options, todo: An
                     opened = (piece.system, own.enter_context(served.engine(served.systems[piece.system][1])), own)
                 _compute(opened[1], piece, said.put)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run's own process has to hear of it
-                told = error if isinstance(error, HarnessError) else ModelError(f"{options.device}: {type(error).__name__}: {error}")
-                said.put(_Said(piece.number, error=told))
+                said.put(_Said(piece.number, error=error if isinstance(error, HarnessError) else _unforeseen(error, options.device)))
+
+
+def _unforeseen(error: Exception, device: str) -> RuntimeError:
+    """An error that reaches the run's own process whole: its class need not be one that can be sent, and its traceback goes along."""
+    told = RuntimeError(f"on {device}: {type(error).__name__}: {error}")
+    told.add_note("".join(traceback.format_exception(error)))
+    return told
 
 
 def _compute(engine: Engine, piece: _Piece, say: Callable[[_Said], None]) -> None:

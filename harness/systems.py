@@ -14,7 +14,8 @@ from harness.contract import System
 from harness.errors import InputError, StorageError
 from harness.models import adapters, cards, digests, loading
 from harness.models.encoding import Encoder
-from harness.store import runs
+from harness.store import runs, samples
+from harness.store.places import check_files
 
 if TYPE_CHECKING:
     from harness.contract import Engine
@@ -71,9 +72,15 @@ class Evaluation:
             if adapter is not None and not options.any_base:
                 adapters.check_base(adapter, source)
                 adapters.check_precision(adapter, options.quantize)
+        loading.check_weights(source, pickles=options.allow_pickle)
         with ThreadPoolExecutor(1) as beside:  # weights are hashed while the libraries that read them are imported
             digest = beside.submit(digests.model_digest, source.folder, pickles=options.allow_pickle)
             encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
+            for device in options.devices or (options.device,):
+                loading.pick_device(device)
+            for adapter in found:
+                if adapter is not None:
+                    adapters.check_finite(adapter, pickles=options.allow_pickle)
         if options.engine == "vllm":
             _check_vllm(options, encoder, found)
         systems = [(_system(options, source, encoder, adapter, digest.result()), adapter) for adapter in found]
@@ -166,8 +173,6 @@ def open_quietly(options: Options) -> Evaluation:
 def _devices(options: Options) -> tuple[str, ...]:
     """The devices that a run uses: those named, or all GPUs of the machine where none is."""
     if options.devices:
-        for name in options.devices:
-            loading.pick_device(name)
         return options.devices
     if options.device == "auto":
         import torch
@@ -198,8 +203,9 @@ def open_encoder(source: cards.Source, chat: bool | None = None, *, remote_code:
         chat: whether prompts are chat messages; None: when it is an instruct model and its tokenizer has a chat template.
         remote_code: run Python code that the model brings.
     """
-    tokenizer = loading.load_tokenizer(source, remote_code=remote_code)
     config = loading.load_config(source, remote_code=remote_code)
+    loading.generation_config(source)
+    tokenizer = loading.load_tokenizer(source, remote_code=remote_code)
     architecture: Literal["causal", "seq2seq"] = "seq2seq" if config.is_encoder_decoder else "causal"
     if chat is None:
         chat = bool(tokenizer.chat_template) and (source.card is None or source.card.kind == "instruct")
@@ -231,13 +237,14 @@ def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: a
 
 
 def _outputs(options: Options, systems: Sequence[System]) -> dict[str, Path]:
-    """The results folder of each system; raises StorageError when one holds another system's run."""
+    """The results folder of each system; raises StorageError when one cannot be written, or holds another system's run."""
     if len({system.name for system in systems}) < len(systems):
         raise InputError("Two of the adapters have the same name.", "Rename one of the folders, or score them in two runs.")
     folders_ = {}
     for system in systems:
         root = options.output or Path("results") / system.name
         folders_[system.name] = root / system.name if options.output and len(systems) > 1 else root
+        check_files([folders_[system.name] / runs.FILE_NAME, samples.path_of(folders_[system.name], "task")])
         if (folders_[system.name] / runs.FILE_NAME).exists():
             old = runs.read(folders_[system.name])
             if old.system.digest != runs.system_record(system).digest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,6 +19,8 @@ from harness.measures import Measures
 from harness.options import Clock, Options, Watch
 from harness.prepare import Preparation
 from harness.records import Job
+from harness.store import samples
+from harness.store.places import check_files
 from harness.systems import Evaluation
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import Wording
@@ -56,6 +59,9 @@ class Work:
         if theirs and measures.families:
             watch.note("Measures beside the tasks' own, and perturbations, are not taken of lm_eval: tasks.")
         jobs = _prepare(options, selection, judges, measures, evaluation.encoder, clock)
+        names = _samples(jobs)
+        for folder in evaluation.outputs.values():
+            check_files(samples.path_of(folder, name) for name in names)
         return cls(selection, evaluation, jobs, _suite(theirs, evaluation, clock))
 
     @property
@@ -69,6 +75,13 @@ class Work:
         """For each item's request the name under which the user asked for its task."""
         own = {asked.request.id: job.label for job in self.jobs for asked in job.everything}
         return own | (self.suite.request_labels if self.suite else {})
+
+
+def _samples(jobs: Sequence[Job]) -> list[str]:
+    """Names of the files of samples that the jobs will have."""
+    wordings = Counter(job.task.task for job in jobs)
+    names = [job.task.task if wordings[job.task.task] == 1 else f"{job.task.task}@{job.name}" for job in jobs]
+    return [*names, *(f"{name}~{copies.perturbation.label}" for name, job in zip(names, jobs, strict=True) for copies in job.copies)]
 
 
 def _prepare(

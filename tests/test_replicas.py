@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.contract import ScoreChoices
-from harness.errors import ModelError, NumericError
+from harness.errors import ModelError
 from harness.options import Options
 from harness.replicas import Replicas
 from harness.run import Finished, run
@@ -72,9 +73,26 @@ def test_what_fails_in_a_process_is_told_as_it_is(root: Path, tmp_path: Path) ->
     weights = load_file(tmp_path / "model" / "model.safetensors")
     weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], float("nan"))
     save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(NumericError, match="nan"):
+    with pytest.raises(ModelError, match=r"model\.safetensors: the tensor model\.norm\.weight holds NaN"):
         scored(root, tmp_path / "out", model=str(tmp_path / "model"), adapters=(None,), devices=TWO)
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+def unforeseen(_: Options) -> Any:
+    """A function that processes call to open systems, and that fails as nobody foresaw."""
+    raise KeyError("colours")
+
+
+def test_what_nobody_foresaw_comes_with_its_traceback(root: Path) -> None:
+    replicas = Replicas(unforeseen, Options(model=str(root / "model"), tasks=()), ("cpu",))
+    try:
+        with pytest.raises(RuntimeError, match="on cpu: KeyError: 'colours'") as caught:
+            list(replicas.engine(0).score([ScoreChoices("one", (1,), ((2,), (3,)))]))
+    finally:
+        replicas.close()
+    whole = "".join(traceback.format_exception(caught.value))
+    assert "in unforeseen" in whole
+    assert whole.count("Traceback (most recent call last)") == 2
 
 
 def test_a_process_that_dies_is_missed(root: Path) -> None:

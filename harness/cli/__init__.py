@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from harness import __version__, collector
-from harness.errors import HarnessError
+from harness.cli import internal
+from harness.errors import HarnessError, InputError
+
+_LONGEST_NAME = 300
+_SURROUNDINGS = {
+    errno.EACCES: "Change the permissions, or name another place.",
+    errno.EPERM: "Change the permissions, or name another place.",
+    errno.EROFS: "That file system is read-only: name another place.",
+    errno.ENOSPC: "The disk is full: free some space and run the same command again; what was finished is kept.",
+    errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again; what was finished is kept.",
+    errno.ENAMETOOLONG: "Give a shorter name.",
+    errno.ENOTDIR: "A part of that path is a file, not a folder.",
+    errno.EISDIR: "That is a folder; name a file.",
+    errno.ELOOP: "Symbolic links there lead in a circle.",
+    errno.EIO: "The disk or the network drive failed: check it and run the same command again.",
+    errno.EMFILE: "Too many files are open: raise the limit (`ulimit -n`).",
+}
+"""What a file system says of a named file is about the machine, not about the harness; and what can be done."""
 
 
 class _Guarded(TyperGroup):
-    """Turns the harness's own errors and Ctrl-C into one message and an exit code."""
+    """Turns Ctrl-C and a reader that went away into one message at most and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except HarnessError as error:
-            _say_error(error)
-            raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("\nInterrupted. Finished answers are kept: the same command continues where it stopped.", err=True)
             raise typer.Exit(130) from error
         except BrokenPipeError as error:  # the reader of our output (head, less) went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from error
+
+
+def _meant_for_users(error: Exception) -> HarnessError | None:
+    """The error as a message that the user can act on; None where it is a fault of the harness."""
+    if isinstance(error, HarnessError):
+        return error
+    if isinstance(error, OSError) and error.filename and error.errno in _SURROUNDINGS:
+        return InputError(f"{str(error.filename)[:_LONGEST_NAME]}: {error.strerror}.", _SURROUNDINGS[error.errno])
+    if isinstance(error, MemoryError):
+        return HarnessError(f"The memory of this machine is used up{f': {error}' if str(error) else ''}.", "Ask for less at once.")
+    return None
 
 
 def _say_error(error: HarnessError) -> None:
@@ -80,7 +108,40 @@ def _add_commands() -> None:
 
 
 def main() -> None:
-    """Run the command line; exits with 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` with 3, cannot tell."""
-    with collector.held_back():
-        _add_commands()
-        app()
+    """Run the command line.
+
+    Exits with 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` with 3, cannot tell. What nobody foresaw is told in
+    one line, and its traceback kept in a file.
+    """
+    _accept_any_text()
+    try:
+        with collector.held_back(), internal.watched():
+            _check_arguments(sys.argv[1:])
+            _add_commands()
+            app()
+    except Exception as error:
+        told = _meant_for_users(error)
+        if told is None:
+            internal.report(error)
+            raise SystemExit(internal.EXIT_CODE) from error
+        _say_error(told)
+        raise SystemExit(told.exit_code) from error
+
+
+def _accept_any_text() -> None:
+    """Print what the terminal's encoding does not have as escapes, instead of failing after the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse names that are no text: results keep the command, and they are UTF-8."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+            raise InputError(
+                f"The argument '{shown}' is not valid UTF-8.", "Rename the file or folder, or set a UTF-8 locale (LANG=C.UTF-8)."
+            ) from error

@@ -37,20 +37,19 @@ def list_() -> None:
 @adapters.command()
 def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")]) -> None:
     """A card: how its weights were made, and how well they did; or what an adapter folder holds."""
-    import json
-    from pathlib import Path
-
     import yaml
 
+    from harness import folders
     from harness.cli.console import console
     from harness.models.adapter_cards import cards
-    from harness.models.adapters import unknown
+    from harness.models.adapters import check_weights, read_config, unknown
     from harness.models.digests import adapter_digest, count_parameters, weights_files
     from harness.tune.view import card_view
 
-    folder = Path(name).expanduser()
+    folder = folders.expanded(name)
     if (folder / "adapter_config.json").is_file():
-        config = json.loads((folder / "adapter_config.json").read_text())
+        config = read_config(folder)
+        check_weights(folder)
         wanted = ("peft_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules", "modules_to_save", "num_virtual_tokens")
         facts = {key: config[key] for key in wanted if config.get(key) is not None}
         facts |= {"weights": f"{count_parameters(weights_files(folder)):,}", "digest": adapter_digest(folder)}

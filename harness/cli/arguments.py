@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import get_args
 
 from harness.contract import Family
@@ -26,9 +27,53 @@ class Quantize(StrEnum):
     four = "4bit"
 
 
+MOST_TOKENS = MOST_ITEMS = 2**31 - 1
+MOST_TEXTS = 10_000
+MOST_SHOTS = 10_000
+"""Largest values of options: what is above them is a slip, and would end in no memory or in numbers that libraries do not take."""
+
+
+def whole_number(option: str, text: str, low: int, high: int, also: str = "") -> int:
+    """A number that an option takes as text.
+
+    Args:
+        option: its name, for the message.
+        text: what was given.
+        low: least value.
+        high: largest value.
+        also: what else the option takes, for the message.
+
+    Raises:
+        InputError: it is no whole number, or out of range.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise InputError(f"{option} takes numbers from {low} to {high:,}{also}, not {text[:50]!r}.")
+    return value
+
+
 def split(values: Iterable[str] | None) -> list[str]:
     """The parts of values that are separated by commas, each once."""
     return list(dict.fromkeys(part.strip() for value in values or () for part in value.split(",") if part.strip()))
+
+
+def check_places(files: Mapping[str, Path | None]) -> None:
+    """Tell what cannot be written before anything is computed.
+
+    Args:
+        files: by the option that names them; None where it is not given.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    from harness.store.places import check_files
+
+    for option, path in files.items():
+        if path is not None:
+            check_files([path], option)
 
 
 def families(text: str | None) -> tuple[Family, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import Dtype, Quantize, split
+from harness.cli.arguments import MOST_ITEMS, MOST_SHOTS, MOST_TOKENS, Dtype, Quantize, check_places, split
+from harness.contract import LARGEST_SEED
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,15 +63,21 @@ def forgetting(
         bool,
         typer.Option("--noise", help="Score the base twice, in other batches, and show what that alone changes.", rich_help_panel=_RUN),
     ] = False,
-    shots: Annotated[int | None, typer.Option(min=0, help="Solved items before each question.", rich_help_panel=_RUN)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each task.", rich_help_panel=_RUN)] = None,
+    shots: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before each question.", rich_help_panel=_RUN)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MOST_ITEMS, help="Only the first so many items of each task.", rich_help_panel=_RUN)
+    ] = None,
     template: Annotated[str | None, typer.Option(help="Wordings, by commas, or all.", rich_help_panel=_RUN)] = None,
     chat: Annotated[bool | None, typer.Option("--chat/--no-chat", help="Use the chat template.", rich_help_panel=_RUN)] = None,
     dtype: Annotated[Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.", rich_help_panel=_RUN)] = Dtype.auto,
     quantize: Annotated[Quantize | None, typer.Option(help="Load the base in 8 or 4 bits.", rich_help_panel=_RUN)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.", rich_help_panel=_RUN)] = "auto",
-    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens in a batch; by default chosen.", rich_help_panel=_RUN)] = None,
-    seed: Annotated[int, typer.Option(help="Seeds random shots, samples and resampling.")] = 0,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, max=MOST_TOKENS, help="Tokens in a batch; by default chosen.", rich_help_panel=_RUN)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds random shots, samples and resampling.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of snapshots; HARNESS_DATA by default.", rich_help_panel=_RUN)] = None,
     output: Annotated[Path | None, typer.Option(help="Where the results go; results/ by default.", rich_help_panel=_RUN)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute every answer anew.", rich_help_panel=_RUN)] = False,
@@ -87,7 +93,7 @@ def forgetting(
     details: Annotated[
         bool, typer.Option("--details", help="All scores, all kinds of items, more items.", rich_help_panel=_REPORT)
     ] = False,
-    items: Annotated[int, typer.Option(min=0, help="Items of a task in --details and --md.", rich_help_panel=_REPORT)] = 10,
+    items: Annotated[int, typer.Option(min=0, max=MOST_ITEMS, help="Items of a task in --details and --md.", rich_help_panel=_REPORT)] = 10,
     md: Annotated[Path | None, typer.Option(help="Also write Markdown, for a pull request.", rich_help_panel=_REPORT)] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page.", rich_help_panel=_REPORT)] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Also write all of it as JSON.", rich_help_panel=_REPORT)] = None,
@@ -105,7 +111,7 @@ def forgetting(
     from harness.report.scored import Plan
 
     later, asked, targets = [*(after or []), *(folders or [])], split(tasks), split(target)
-    _check_places([md, html, json_])
+    check_places({"--md": md, "--html": html, "--json": json_})
     plan = Plan(targets=tuple(targets), margins=dict(map(_margin, margin or [])), seed=seed)
     if before is not None or later:
         _refuse_run_options(ctx)
@@ -154,8 +160,10 @@ def _from_results(before: Path | None, after: list[Path], plan: Plan, noise: boo
 
 def _from_runs(options: Options, plan: Plan, text: Path | None, noise: bool, clock: Clock) -> Found:
     from harness.cli.watch import ConsoleWatch
-    from harness.forgetting import compare, score
+    from harness.forgetting import check_margins, compare, score
 
+    if text is None:
+        check_margins(plan.margins, options.tasks)
     with ConsoleWatch() as watch:
         scored = score(options, watch, text=text, noise=noise, clock=clock)
     again = shlex.join(["--before", str(scored.base), "--after", *map(str, scored.tuned)])
@@ -202,16 +210,6 @@ def _margin(text: str) -> tuple[str, float]:
     if not name or not 0 <= margin < float("inf"):
         raise InputError(f"--margin takes a name and a loss of at least 0, not {text!r}.", "Such as --margin mmlu=0.02.")
     return name.strip(), margin
-
-
-def _check_places(paths: list[Path | None]) -> None:
-    """What cannot be written is told before anything is computed."""
-    for path in paths:
-        if path is None:
-            continue
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise InputError(f"Cannot write {path}.", "Name a file in a folder that you may write.")
 
 
 def _refuse_run_options(ctx: typer.Context) -> None:

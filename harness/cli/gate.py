@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import StorageError
+
 
 class _Undecided(StrEnum):
     passes = "pass"
@@ -35,6 +37,7 @@ def gate(
     Example: harness gate results/candidate --baseline results/base --policy gate.yaml
     """
     from harness import metrics
+    from harness.cli.arguments import check_places
     from harness.cli.console import console
     from harness.gate import policy as policies
     from harness.gate.decision import decide
@@ -43,12 +46,14 @@ def gate(
     from harness.gate.view import summary as as_summary
     from harness.store.atomic import write_text
 
+    check_places({"--junit": junit, "--summary": summary})
     stated = policies.read(policy) if policy else policies.DEFAULT
+    before = "" if summary is None else _before(summary)
     decision = decide(run, baseline, stated, metrics.load, on_undecided.value if on_undecided else None)
     if junit is not None:
         write_text(junit, as_junit(decision))
     if summary is not None:
-        write_text(summary, _before(summary) + as_summary(decision))
+        write_text(summary, before + as_summary(decision))
     out = console()
     out.print(decision_view(decision))
     for line in advice_lines(decision):
@@ -61,5 +66,8 @@ def _before(summary: Path) -> str:
     of_step = os.environ.get("GITHUB_STEP_SUMMARY")
     if not of_step or not summary.is_file() or not os.path.samefile(summary, of_step):
         return ""
-    text = summary.read_text(encoding="utf-8")
+    try:
+        text = summary.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise StorageError(f"{summary} holds something else than text, and is added to.", "Name another file with --summary.") from error
     return f"{text.rstrip()}\n\n" if text.strip() else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import families
+from harness.cli.arguments import check_places, families
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def leaderboard(
     from harness.store import runs
 
     wanted = families(measures)
-    _refuse_folder(html)
+    check_places({"--html": html})
     found = [(path.parent, runs.read(path)) for path in runs.find_runs(folders or [Path("results")])]
     whole = board_of(found, columns.value)
     board = select(whole, wanted) if wanted else whole
@@ -102,11 +102,6 @@ def _unmeasured(wanted: tuple[Family, ...], board: Leaderboard) -> InputError:
     why = "".join(f" ({family}: {reason})" for family, reason in board.without.items())
     what = f"These runs hold no measure of {', '.join(wanted)}{why}."
     return InputError(what, f"Take it with harness run --measures {','.join(wanted)}.")
-
-
-def _refuse_folder(target: Path | None) -> None:
-    if target and target.is_dir():
-        raise InputError(f"{target} is a folder.", f"Name a file for the page, such as --html {target / 'leaderboard.html'}.")
 
 
 def _write_page(made: Leaderboard, found: Found, target: Path) -> None:

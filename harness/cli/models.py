@@ -34,28 +34,27 @@ def list_() -> None:
 @models.command()
 def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")]) -> None:
     """A card, or what a model folder holds."""
-    import json
-    from pathlib import Path
-
     from rich.table import Table
 
+    from harness import folders
     from harness.cli.console import console
     from harness.errors import ModelError
-    from harness.models import cards, digests
+    from harness.models import cards, digests, loading
 
     out = console()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    folder = Path(name).expanduser()
+    folder = folders.expanded(name)
     if (folder / "config.json").is_file():
         source = cards.resolve(name)
-        config = json.loads((source.folder / "config.json").read_text())
+        config = loading.raw_config(source)
+        loading.check_weights(source)
         files = digests.weights_files(source.folder)
         facts = {
             "folder": str(source.folder),
             "card": source.card.name if source.card else "",
-            "architecture": ", ".join(config.get("architectures") or [config.get("model_type", "")]),
+            "architecture": ", ".join(map(str, config.get("architectures") or [config.get("model_type", "")])),
             "parameters": f"{digests.count_parameters(files):,}",
             "digest": digests.model_digest(source.folder),
         }

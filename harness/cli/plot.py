@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.arguments import split
+from harness.cli.arguments import check_places, split
 from harness.errors import InputError
 
 
@@ -38,6 +38,7 @@ def plot(
     Example: harness plot results/base results/tuned --what reliability --task superglue_boolq --out boolq.svg
     """
     _need_matplotlib()
+    check_places({"--out": out if out.suffix else out / "figure.svg"})
     from harness import metrics
     from harness.metrics.calibration import reliability
     from harness.plot.base import KINDS, Asked, Source

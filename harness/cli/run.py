@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import Dtype, Quantize, families, split
-from harness.errors import InputError
+from harness.cli.arguments import MOST_ITEMS, MOST_SHOTS, MOST_TEXTS, MOST_TOKENS, Dtype, Quantize, families, split, whole_number
+from harness.contract import LARGEST_SEED
 
 if TYPE_CHECKING:
     from harness.options import Options
@@ -38,8 +38,10 @@ def run(
         list[str] | None,
         typer.Option("--adapter", "-a", help="Adapter cards, hub ids or folders, separated by commas; 'none' is the base."),
     ] = None,
-    shots: Annotated[int | None, typer.Option(min=0, help="Solved items before each question; the task's own number by default.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each task.")] = None,
+    shots: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before each question; the task's own number by default.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=MOST_ITEMS, help="Only the first so many items of each task.")] = None,
     template: Annotated[str | None, typer.Option(help="Wordings, separated by commas, or all; each task's first by default.")] = None,
     template_file: Annotated[
         Path | None, typer.Option(help="Further wordings, in promptsource's format; asked before the task's own.")
@@ -56,7 +58,7 @@ def run(
         str, typer.Option(help="auto (every GPU, else the CPU), cpu, cuda, cuda:i, or several separated by commas.")
     ] = "auto",
     batch_tokens: Annotated[str, typer.Option(help="Tokens in a batch, padding included, or auto.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Seeds random shots, samples and resampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds random shots, samples and resampling.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of dataset and model snapshots; HARNESS_DATA by default.")] = None,
     output: Annotated[Path | None, typer.Option(help="Where the results go; results/SYSTEM by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute every answer anew.")] = False,
@@ -79,7 +81,9 @@ def run(
             help="Perturbations, as typos:0.05, or presets, separated by commas; a family's preset by default.", rich_help_panel=_MEASURES
         ),
     ] = None,
-    texts: Annotated[int, typer.Option(min=1, help="Texts generated for each item, in tasks that sample.", rich_help_panel=_MEASURES)] = 1,
+    texts: Annotated[
+        int, typer.Option(min=1, max=MOST_TEXTS, help="Texts generated for each item, in tasks that sample.", rich_help_panel=_MEASURES)
+    ] = 1,
     toxicity: Annotated[
         str, typer.Option(help="Scorer of toxicity: classifier:FOLDER_OR_ID or profanity.", rich_help_panel=_MEASURES)
     ] = "",
@@ -162,15 +166,12 @@ def _explain(options: Options) -> None:
 
 
 def _seeds(text: str | None) -> tuple[int, ...]:
-    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if not all(part.isdigit() for part in parts):
-        raise InputError(f"--shot-seeds are numbers separated by commas, not {text!r}.")
-    return tuple(dict.fromkeys(map(int, parts)))
+    return tuple(
+        dict.fromkeys(whole_number("--shot-seeds", part, 0, LARGEST_SEED, ", separated by commas") for part in split([text or ""]))
+    )
 
 
 def _batch_tokens(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
-        raise InputError(f"--batch-tokens is a positive number or auto, not {text!r}.")
-    return int(text)
+    return whole_number("--batch-tokens", text, 1, MOST_TOKENS, ", or auto")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.arguments import MOST_ITEMS, MOST_SHOTS
+from harness.contract import LARGEST_SEED
 from harness.errors import TaskError
 
 if TYPE_CHECKING:
@@ -126,11 +128,11 @@ def show(name: Annotated[str, typer.Argument(help="A task or group.")]) -> None:
 @tasks.command()
 def render(
     name: Annotated[str, typer.Argument(help="A task, or the path of its YAML file.")],
-    number: Annotated[int, typer.Option("-n", min=1, help="How many items.")] = 1,
+    number: Annotated[int, typer.Option("-n", min=1, max=MOST_ITEMS, help="How many items.")] = 1,
     template: Annotated[str | None, typer.Option(help="Wordings, separated by commas, or all; the first by default.")] = None,
     template_file: Annotated[Path | None, typer.Option(help="Further wordings: a file in promptsource's format; all by default.")] = None,
-    shots: Annotated[int | None, typer.Option(min=0, help="Solved items before the question.")] = None,
-    seed: Annotated[int, typer.Option(help="Seeds random shots.")] = 0,
+    shots: Annotated[int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before the question.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds random shots.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of dataset snapshots; HARNESS_DATA by default.")] = None,
 ) -> None:
     """The prompts of the first items, as a model without chat template reads them."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from harness.cli.arguments import split
+from harness.cli.arguments import MOST_ITEMS, MOST_TOKENS, split
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,10 +61,16 @@ def tune(
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Leave out rows that equal evaluated items or nearly do.")
     ] = False,
-    validate: Annotated[int, typer.Option(min=0, help="Validation items of each task; 0 for no validation.")] = 32,
-    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations; a fifth of all by default.")] = None,
-    checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints; a twentieth of all by default.")] = None,
-    micro_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens computed at once; halved when memory runs out.")] = None,
+    validate: Annotated[int, typer.Option(min=0, max=MOST_ITEMS, help="Validation items of each task; 0 for no validation.")] = 32,
+    validate_every: Annotated[
+        int | None, typer.Option(min=1, max=MOST_ITEMS, help="Steps between validations; a fifth of all by default.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, max=MOST_ITEMS, help="Steps between checkpoints; a twentieth of all by default.")
+    ] = None,
+    micro_tokens: Annotated[
+        int | None, typer.Option(min=1, max=MOST_TOKENS, help="Tokens computed at once; halved when memory runs out.")
+    ] = None,
     chat: Annotated[bool | None, typer.Option("--chat/--no-chat", help="Use the chat template; by default for instruct models.")] = None,
     dtype: Annotated[_Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.")] = _Dtype.auto,
     weights_dtype: Annotated[_WeightsDtype, typer.Option(help="How the trained weights are kept.")] = _WeightsDtype.float32,
@@ -91,7 +97,7 @@ def tune(
         "method": _values("method", method, _one_of("method", METHODS)),
         "rank": _values("rank", rank, int),
         "alpha": _values("alpha", alpha, float),
-        "targets": _values("targets", targets, lambda text: tuple(text.split("+"))),
+        "targets": _values("targets", targets, _modules),
         "virtual_tokens": _values("virtual-tokens", virtual_tokens, int),
         "epochs": _values("epochs", epochs, float),
         "max_steps": _values("max-steps", max_steps, int),
@@ -146,6 +152,13 @@ def _values(option: str, text: str | None, read: Callable[[str], Value]) -> list
         return [read(part) for part in split([text])]
     except ValueError as error:
         raise InputError(f"--{option} takes numbers separated by commas, not {text!r}.") from error
+
+
+def _modules(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split("+"))
+    if not all(names):
+        raise InputError(f"--targets takes names of modules joined by '+', not {text!r}.", "Such as --targets q_proj+v_proj.")
+    return names
 
 
 def _one_of(option: str, known: tuple[str, ...]) -> Callable[[str], str]:

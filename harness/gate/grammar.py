@@ -15,6 +15,7 @@ NAME is a task or group, a glob over tasks (`mmlu_*`), either of these with a me
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from typing import NoReturn, cast
 
@@ -105,7 +106,10 @@ class _Cursor:
         found = self.take(_NUMBER)
         if found is None:
             self.fail(f"a number was expected {self.here()}", remedy)
-        return float(found)
+        number = float(found)
+        if not math.isfinite(number):
+            self.fail(f"the number {found} is too large", remedy)
+        return number
 
     def here(self) -> str:
         """What stands at the cursor, in words."""

@@ -188,44 +188,63 @@ def probabilities(outcome: ChoiceOutcome, normalize: Normalization = "none") -> 
 
 @dataclass(frozen=True)
 class ConfusionMetric(ChoiceMetric):
-    """A function of the confusion matrix; a statistic is one of its cells."""
+    """A function of the confusion matrix, of which its margins and its diagonal are enough.
+
+    The matrix itself has as many cells as the square of the classes: 74 GiB for 10,000 items of 1,000 choices.
+    """
 
     min_items: ClassVar[int] = 2
 
     def statistics(self, outcomes: Sequence[ChoiceOutcome]) -> FloatArray:
-        """One-hot cell of each item in the flattened matrix, target by prediction: array [items, classes²].
+        """Whether each class is the item's target, its prediction, and both: array [items, 3 · classes], each class of 0 or 1.
 
         The number of classes is the largest number of choices of any item.
         """
         classes = max((len(outcome.logprobs) for outcome in outcomes), default=0)
-        cells = [outcome.target * classes + self.predicted(outcome) for outcome in outcomes]
-        table = np.zeros((len(outcomes), classes * classes))
-        table[np.arange(len(outcomes)), cells] = 1.0
-        return table
+        table = np.zeros((len(outcomes), 3, classes))
+        targets = np.array([outcome.target for outcome in outcomes], dtype=np.intp)
+        predictions = np.array([self.predicted(outcome) for outcome in outcomes], dtype=np.intp)
+        rows = np.arange(len(outcomes))
+        table[rows, 0, targets] = table[rows, 1, predictions] = 1.0
+        table[rows, 2, targets] = targets == predictions
+        return table.reshape(len(outcomes), 3 * classes)
 
     def item_scores(self, statistics: FloatArray) -> FloatArray | None:
         """None: one item has no confusion matrix worth a score."""
         return None
 
     def pool(self, parts: Sequence[FloatArray]) -> FloatArray:
-        """Items of several tasks; a task with fewer classes gets empty rows and columns for the missing ones."""
-        classes = max(_classes(part) for part in parts)
-        return np.concatenate([_widen(part, classes) for part in parts])
+        """Items of several tasks; a task with fewer classes gets zeros for the missing ones."""
+        tables = [_margins(part) for part in parts]
+        classes = max(_classes(table) for table in tables)
+        return np.concatenate([_widen(table, classes) for table in tables])
 
 
-def _classes(cells: FloatArray) -> int:
-    return math.isqrt(cells.shape[-1])
+def _classes(totals: FloatArray) -> int:
+    return int(totals.shape[-1]) // 3
 
 
 def _widen(table: FloatArray, classes: int) -> FloatArray:
     missing = classes - _classes(table)
-    return np.pad(_matrix(table), ((0, 0), (0, missing), (0, missing))).reshape(len(table), classes * classes)
+    return np.pad(table.reshape(len(table), 3, -1), ((0, 0), (0, 0), (0, missing))).reshape(len(table), 3 * classes)
 
 
-def _matrix(totals: FloatArray) -> FloatArray:
-    """Confusion matrices [..., target, prediction] from flattened ones."""
-    classes = _classes(totals)
-    return totals.reshape(*totals.shape[:-1], classes, classes)
+def _margins(table: FloatArray) -> FloatArray:
+    """Statistics as they are now of those that older results keep: an item's one cell in the flattened matrix, target by prediction.
+
+    Where the widths do not tell the two apart, the sums do: 1 for a cell, 2 or more for an item's target and prediction.
+    """
+    classes = math.isqrt(table.shape[1])
+    if not len(table) or classes**2 != table.shape[1] or (table.sum(axis=1) != 1.0).any():
+        return table
+    cells = table.reshape(len(table), classes, classes)
+    return np.concatenate([cells.sum(axis=2), cells.sum(axis=1), np.diagonal(cells, axis1=1, axis2=2)], axis=1)
+
+
+def _counts(totals: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """How often each class is target, prediction, and both: three arrays [..., classes]."""
+    split = totals.reshape(*totals.shape[:-1], 3, _classes(totals))
+    return split[..., 0, :], split[..., 1, :], split[..., 2, :]
 
 
 @metric("mcc")
@@ -241,11 +260,10 @@ class MatthewsCorrelation(ConfusionMetric):
     unit: ClassVar[str] = "correlation"
 
     def score(self, totals: FloatArray) -> FloatArray:
-        """Correlations [...] from summed cells [..., classes²]."""
-        matrix = _matrix(totals)
-        targets, predictions = matrix.sum(axis=-1), matrix.sum(axis=-2)
+        """Correlations [...] from summed statistics [..., 3 · classes]."""
+        targets, predictions, hits = _counts(totals)
         items = predictions.sum(axis=-1)
-        covariance = np.trace(matrix, axis1=-2, axis2=-1) * items - (targets * predictions).sum(axis=-1)
+        covariance = hits.sum(axis=-1) * items - (targets * predictions).sum(axis=-1)
         variances = (items**2 - (predictions**2).sum(axis=-1)) * (items**2 - (targets**2).sum(axis=-1))
         defined = variances > 0
         return np.where(defined, covariance / np.sqrt(np.where(defined, variances, 1.0)), 0.0)
@@ -253,9 +271,8 @@ class MatthewsCorrelation(ConfusionMetric):
 
 def _class_f1(totals: FloatArray) -> tuple[FloatArray, FloatArray]:
     """F1 of each class [..., classes], 0 where undefined; and the number of targets and predictions of each class."""
-    matrix = _matrix(totals)
-    involved = matrix.sum(axis=-1) + matrix.sum(axis=-2)
-    hits = np.diagonal(matrix, axis1=-2, axis2=-1)
+    targets, predictions, hits = _counts(totals)
+    involved = targets + predictions
     return 2.0 * hits / np.maximum(involved, 1.0), involved
 
 
@@ -275,7 +292,7 @@ class BinaryF1(ConfusionMetric):
             raise ValueError(f"option 'positive' is an index from 0, not {self.positive}")
 
     def score(self, totals: FloatArray) -> FloatArray:
-        """F1 [...] from summed cells [..., classes²].
+        """F1 [...] from summed statistics [..., 3 · classes].
 
         Raises:
             MetricError: no item has a choice of index `positive`.
@@ -296,7 +313,7 @@ class MacroF1(ConfusionMetric):
     """Unweighted mean of the F1 of each class that is a target or a prediction at least once, as scikit-learn averages."""
 
     def score(self, totals: FloatArray) -> FloatArray:
-        """F1 [...] from summed cells [..., classes²]."""
+        """F1 [...] from summed statistics [..., 3 · classes]."""
         f1, involved = _class_f1(totals)
         with np.errstate(invalid="ignore"):
             result: FloatArray = f1.sum(axis=-1) / (involved > 0).sum(axis=-1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness import folders, weights
 from harness.errors import AdapterError, ModelError
 from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import Source, fetch
@@ -73,7 +74,7 @@ def resolve(
 
 
 def _found(name: str, base: Source, data: Path | None, revision: str | None, pickles: bool) -> Adapter:
-    folder = Path(name).expanduser()
+    folder = folders.expanded(name)
     if _holds_adapter(folder):
         return _read(folder.resolve().name, folder.resolve(), pickles)
     known = cards()
@@ -136,23 +137,44 @@ def _fetched(name: str, revision: str | None, pickles: bool) -> Path:
 def _read(name: str, folder: Path, pickles: bool) -> Adapter:
     training = read_training(folder)
     if training is not None and training.method == "full":
-        _check_weights(folder, pickles)
+        check_weights(folder, pickles)
         return Adapter(name, folder, model_digest(folder, pickles=pickles), training.base, training)
-    path = folder / "adapter_config.json"
-    try:
-        config = json.loads(path.read_text())
-        base = str(config.get("base_model_name_or_path") or "")
-    except (OSError, ValueError, AttributeError) as error:
-        raise AdapterError(f"{path} cannot be read: {error}.", "Save the adapter again with peft.") from error
-    _check_weights(folder, pickles)
+    base = str(read_config(folder).get("base_model_name_or_path") or "")
+    check_weights(folder, pickles)
     return Adapter(name, folder, adapter_digest(folder, pickles=pickles), base, training)
 
 
-def _check_weights(folder: Path, pickles: bool) -> None:
-    if not weights_files(folder, pickles=pickles):
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of an adapter folder as its file holds it; raises AdapterError where it is cut, or none of peft's."""
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{path} cannot be read: {error}.", "Copy it again, or save the adapter again with peft.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
+        raise AdapterError(f"{path} is no adapter's configuration: it has no peft_type.", "Save the adapter again with peft.")
+    return config
+
+
+def check_weights(folder: Path, pickles: bool = False) -> None:
+    """Raise AdapterError where an adapter folder's weights are missing, cut or damaged."""
+    files = weights_files(folder, pickles=pickles)
+    if not files:
         found = "only pickled weights" if list(folder.glob("*.bin")) else "no weights"
         raise AdapterError(
             f"The adapter {folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file."
+        )
+    weights.check_whole(files, AdapterError)
+
+
+def check_finite(adapter: Adapter, *, pickles: bool = False) -> None:
+    """Raise AdapterError when a weight of the adapter is NaN or infinite; a fully tuned model's are checked when it is loaded."""
+    if adapter.full:
+        return
+    if name := weights.first_not_finite(_stored_weights(adapter.folder, pickles)):
+        raise AdapterError(
+            f"{weights_files(adapter.folder, pickles=pickles)[0]}: the tensor {name} holds NaN or infinite values.",
+            "The training diverged, or the file is damaged: take an earlier checkpoint, or copy it again.",
         )
 
 
@@ -359,7 +381,11 @@ def _stored_weights(folder: Path, pickles: bool) -> dict[str, Any]:
         return weights
     import torch
 
-    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to
+        first = next(iter(str(error).splitlines()), "")
+        raise AdapterError(f"{path} cannot be read: {type(error).__name__}: {first}", "Copy or download it again.") from error
     return loaded
 
 
@@ -404,7 +430,8 @@ def _is_zero(config: Any, held: Mapping[str, Any]) -> bool:
 
 def _does_not_fit(adapter: Adapter, base: Source, error: Exception) -> AdapterError:
     text = str(error).splitlines()
-    first = next((line.strip() for line in text if "size mismatch" in line), text[0] if text else type(error).__name__)
+    name = type(error).__name__
+    first = next((line.strip() for line in text if "size mismatch" in line), f"{name}: {text[0]}" if text else name)
     return AdapterError(
         f"The adapter {adapter.name} does not fit {base.name}: {first[:300]}",
         f"Its configuration names {adapter.base or 'no base'}; give --model that one.",

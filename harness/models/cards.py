@@ -59,11 +59,11 @@ def cards() -> dict[str, ModelCard]:
     paths = [Path(__file__).with_name("cards.yaml"), *(p for folder in folders.added("models") for p in sorted(folder.glob("*.yaml")))]
     for path in paths:
         try:
-            content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
             for entry in content["models"]:
                 card = ModelCard.model_validate(entry)
                 found[card.name] = card
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
             raise ModelError(f"{path}: not a file of model cards: {error}.", "It is a mapping with a list under `models:`.") from error
     return found
 
@@ -83,7 +83,7 @@ def resolve(
     Raises:
         ModelError: nothing is found; near card names are given.
     """
-    folder = Path(model).expanduser()
+    folder = folders.expanded(model)
     known = cards()
     if (folder / "config.json").is_file():
         return _from_folder(folder.resolve(), known)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness import weights
 from harness.errors import ModelError
 from harness.models.cards import Source
 from harness.models.digests import weights_files
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 Quantization = Literal["8bit", "4bit"]
 _HEAD_ROWS = 256
+_LONGEST_REASON = 300
+"""Characters of a library's own message."""
 
 
 @dataclass
@@ -67,7 +71,9 @@ def load_tokenizer(source: Source, *, remote_code: bool = False) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=remote_code)
     except Exception as error:
-        raise ModelError(f"The tokenizer in {source.folder} cannot be loaded: {error}.", "Save it there with `save_pretrained`.") from error
+        raise _unreadable(source.folder) or ModelError(
+            f"The tokenizer in {source.folder} cannot be loaded: {_reason(error)}.", "Save it there with `save_pretrained`."
+        ) from error
 
 
 def load_config(source: Source, *, remote_code: bool = False) -> Any:
@@ -78,11 +84,72 @@ def load_config(source: Source, *, remote_code: bool = False) -> Any:
         return AutoConfig.from_pretrained(source.folder, trust_remote_code=remote_code)
     except Exception as error:
         hint = "A model with code of its own needs --trust-remote-code." if "trust_remote_code" in str(error) else "Check config.json."
-        raise ModelError(f"The configuration in {source.folder} cannot be loaded: {error}.", hint) from error
+        raise _unreadable(source.folder) or ModelError(
+            f"The configuration in {source.folder} cannot be loaded: {_reason(error)}.", hint
+        ) from error
+
+
+def raw_config(source: Source) -> dict[str, Any]:
+    """The configuration of a model folder as its file holds it; raises ModelError where it cannot be read."""
+    if damaged := _unreadable(source.folder):
+        raise damaged
+    content: dict[str, Any] = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _unreadable(folder: Path) -> ModelError | None:
+    """An error that names the first file of a model folder which should be a JSON object and is none, such as one that was cut."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+                return ModelError(f"{path} is damaged: it holds no JSON object.", "Copy or download it again.")
+        except (OSError, ValueError) as error:
+            return ModelError(f"{path} is damaged: {error}.", "Copy or download it again.")
+    return None
+
+
+def check_weights(source: Source, *, pickles: bool = False) -> None:
+    """Stop where files of weights are missing, cut or damaged, without reading their data.
+
+    Raises:
+        ModelError: says which file, and what is wrong with it.
+    """
+    files = weights_files(source.folder, pickles=pickles)
+    if not files:
+        found = "only pickled weights" if list(source.folder.glob("*.bin")) else "no weights"
+        raise ModelError(f"{source.folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file.")
+    weights.check_whole(files, ModelError)
+
+
+def generation_config(source: Source) -> Any:
+    """The settings of generation that a model folder holds, or those of none where there is no file.
+
+    Raises:
+        ModelError: the file is there and cannot be read. transformers would go on without it, and without the end tokens in it.
+    """
+    from transformers import GenerationConfig
+
+    path = source.folder / "generation_config.json"
+    if not path.is_file():
+        return GenerationConfig()
+    try:
+        found = GenerationConfig.from_pretrained(source.folder)
+        if not all(isinstance(token, int) for token in _as_list(found.eos_token_id)):
+            raise ValueError(f"eos_token_id is {found.eos_token_id!r}")
+    except Exception as error:
+        raise _unreadable(source.folder) or ModelError(
+            f"{path} cannot be loaded: {_reason(error)}.", "Copy or download it again, or remove it."
+        ) from error
+    return found
+
+
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {words[:_LONGEST_REASON]}" if words else type(error).__name__
 
 
 def pick_device(name: str) -> torch.device:
-    """The device for `--device`: auto, cpu, cuda or cuda:i; raises ModelError where it is not there."""
+    """The device for `--device`: auto, cpu, cuda, cuda:i or mps; raises ModelError where it is not there."""
     import torch
 
     if name == "auto":
@@ -91,10 +158,11 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ModelError(f"Unknown device {name!r}.", "Use auto, cpu, cuda or cuda:0.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(
-            f"The device {name!r} is not here.", f"This machine has {torch.cuda.device_count()} CUDA devices; use --device cpu."
-        )
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device.type not in here:
+        raise ModelError(f"The device {name!r} is of no kind that models are computed on here.", "Use auto, cpu, cuda or cuda:0.")
+    if (device.index or 0) >= here[device.type]:
+        raise ModelError(f"The device {name!r} is not here.", f"This machine has {here['cuda']} CUDA devices; use --device cpu.")
     return device
 
 
@@ -128,9 +196,8 @@ def load_model(
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     config = load_config(source, remote_code=remote_code)
-    if not weights_files(source.folder, pickles=pickles):
-        found = "only pickled weights" if list(source.folder.glob("*.bin")) else "no weights"
-        raise ModelError(f"{source.folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file.")
+    check_weights(source, pickles=pickles)
+    generation_config(source)
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
     seq2seq = bool(config.is_encoder_decoder)
@@ -149,15 +216,49 @@ def load_model(
         raise ModelError(f"The model in {source.folder} cannot be loaded: {type(error).__name__}: {error}", "Check its files.") from error
     _complete(report, source.folder)
     if quantize is None:
-        module.to(where)
+        _to_device(module, where, kind)
     elif where.type == "cpu":
         _keep_unpacked(module)
     module.eval()
+    _check_finite(module, source.folder, kind)
     _fuse_activations(module)
     check_head(module, source.folder)
     _plain_generation(module, tokenizer)
     architecture: Literal["causal", "seq2seq"] = "seq2seq" if seq2seq else "causal"
     return Loaded(module, tokenizer, architecture, where, kind, quantize, int(module.num_parameters()), source)
+
+
+def _to_device(module: Any, device: torch.device, dtype: str) -> None:
+    import torch
+
+    try:
+        module.to(device)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"The model's {module.num_parameters():,} weights in {dtype} do not fit on {device}: {_reason(error)}.",
+            "Use a smaller --dtype, --quantize, or another --device.",
+        ) from error
+
+
+def _check_finite(module: Any, folder: Path, dtype: str) -> None:
+    """Stop where a weight is NaN or infinite; raises ModelError naming the file and the tensor in it."""
+    from safetensors import safe_open
+
+    name = weights.first_not_finite(dict(module.named_parameters()))
+    if name is None:
+        return
+    for path in weights_files(folder):
+        with safe_open(path, framework="pt") as file:
+            for stored in file.keys():  # noqa: SIM118 - not a mapping
+                if weights.first_not_finite({stored: file.get_tensor(stored)}):
+                    raise ModelError(
+                        f"{path}: the tensor {stored} holds NaN or infinite values; every score would be meaningless.",
+                        "The training diverged, or the file is damaged: take an earlier checkpoint, or copy it again.",
+                    )
+    raise ModelError(
+        f"The weight {name} of {folder} holds NaN or infinite values in {dtype}.",
+        "float16 ends at 65,504: use --dtype float32 or bfloat16." if dtype == "float16" else "Take an earlier checkpoint.",
+    )
 
 
 def _fuse_activations(module: Any) -> None:
@@ -281,14 +382,8 @@ def _plain_generation(module: Any, tokenizer: Any) -> None:
 
 def end_tokens(source: Source, tokenizer: Any, *, remote_code: bool = False) -> frozenset[int]:
     """Token ids that end a text of this model, without loading its weights."""
-    from transformers import GenerationConfig
-
     config = load_config(source, remote_code=remote_code)
-    try:
-        generation = GenerationConfig.from_pretrained(source.folder)
-    except OSError:
-        generation = GenerationConfig()
-    return frozenset(_end_tokens(generation, config, tokenizer))
+    return frozenset(_end_tokens(generation_config(source), config, tokenizer))
 
 
 def _end_tokens(generation: Any, config: Any, tokenizer: Any) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from harness.plot.families import families
 from harness.plot.reliability import reliability
 from harness.plot.style import Format, saved, style
 from harness.report.numbers import plain
-from harness.store.atomic import storage_error
+from harness.store.atomic import storage_error, temporary_name
 
 _KINDS: Mapping[What, tuple[Callable[[Source, Asked], Drawable], str, str]] = {
     "reliability": (reliability, "reliability diagram", "Measure it: --measures calibration, with --small-samples for few items."),
@@ -85,7 +84,7 @@ def write(made: Sequence[Plot], files: Sequence[Path], form: Format) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
+    temporary = file.with_name(temporary_name(file.name))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space and run the same command again; what was finished is kept.",
     errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again; what was finished is kept.",
-    errno.EACCES: "You may not write there: change its permissions or choose another folder with --output.",
-    errno.EPERM: "You may not write there: change its permissions or choose another folder with --output.",
-    errno.EROFS: "That file system is read-only: choose another folder with --output.",
-    errno.ENOTDIR: "A part of that path is a file, not a folder: choose another folder with --output.",
-    errno.EEXIST: "A part of that path is a file, not a folder: choose another folder with --output.",
-    errno.EISDIR: "A folder stands where the file belongs: remove it or choose another folder with --output.",
+    errno.EACCES: "You may not write there: change its permissions or choose another folder with {option}.",
+    errno.EPERM: "You may not write there: change its permissions or choose another folder with {option}.",
+    errno.EROFS: "That file system is read-only: choose another folder with {option}.",
+    errno.ENOTDIR: "A part of that path is a file, not a folder: choose another folder with {option}.",
+    errno.EEXIST: "A part of that path is a file, not a folder: choose another folder with {option}.",
+    errno.EISDIR: "A folder stands where the file belongs: remove it or choose another folder with {option}.",
     errno.ENAMETOOLONG: "The name is too long for that file system: choose a shorter one.",
 }
 
@@ -42,7 +42,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -57,11 +57,16 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         raise storage_error(path, error) from error
 
 
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """The message for a file that cannot be written."""
+def temporary_name(name: str) -> str:
+    """What a file is called until it is whole and takes the place of `name`."""
+    return f".{name}.{secrets.token_hex(4)}.tmp"
+
+
+def storage_error(path: Path, error: OSError, option: str = "--output") -> StorageError:
+    """The message for a file that cannot be written, in a place that the user named with `option`."""
     reason = error.strerror or str(error)
-    remedy = _REMEDIES.get(error.errno or 0, "Check the folder, or choose another one with --output.")
-    return StorageError(f"Cannot write {path}: {reason}.", remedy)
+    remedy = _REMEDIES.get(error.errno or 0, "Check the folder, or choose another one with {option}.")
+    return StorageError(f"Cannot write {path}: {reason}.", remedy.format(option=option))
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

@@ -199,7 +199,7 @@ class ResponseStore:
         try:
             yield
         except OSError as error:
-            raise storage_error(self.path, error) from error
+            raise storage_error(self.path, error, "HARNESS_CACHE") from error
         except sqlite3.Error as error:
             raise self._explained(error) from error
 

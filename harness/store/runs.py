@@ -189,7 +189,7 @@ class TaskRecord(_Record):
     template: str
     template_digest: str
     answer: AnswerForm
-    metrics: dict[str, MetricRecord]
+    metrics: dict[str, MetricRecord] = Field(min_length=1)
     data: DataRecord
     shortened: ShortenedRecord
     seed: int
@@ -201,6 +201,13 @@ class TaskRecord(_Record):
     wordings: dict[str, WordingRecord] = {}
     disturbances: list[DisturbanceRecord] = []
     without: dict[Family, str] = {}
+
+    @model_validator(mode="after")
+    def _headlines_are_scores(self) -> Self:
+        for name in self.headline:
+            if name not in self.metrics:
+                raise ValueError(f"there is no metric {name!r}, which the headline names")
+        return self
 
 
 class GroupRecord(_Record):
@@ -371,6 +378,8 @@ def _below(folder: Path) -> list[Path]:
 def _parsed(file: Path, text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_not_a_number)
+    except RecursionError as error:
+        raise StorageError(f"{file} is nested too deeply to be a results file.", "Give the folder of a finished run.") from error
     except json.JSONDecodeError as error:
         raise StorageError(
             f"{file}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}).",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import folders
+from harness import folders, weights
 from harness.errors import ModelError
 
 _TOXIC = {"toxic", "toxicity", "hate", "hateful", "hatespeech", "offensive", "offensivelanguage", "abusive", "abuse"}
@@ -86,11 +86,11 @@ def find(model: str) -> Checkpoint:
     folder = _folder(model)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return _checked(model, folder, config)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(
-            f"{folder} holds no model: its config.json cannot be read.", "Give a folder that `save_pretrained` wrote."
+            f"{folder} holds no model: its config.json cannot be read ({error!r}).", "Give a folder that `save_pretrained` wrote."
         ) from error
-    return _checked(model, folder, config)
 
 
 def _checked(model: str, folder: Path, config: dict[str, Any]) -> Checkpoint:
@@ -100,10 +100,12 @@ def _checked(model: str, folder: Path, config: dict[str, Any]) -> Checkpoint:
         raise ModelError(f"The model {model} does not classify texts: its config.json names {found}.", "Give a sequence classifier.")
     if config.get("problem_type") == "regression":
         raise ModelError(f"The model {model} predicts a number without bounds, not a probability.", "Give a classifier.")
-    if not list(folder.glob("*.safetensors")):
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
         raise ModelError(
             f"{folder} holds no weights as safetensors.", "Load the model with transformers and save it with `save_pretrained`."
         )
+    weights.check_whole(files, ModelError)
     names = config.get("id2label") or {str(number): f"LABEL_{number}" for number in range(int(config.get("num_labels", 2)))}
     labels = tuple(str(names[number]) for number in sorted(names, key=int))
     return Checkpoint(model, folder, labels, config.get("problem_type") == "multi_label_classification" or len(labels) == 1)
@@ -114,7 +116,7 @@ def _letters(label: str) -> str:
 
 
 def _folder(model: str) -> Path:
-    places = [Path(model).expanduser()]
+    places = [folders.expanded(model)]
     if (snapshots := folders.data_folder(None)) is not None:
         places.append(snapshots / model)
     for place in places:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness import weights
 from harness.errors import InputError, ModelError
 from harness.toxicity.base import FloatArray
 from harness.toxicity.checkpoint import Checkpoint
@@ -116,6 +117,8 @@ def load(checkpoint: Checkpoint, device: str) -> Network:
             f"The classifier in {checkpoint.folder} lacks the weights {', '.join(missing[:3])}: its scores would be random.",
             "Give a checkpoint that was trained to classify.",
         )
+    if name := weights.first_not_finite(dict(module.named_parameters())):
+        raise ModelError(f"The weight {name} of {checkpoint.folder} holds NaN or infinite values.", "Give a classifier that is whole.")
     return Network(module.eval().to(where), tokenizer, _limit(module, tokenizer), checkpoint.multi_label)
 
 
@@ -145,6 +148,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"Unknown device {name!r} for the toxicity classifier.", "It is auto, cpu, cuda or cuda:0.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= here.get(device.type, 0):
         raise InputError(f"The device {name!r} for the toxicity classifier is not here.", "Take device=cpu.")
     return device

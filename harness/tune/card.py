@@ -60,6 +60,11 @@ class Shelf:
         """The folder of the unfinished training."""
         return Workplace(self.output / self.name / f".{self.base.name}.training")
 
+    @property
+    def files(self) -> list[Path]:
+        """What a training writes, for a check beforehand: the card, and a file beside others in the folder of the weights."""
+        return [self.card, self.folder / RECORD_NAME, self.workplace.folder / RECORD_NAME]
+
     def finished(self) -> Training | None:
         """The record of weights that are there already, where a training made them."""
         card = read_card(self.card) if self.card.is_file() else None

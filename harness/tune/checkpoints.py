@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from harness import weights
 from harness.errors import InputError, StorageError
 from harness.store.atomic import storage_error, write_text
 from harness.tune.progress import Progress
@@ -50,7 +51,7 @@ class Workplace:
         if fresh:
             self.remove()
         if path.is_file():
-            begun = json.loads(path.read_text(encoding="utf-8"))
+            begun = _object(path)
             unlike = sorted(name for name in {*begun, *settings} if begun.get(name) != settings.get(name))
             if unlike:
                 raise InputError(
@@ -83,6 +84,16 @@ class Workplace:
                 file.unlink()
 
 
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read: {error}.", "Pass --fresh to train from the start.") from error
+    if not isinstance(content, dict):
+        raise StorageError(f"{path} holds no settings of a training.", "Pass --fresh to train from the start.")
+    return content
+
+
 def step_of(checkpoint: Path) -> int:
     """After which step a checkpoint was written."""
     return int(checkpoint.name.rpartition("-")[2])
@@ -102,6 +113,7 @@ def load_weights(parameters: Mapping[str, torch.nn.Parameter], path: Path) -> No
     """Give parameters the values in a file."""
     from safetensors.torch import load_file
 
+    weights.check_whole([path], StorageError)
     stored = load_file(path)
     if stored.keys() != parameters.keys():
         raise StorageError(f"{path} holds other weights than this training has.", "Pass --fresh to train from the start.")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.errors import StorageError
 from harness.models.adapter_cards import Score
 
 
@@ -89,9 +90,12 @@ class Progress:
 
     @classmethod
     def read(cls, path: Path) -> Progress:
-        """What `text` gave."""
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**content | {"judged": [_judged(one) for one in content["judged"]]})
+        """What `text` gave; raises StorageError where the file holds something else."""
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**content | {"judged": [_judged(one) for one in content["judged"]]})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StorageError(f"{path} cannot be read: {error!r}.", "Pass --fresh to train from the start.") from error
 
 
 def ends(losses: Sequence[float]) -> tuple[float, float]:

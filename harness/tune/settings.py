@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from harness.contract import LARGEST_SEED
 from harness.errors import InputError
 
 Method = Literal["full", "lora", "qlora", "dora", "ia3", "prompt", "prefix", "ptuning"]
@@ -24,6 +25,18 @@ LEARNING_RATES: Mapping[str, float] = {
     "ptuning": 1e-3,
 }
 """Where none is asked for: of the size that each method's paper or peft's examples use with AdamW on small models."""
+
+
+_WHOLE = {
+    "rank": (1, 65_536),
+    "virtual_tokens": (1, 65_536),
+    "max_steps": (1, 10_000_000),
+    "batch_tokens": (1, 2**31 - 1),
+    "limit": (1, 2**31 - 1),
+    "seed": (0, LARGEST_SEED),
+}
+_POSITIVE = {"alpha": 1_000_000, "epochs": 10_000, "lr": 1_000}
+"""Largest values: what is above them is a slip."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +110,16 @@ class Settings:
         return complete
 
     def _check(self) -> None:
-        smallest = {"rank": 1, "virtual_tokens": 1, "max_steps": 1, "batch_tokens": 1, "limit": 1}
-        for name, low in smallest.items():
+        for name, (low, high) in _WHOLE.items():
             value = getattr(self, name)
-            if value is not None and value < low:
-                raise InputError(f"--{name.replace('_', '-')} must be {low} or more, not {value}.", f"Give a number from {low} on.")
-        for name in ("alpha", "epochs", "lr"):
+            if value is not None and not low <= value <= high:
+                asked = f"{low} or more" if value < low else f"at most {high:,}"
+                raise InputError(f"--{name.replace('_', '-')} must be {asked}, not {value}.", f"Give a number from {low} to {high:,}.")
+        for name, most in _POSITIVE.items():
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise InputError(f"--{name} must be above 0, not {value:g}.", "Give a number above 0.")
+            if value is not None and not 0 < value <= most:
+                asked = f"at most {most:,}" if value > most else "above 0"
+                raise InputError(f"--{name} must be {asked}, not {value:g}.", f"Give a number above 0 and up to {most:,}.")
         if self.replay is not None and not 0 < self.replay.share < 1:
             raise InputError(f"--replay takes a share between 0 and 1, not {self.replay.share:g}.", "Such as --replay mmlu:0.1.")
 

@@ -14,6 +14,7 @@ from harness.models import cards, digests, loading
 from harness.models.adapter_cards import Losses, Training
 from harness.models.encoding import Encoder
 from harness.models.loading import Loaded
+from harness.store.places import check_files
 from harness.systems import open_encoder
 from harness.tasks.data import DataReader
 from harness.tasks.registry import Registry
@@ -93,12 +94,14 @@ class _Tuning:
         )
         if source.note:
             watch.note(source.note)
+        loading.check_weights(source, pickles=options.allow_pickle)
         encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
         digest = digests.model_digest(source.folder, pickles=options.allow_pickle)
         made = cls(options, watch, source, encoder, digest, {})
         for candidate in options.candidates:
             if made._kept(candidate) is None:
                 made._shelf(candidate).check_free(candidate.settings)
+                check_files(made._shelf(candidate).files)
         library = Library(Registry.default(), DataReader(data), options.validate, options.against, watch.note)
         for candidate in options.candidates:
             made.lessons[candidate.name] = made._lesson(candidate.settings, library)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -158,9 +159,9 @@ def test_check_passes_what_is_right_and_what_it_cannot_see(call: Call, monkeypat
         (["--shots", "-1"], "'--shots'"),
         (["--shots", "2"], "no split to draw shots from"),
         (["--template", "long"], "has no template 'long'.\nIts templates: plain"),
-        (["--batch-tokens", "x"], "--batch-tokens is a positive number or auto, not 'x'"),
-        (["--batch-tokens", "0"], "--batch-tokens is a positive number or auto, not '0'"),
-        (["--batch-tokens", "-5"], "--batch-tokens is a positive number or auto, not '-5'"),
+        (["--batch-tokens", "x"], "--batch-tokens takes numbers from 1 to 2,147,483,647, or auto, not 'x'"),
+        (["--batch-tokens", "0"], "or auto, not '0'"),
+        (["--batch-tokens", "-5"], "or auto, not '-5'"),
         (["--dtype", "int8"], "'--dtype'"),
         (["--quantize", "2bit"], "'--quantize'"),
         (["--device", "abacus"], "Unknown device 'abacus'"),
@@ -169,12 +170,112 @@ def test_check_passes_what_is_right_and_what_it_cannot_see(call: Call, monkeypat
         (["--data", "nowhere"], "nowhere"),
         (["--colour", "red"], "--colour"),
         (["--adapter", "none,none", "--seed", "x"], "'--seed'"),
+        (["--seed", "-1"], "'--seed'"),
+        (["--seed", "4294967296"], "'--seed'"),
+        (["--shot-seeds", "0,-1"], "--shot-seeds takes numbers from 0 to 4,294,967,295, separated by commas, not '-1'"),
+        (["--shot-seeds", "4294967296"], "not '4294967296'"),
+        (["--shot-seeds", "²"], "not '²'"),
+        (["--batch-tokens", "²"], "not '²'"),
+        (["--batch-tokens", "9" * 5000], "or auto, not '9999"),
+        (["--texts", "99999999999"], "'--texts'"),
+        (["--shots", "99999999999"], "'--shots'"),
+        (["--limit", "99999999999999999999"], "'--limit'"),
+        (["--device", "meta"], "'meta' is of no kind"),
+        (["--device", "cpu:9"], "'cpu:9' is not here"),
+        (["--device", "cpu,abacus"], "Unknown device 'abacus'"),
+        (["--output", "r\udcff"], "The argument 'r\\xff' is not valid UTF-8"),
+        (["--output", "x" * 300], "File name too long"),
+        (["--output", "rows.jsonl/x/y"], "Cannot write rows.jsonl/x/y/results.json: Not a directory"),
+        (["--output", "/proc/harness"], "Cannot write /proc/harness/results.json"),
+        (["--output", "taken"], "Cannot write taken/results.json: Is a directory"),
     ],
 )
 def test_wrong_options(call: Call, tiny: Path, arguments: list[str], told: str) -> None:
+    Path("taken/results.json").mkdir(parents=True)
+    before = sorted(Path.cwd().rglob("*"))
     task = "glue_rte" if "--data" in arguments else "task.yaml"
-    assert told in call("run", "-m", tiny, "-t", task, *arguments).message
+    message = call("run", "-m", tiny, "-t", task, *arguments).message
+    assert told in message, message
+    assert sorted(Path.cwd().rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", ["--model", "--tasks", "--adapter", "--data", "--revision", "--template-file", "--toxicity"])
+def test_a_name_that_is_no_text(call: Call, tiny: Path, option: str) -> None:
+    assert f"The argument '{option}=r\\xff' is not valid UTF-8" in call("run", "-m", tiny, "-t", "task.yaml", f"{option}=r\udcff").message
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("tiny/model.safetensors", b""),
+        ("tiny/model.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{}"),
+        ("tiny/model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"),
+        ("tiny/config.json", b'{"model_type": "lla'),
+        ("tiny/generation_config.json", b'{"eos'),
+        ("tiny/tokenizer.json", b"\xff\xfe\x00"),
+        ("tiny/tokenizer_config.json", b"[1]"),
+        ("lora/adapter_model.safetensors", b"\x08\x00"),
+        ("lora/adapter_config.json", b"{"),
+        ("judge/model.safetensors", b"\x08\x00"),
+        ("judge/config.json", b"[1]"),
+    ],
+)
+def test_files_of_models_that_are_damaged(call: Call, tiny: Path, place: Path, path: str, content: bytes) -> None:
+    """Of the model, an adapter, and a classifier of toxic texts."""
+    shutil.copytree(tiny, place / "tiny")
+    shutil.copytree(tiny, place / "judge")
+    config = json.loads((tiny / "config.json").read_text())
+    (place / "judge" / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForSequenceClassification"]}))
+    (place / "lora").mkdir()
+    (place / "lora" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "tiny"}))
+    shutil.copy(tiny / "model.safetensors", place / "lora" / "adapter_model.safetensors")
+    (place / path).write_bytes(content)
+    extra = ["--measures", "toxicity", "--toxicity", "classifier:judge"] if path.startswith("judge") else []
+    write_yaml(Path("own.yaml"), content_of_texts())
+    message = call("run", "-m", "./tiny", "-t", "own.yaml", "-a", "./lora", *extra).message
+    assert Path(path).name in message, message
+    assert len(message.splitlines()) == 2, message
     assert not Path("results").exists()
+
+
+def content_of_texts() -> dict[str, Any]:
+    """A task whose answers are texts, which toxicity is measured of."""
+    return content(answer="generate", choices=None, target="thing", metrics=["exact_match"], generation={"max_new_tokens": 4})
+
+
+@pytest.mark.parametrize("name", ["-m", "-a"])
+@pytest.mark.parametrize(("value", "told"), [("~nobody-of-this-name/x", "There is no home folder"), ("x" * 5000, "File name too long")])
+def test_names_that_are_no_paths(call: Call, tiny: Path, name: str, value: str, told: str) -> None:
+    assert told in call("run", "-m", tiny, "-t", "task.yaml", name, value).message
+
+
+@pytest.mark.parametrize("variable", ["HARNESS_CACHE", "HARNESS_DATA", "HARNESS_PATH"])
+@pytest.mark.parametrize(("value", "told"), [("~nobody-of-this-name/x", "no home folder"), ("/tmp/\udcff", "is not valid UTF-8")])
+def test_folders_of_the_environment(call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str) -> None:
+    monkeypatch.setenv(variable, value)
+    assert told in call("run", "-m", tiny, "-t", "task.yaml").message
+
+
+@pytest.mark.parametrize("command", ["models", "adapters"])
+def test_what_is_shown_is_whole(call: Call, tiny: Path, place: Path, command: str) -> None:
+    name = "model.safetensors" if command == "models" else "adapter_model.safetensors"
+    shutil.copytree(tiny, place / "own")
+    (place / "own" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (place / "own" / name).write_bytes((tiny / "model.safetensors").read_bytes()[:-5])
+    assert f"{name} is cut short" in call(command, "show", "./own").message
+    (place / "own" / ("config.json" if command == "models" else "adapter_config.json")).write_text('{"a"')
+    assert "config.json" in call(command, "show", "./own").message
+
+
+def test_a_file_of_samples_in_the_way(call: Call, tiny: Path) -> None:
+    Path("out/samples/colours.jsonl").mkdir(parents=True)
+    assert "Cannot write out/samples/colours.jsonl: Is a directory" in call("run", "-m", tiny, "-t", "task.yaml", "--output", "out").message
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+@pytest.mark.parametrize("command", [["tasks", "render", "task.yaml"], ["forgetting", "--before", "one", "--after", "two"]])
+def test_seeds_of_other_commands(call: Call, command: list[str], seed: str) -> None:
+    assert "'--seed'" in call(*command, "--seed", seed).message
 
 
 @pytest.mark.parametrize("arguments", [["run", "-t", "task.yaml"], ["run", "-m", "x"], ["run", "-m", "x", "-t", ","], ["sing"]])
@@ -231,6 +332,26 @@ def test_wrong_options_of_leaderboard(call: Call, arguments: list[str]) -> None:
 
 def test_no_run_to_show(call: Call) -> None:
     assert "There is no run at" in call("results", "show", ".").message
+
+
+@pytest.mark.parametrize("option", ["--junit", "--summary"])
+@pytest.mark.parametrize("path", [".", "rows.jsonl/x", "/proc/harness/x"])
+def test_a_gate_knows_beforehand_what_it_cannot_write(call: Call, option: str, path: str) -> None:
+    message = call("gate", "results", option, path).message
+    assert "Cannot write" in message, "told before the run is read, which is not there"
+    assert option in message
+
+
+def test_results_that_make_no_sense(call: Call) -> None:
+    Path("results.json").write_text("[" * 100_000)
+    assert "nested too deeply" in call("results", "show", ".").message
+
+
+def test_cards_that_are_no_text(call: Call, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "models").mkdir()
+    (place / "models" / "own.yaml").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("HARNESS_PATH", str(place))
+    assert "own.yaml: not a file of model cards" in call("models", "list").message
 
 
 def test_a_file_that_is_no_result(call: Call) -> None:

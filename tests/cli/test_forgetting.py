@@ -220,7 +220,10 @@ def one(call: Call, tiny: Path, tasks: Path) -> str:
         (("--before", "one", "--after", "one", "--tasks", "z*"), "The task 'z*' is not in both results"),
         (("--before", "one", "--after", "one", "--margin", "colours"), "--margin takes NAME=LOSS"),
         (("--before", "one", "--after", "one", "--margin", "colours=-1"), "a loss of at least 0"),
+        (("--before", "one", "--after", "one", "--margin", "colors=0.1"), "Did you mean colours"),
+        (("--before", "one", "--after", "one", "--margin", "colours.acc=0.1"), "--margin names 'colours.acc'"),
         (("--before", "one", "--after", "one", "--items", "-1"), "'--items'"),
+        (("--before", "one", "--after", "one", "--items", "99999999999"), "'--items'"),
         (("--before", "one", "--after", "one", "--md", "."), "Cannot write ."),
         (("--before", "one", "--after", "one", "--json", "rows.jsonl/x.json"), "Cannot write rows.jsonl/x.json"),
     ],
@@ -240,6 +243,9 @@ def test_bad_input_of_a_run_is_told_before_the_model_is_loaded(
     Path("empty.txt").write_text("")
     assert "empty.txt holds no text" in call(*base, "-t", "colours.yaml", "--text", "empty.txt").message
     assert "Cannot write" in call(*base, "-t", "colours.yaml", "--md", ".").message
+    assert "Cannot write" in call(*base, "-t", "colours.yaml", "--html", "/dev/null").message
+    assert "Did you mean colours" in call(*base, "-t", "colours.yaml", "--margin", "colors=0.1").message
+    assert "'--batch-tokens'" in call(*base, "-t", "colours.yaml", "--batch-tokens", "99999999999").message
     assert not Path("results").exists()
 
 

@@ -126,7 +126,7 @@ def test_a_policy_with_a_mistake_names_file_line_and_what_is_wrong(call: Call, m
     assert not Path("gate.md").exists()
 
 
-def test_other_bad_input(call: Call, made: Path) -> None:
+def test_other_bad_input(call: Call, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "none is given" in call("gate", made / "better").message
     assert "There is no run at" in call("gate", "nowhere", "--baseline", made / "better").message
     assert "There is no run at" in call("gate", made / "better", "--baseline", ".").message
@@ -135,6 +135,10 @@ def test_other_bad_input(call: Call, made: Path) -> None:
     assert call("gate").message
     Path("folder").mkdir()
     rules = policy("rules: [colours >= 0.01]\n")
+    (Path("folder") / "binary").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "folder/binary")
+    message = call("gate", made / "better", "--policy", rules, "--summary", "folder/binary").message
+    assert "folder/binary holds something else than text" in message
     assert "Cannot write folder" in call("gate", made / "better", "--policy", rules, "--junit", "folder").message
 
 

@@ -56,7 +56,7 @@ def test_the_page_follows_the_columns_asked_for(call: Call, in_tmp: Path) -> Non
 
 
 def test_a_folder_is_no_page(call: Call, results: Path) -> None:
-    assert "results is a folder" in " ".join(call("leaderboard", results, "--html", "results").message.split())
+    assert "Cannot write results: Is a directory" in " ".join(call("leaderboard", results, "--html", "results").message.split())
 
 
 def test_what_cannot_be_written_says_why(call: Call, results: Path) -> None:

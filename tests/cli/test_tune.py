@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,20 @@ def test_a_grid_ends_in_a_leaderboard(call: Call, tiny: Path, learnable: Path) -
         (("--replay", "no_such_task:0.1"), "Unknown task 'no_such_task'"),
         (("--model", "no_such_model"), "Unknown model 'no_such_model'"),
         (("--chat",), "no chat template"),
+        (("--seed", "-1"), "--seed must be 0 or more, not -1"),
+        (("--seed", "0,4294967296"), "--seed must be at most 4,294,967,295, not 4294967296"),
+        (("--seed", "²"), "--seed takes numbers separated by commas"),
+        (("--rank", "100000"), "--rank must be at most 65,536"),
+        (("--max-steps", "99999999999"), "--max-steps must be at most 10,000,000"),
+        (("--epochs", "1e9"), "--epochs must be at most 10,000"),
+        (("--lr", "1e999"), "--lr must be at most 1,000"),
+        (("--alpha", "nan"), "--alpha must be above 0, not nan"),
+        (("--targets", "q_proj+"), "--targets takes names of modules joined by '+', not 'q_proj+'"),
+        (("--validate", "99999999999"), "'--validate'"),
+        (("--micro-tokens", "99999999999"), "'--micro-tokens'"),
+        (("--device", "meta"), "'meta' is of no kind"),
+        (("--output", "test.jsonl/x"), "Cannot write test.jsonl/x/mine.yaml: Not a directory"),
+        (("--output", "/proc/harness"), "Cannot write /proc/harness/mine.yaml"),
     ],
 )
 def test_what_is_wrong_is_one_message_before_the_model_is_loaded(
@@ -84,6 +99,23 @@ def test_what_is_wrong_is_one_message_before_the_model_is_loaded(
     message = call("tune", *(part for pair in given.items() for part in pair), *rest).message
     assert words in message
     assert not (learnable / "adapters").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_an_unfinished_training_that_is_damaged(call: Call, tiny: Path, learnable: Path, content: str) -> None:
+    begun = learnable / "adapters" / "mine" / ".tiny.training" / "settings.json"
+    begun.parent.mkdir(parents=True)
+    begun.write_text(content)
+    message = call("tune", "-m", tiny, "-t", "task.yaml", "-n", "mine", *SHORT).message
+    assert "settings.json" in message
+    assert "--fresh" in message
+
+
+def test_a_base_that_was_cut(call: Call, tiny: Path, learnable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_model(monkeypatch)
+    shutil.copytree(tiny, learnable / "cut")
+    (learnable / "cut" / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes()[:-1])
+    assert "model.safetensors is cut short" in call("tune", "-m", "./cut", "-t", "task.yaml", "-n", "mine").message
 
 
 def test_an_unknown_target_module(call: Call, tiny: Path, learnable: Path) -> None:

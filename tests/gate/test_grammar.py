@@ -58,6 +58,7 @@ def test_what_lines_mean(line: str, rule: Rule) -> None:
         ("a.b >= baseline - 0.01", 16, "nothing can be added to the baseline", "'a.b: non_inferior within 0.01'"),
         ("mmlu: non_inferior", 18, "'within' was expected at the end", "non_inferior within"),
         ("mmlu: non_inferior within -0.01", 26, "a margin cannot be negative", "within 0.01"),
+        ("a.b >= 1e999", 12, "the number 1e999 is too large", "0.25"),
         ("mmlu: imporved", 6, "'imporved' says nothing about 'mmlu'", "Did you mean 'improved'?"),
         ("mmlu", 4, "nothing is said about 'mmlu'", "A rule is one of"),
         (">= 0.5", 0, "a rule begins with the name", "A rule is one of"),

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
@@ -98,6 +101,42 @@ def test_pooling_tasks_with_differing_numbers_of_choices() -> None:
     metric = load("mcc")
     pooled = metric.pool([metric.statistics(few), metric.statistics(many)])
     np.testing.assert_array_equal(pooled, metric.statistics(few + many))
+
+
+def cells(outcomes: list[ChoiceOutcome]) -> Any:
+    """Statistics as earlier versions kept them: one cell of the flattened confusion matrix an item."""
+    targets, predictions = indices(outcomes)
+    classes = max(len(outcome.logprobs) for outcome in outcomes)
+    return np.eye(classes**2)[np.array(targets) * classes + np.array(predictions)]
+
+
+@pytest.mark.parametrize("choices", range(2, 10))  # of three choices the old and the new statistics are equally wide
+@pytest.mark.parametrize("name", ["mcc", "f1", "f1_macro"])
+def test_statistics_of_older_results_are_read(name: str, choices: int) -> None:
+    metric, outcomes = load(name), choice_outcomes(choices, choices=choices, count=60)
+    own = metric.statistics(outcomes)
+    assert own.shape == (60, 3 * choices)
+    np.testing.assert_array_equal(metric.pool([cells(outcomes), cells(outcomes)]), np.concatenate([own, own]))
+    np.testing.assert_array_equal(metric.pool([cells(outcomes[:30]), own[30:]]), own)
+    np.testing.assert_array_equal(metric.pool([own]), own)
+
+
+@pytest.mark.parametrize("name", ["mcc", "f1_macro"])
+def test_a_thousand_choices_take_little_memory(name: str) -> None:
+    """The matrix of each item would have a million cells: 1.9 GiB for these items."""
+    generator = np.random.default_rng(1)
+    labels = tuple(map(str, range(1000)))
+    drawn = generator.integers(0, 1000, size=(250, 2))
+    outcomes = [ChoiceOutcome(tuple(-1.0 * (np.arange(1000) != said)), (int(right),), labels, (1,) * 1000) for right, said in drawn]
+    metric = load(name)
+    tracemalloc.start()
+    found = float(metric.score(metric.statistics(outcomes).sum(axis=0)))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 50e6
+    right, said = drawn[:, 0], drawn[:, 1]
+    expected = matthews_corrcoef(right, said) if name == "mcc" else f1_score(right, said, average="macro", zero_division=0.0)
+    assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_corpus_only_metrics_have_no_item_scores() -> None:

@@ -282,6 +282,47 @@ def test_pickled_adapters_need_permission(bases: dict[str, Path], good: Path) ->
         assert scores(attached.module, loaded) == expected
 
 
+def test_a_truncated_adapter_is_found_out_when_it_is_found(bases: dict[str, Path], good: Path) -> None:
+    path = good / "adapter_model.safetensors"
+    content = path.read_bytes()
+    for size in [*range(0, len(content), 64), len(content) - 1]:
+        path.write_bytes(content[:size])
+        with pytest.raises(AdapterError, match=r"adapter_model\.safetensors is (cut short|empty)"):
+            found(bases["causal"], good)
+
+
+@pytest.mark.parametrize("content", ["", '{"peft_ty', "[]", "{}", '{"peft_type": 3}'])
+def test_a_truncated_configuration_of_an_adapter(bases: dict[str, Path], good: Path, content: str) -> None:
+    (good / "adapter_config.json").write_text(content)
+    with pytest.raises(AdapterError, match=r"adapter_config\.json"):
+        found(bases["causal"], good)
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_adapter_with_a_value_that_is_no_number(bases: dict[str, Path], good: Path, value: float, pickled: bool) -> None:
+    path = good / "adapter_model.safetensors"
+    stored = load_file(path)
+    adapters.check_finite(found(bases["causal"], good))
+    name = sorted(stored)[1]
+    stored[name].view(-1)[3] = value
+    if pickled:
+        path.unlink()
+        path = good / "adapter_model.bin"
+        torch.save(stored, path)
+    else:
+        save_file(stored, path, {"format": "pt"})
+    with pytest.raises(AdapterError, match=rf"{path.name}: the tensor {name} holds NaN or infinite values"):
+        adapters.check_finite(found(bases["causal"], good, pickles=pickled), pickles=pickled)
+
+
+def test_a_truncated_pickle(bases: dict[str, Path], good: Path) -> None:
+    (good / "adapter_model.safetensors").unlink()
+    (good / "adapter_model.bin").write_bytes(b"PK\x03\x04")
+    with pytest.raises(AdapterError, match=r"adapter_model\.bin cannot be read"):
+        adapters.check_finite(found(bases["causal"], good, pickles=True), pickles=True)
+
+
 def test_folders_that_hold_no_adapter(bases: dict[str, Path], good: Path, tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match=r"no adapter_config\.json"):
         found(bases["causal"], bases["causal"])
@@ -289,7 +330,7 @@ def test_folders_that_hold_no_adapter(bases: dict[str, Path], good: Path, tmp_pa
     with pytest.raises(AdapterError, match="no weights"):
         found(bases["causal"], good)
     (good / "adapter_config.json").write_text("[]")
-    with pytest.raises(AdapterError, match="cannot be read"):
+    with pytest.raises(AdapterError, match="it has no peft_type"):
         found(bases["causal"], good)
     with pytest.raises(AdapterError, match="no card, no folder and no hub id"):
         found(bases["causal"], Path("nothing-like-it"))

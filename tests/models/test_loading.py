@@ -17,7 +17,16 @@ from harness.contract import ChoiceScores, Generate, Usage
 from harness.engine.transformers import TransformersEngine
 from harness.errors import ModelError
 from harness.models import cards
-from harness.models.loading import check_head, load_config, load_tokenizer, max_length, pick_device, pick_dtype
+from harness.models.loading import (
+    check_head,
+    check_weights,
+    generation_config,
+    load_config,
+    load_tokenizer,
+    max_length,
+    pick_device,
+    pick_dtype,
+)
 from tests.engine.architectures import engine, load, questions, save
 
 
@@ -85,15 +94,67 @@ def test_a_folder_without_weights(llama: Path, copy: Callable[[Path], Path]) -> 
 def test_an_unreadable_file_is_one_message(llama: Path, copy: Callable[[Path], Path], name: str, reader: Callable[..., Any]) -> None:
     folder = copy(llama)
     (folder / name).write_text("{ not json")
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=f"{name} is damaged"):
         reader(cards.resolve(str(folder)))
+
+
+def test_a_configuration_that_makes_no_sense_is_one_line(llama: Path, copy: Callable[[Path], Path]) -> None:
+    folder = copy(llama)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": "wide"}))
+    with pytest.raises(ModelError, match="hidden_size") as caught:
+        load_config(cards.resolve(str(folder)))
+    assert "\n" not in caught.value.what
+
+
+@pytest.mark.parametrize("content", ["", '{"eos_token', "[1]", '{"eos_token_id": "end"}', '{"eos_token_id": [2, "end"]}'])
+def test_settings_of_generation_that_cannot_be_read_are_not_passed_over(llama: Path, copy: Callable[[Path], Path], content: str) -> None:
+    """transformers would go on without them, and texts would not end where the model ends them."""
+    folder = copy(llama)
+    (folder / "generation_config.json").write_text(content)
+    with pytest.raises(ModelError, match=r"generation_config\.json"):
+        generation_config(cards.resolve(str(folder)))
+    with pytest.raises(ModelError, match=r"generation_config\.json"):
+        load(folder)
 
 
 def test_a_truncated_file_of_weights(llama: Path, copy: Callable[[Path], Path]) -> None:
     folder = copy(llama)
-    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    content = (folder / "model.safetensors").read_bytes()
+    for size in [*range(0, len(content), max(64, len(content) // 200)), len(content) - 1]:
+        (folder / "model.safetensors").write_bytes(content[:size])
+        with pytest.raises(ModelError, match=r"model\.safetensors is (cut short|empty)"):
+            check_weights(cards.resolve(str(folder)))
+    with pytest.raises(ModelError, match=r"model\.safetensors is cut short"):
         load(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "lm_head.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_a_weight_that_is_no_number_is_named_with_its_file(llama: Path, copy: Callable[[Path], Path], name: str, value: float) -> None:
+    folder = copy(llama)
+    stored = load_file(folder / "model.safetensors")
+    stored[name][1, 2] = value
+    save_file(stored, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=rf"model\.safetensors: the tensor {name} holds NaN or infinite values"):
+        load(folder)
+
+
+def test_a_weight_that_a_narrow_type_does_not_hold(llama: Path, copy: Callable[[Path], Path]) -> None:
+    folder = copy(llama)
+    stored = load_file(folder / "model.safetensors")
+    stored["model.norm.weight"][0] = 70_000.0
+    save_file(stored, folder / "model.safetensors", {"format": "pt"})
+    load(folder)
+    with pytest.raises(ModelError, match=r"model\.norm\.weight .* in float16") as caught:
+        load(folder, dtype="float16")
+    assert "--dtype float32" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["meta", "xla", "vulkan", "cpu:9", "cuda:99", "abacus", ""])
+def test_devices_that_nothing_is_computed_on(name: str) -> None:
+    with pytest.raises(ModelError, match="device"):
+        pick_device(name)
 
 
 def test_a_head_of_its_own_is_loaded(t5: Path) -> None:

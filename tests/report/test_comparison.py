@@ -282,7 +282,7 @@ def test_statistics_that_do_not_give_the_score_are_not_trusted(tmp_path: Path) -
     made = Made(choices(BEFORE), {"mcc": ("mcc", {})})
     before, after = folder(tmp_path / "before", {"quiz": made}), folder(tmp_path / "after", {"quiz": made})
     kept = samples.read_statistics(after, "quiz")
-    kept["mcc"] = dataclasses.replace(kept["mcc"], table=kept["mcc"].table[::-1] * 0 + np.eye(16)[3])
+    kept["mcc"] = dataclasses.replace(kept["mcc"], table=np.tile([1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], (400, 1)).astype(float))
     samples.write_statistics(kept, after, "quiz")
     (task,) = compare_runs(before, after, metrics.load, PLAN).tasks
     assert task.scores["mcc"].reason == "the statistics kept do not give the score beside them; run the task again"

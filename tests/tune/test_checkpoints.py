@@ -56,6 +56,20 @@ def test_the_best_model_is_the_earlier_of_equals_and_the_loss_decides_without_sc
     assert Progress().best is None
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"judged": [{}]}', '{"judged": 3}'])
+def test_progress_that_is_damaged(tmp_path: Path, content: str) -> None:
+    (tmp_path / "progress.json").write_text(content)
+    with pytest.raises(StorageError, match=r"progress\.json cannot be read"):
+        Progress.read(tmp_path / "progress.json")
+
+
+def test_weights_that_were_cut(tmp_path: Path) -> None:
+    checkpoints.save_weights(parameters(), tmp_path / "best.safetensors")
+    (tmp_path / "best.safetensors").write_bytes((tmp_path / "best.safetensors").read_bytes()[:-1])
+    with pytest.raises(StorageError, match="is cut short"):
+        checkpoints.load_weights(parameters(), tmp_path / "best.safetensors")
+
+
 def test_progress_comes_back_whole(tmp_path: Path) -> None:
     before = Progress([1.5, 1.0], 77, 3.25, [judged(1, 0.25), judged(2, None)])
     (tmp_path / "p.json").write_text(before.text())

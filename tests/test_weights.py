@@ -1,0 +1,98 @@
+"""Damaged files of weights, wherever they were cut, and values that are no numbers."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from harness.errors import AdapterError, ModelError
+from harness.weights import check_whole, first_not_finite
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """A file of a few tensors of several kinds."""
+    path = tmp_path / "model.safetensors"
+    tensors = {"a": torch.randn(5, 7), "b": torch.arange(6), "c": torch.zeros(3, dtype=torch.bfloat16), "none": torch.zeros(0)}
+    save_file(tensors, path, {"format": "pt"})
+    return path
+
+
+def test_a_whole_file_passes(whole: Path) -> None:
+    check_whole([whole], ModelError)
+
+
+def test_every_cut_is_one_message_that_names_the_file(whole: Path) -> None:
+    content = whole.read_bytes()
+    for size in range(len(content)):
+        whole.write_bytes(content[:size])
+        with pytest.raises(ModelError) as caught:
+            check_whole([whole], ModelError)
+        assert caught.value.what.startswith(f"{whole} is "), size
+        assert "cut short" in caught.value.what or size == 0, (size, caught.value.what)
+        assert caught.value.remedy == "Copy or download it again."
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b"\xff" * 5000, "is no safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "is a pointer of Git LFS"),
+        (struct.pack("<Q", 10) + b"not json !", "its header cannot be read"),
+        (struct.pack("<Q", 2) + b"[]", "its header cannot be read"),
+        (struct.pack("<Q", 2) + b"{}" + b"more", "is damaged"),
+        (struct.pack("<Q", 16) + b'{"a":3,"b":null}', "its header cannot be read"),
+    ],
+)
+def test_what_is_no_file_of_weights(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "adapter_model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(AdapterError, match=told):
+        check_whole([path], AdapterError)
+
+
+def test_a_header_that_claims_more_than_the_file_holds(tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1000], "data_offsets": [0, 4000]}}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(40))
+    with pytest.raises(ModelError, match=f"it has {48 + len(header)} of {4008 + len(header):,} bytes"):
+        check_whole([path], ModelError)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").mkdir()
+    with pytest.raises(ModelError, match=r"model\.safetensors cannot be read"):
+        check_whole([tmp_path / "model.safetensors"], ModelError)
+
+
+@pytest.mark.parametrize("index", ['{"weight_map": {"a": "model-2.safetensors"}}', '{"weight', "[]", '{"weight_map": 3}'])
+def test_an_index_that_is_cut_or_names_a_missing_file(whole: Path, index: str) -> None:
+    (whole.parent / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ModelError, match=r"index\.json"):
+        check_whole([whole], ModelError)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.float8_e5m2])
+def test_the_tensor_with_a_value_that_is_no_number_is_named(dtype: torch.dtype, value: float) -> None:
+    tensors = {"fine": torch.randn(3, 3), "whole numbers": torch.arange(3), "empty": torch.zeros(0), "broken": torch.zeros(4, 4)}
+    tensors["broken"][2, 3] = value
+    tensors["broken"] = tensors["broken"].to(dtype)
+    assert first_not_finite(tensors) == "broken"
+    del tensors["broken"]
+    assert first_not_finite(tensors) is None
+
+
+def test_large_numbers_are_numbers() -> None:
+    assert first_not_finite({"large": torch.full((50,), 3e38), "wide": torch.tensor([60_000.0, -60_000.0], dtype=torch.float16)}) is None
+
+
+def test_no_tensors_are_fine() -> None:
+    assert first_not_finite({}) is None
+    assert first_not_finite({"numbers": torch.arange(4)}) is None
