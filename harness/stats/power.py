@@ -1,5 +1,7 @@
 """What a comparison could have shown, and how many items would show more; both from the standard error of a paired difference.
 
+`Forgetting` is about the verdict forgot itself; the functions are about the interval of a difference.
+
 A two-sided test at level alpha finds a true difference d with power Phi(|d| / se - z) + Phi(-|d| / se - z), z = z(1 - alpha / 2).
 The same numbers hold for non-inferiority: with margin d and no true difference, they are the chance that the interval stays above -d.
 Source: Miller (2024), "Adding error bars to evals"; Chow, Shao and Wang (2008), "Sample size calculations in clinical research".
@@ -8,10 +10,12 @@ Source: Miller (2024), "Adding error bars to evals"; Chow, Shao and Wang (2008),
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 
 from harness.stats.bootstrap import LEVEL
-from harness.stats.discordant import unseen_share
+from harness.stats.discordant import Flips, unseen_share
+from harness.stats.verdict import FORGOT_AT
 
 POWER = 0.8
 _NORMAL = NormalDist()
@@ -52,3 +56,88 @@ def items_without_change(margin: float, span: float, level: float = LEVEL) -> in
     while unseen_share(found, level) > margin / span:  # the logarithms' rounding
         found += 1
     return found
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """How likely a true loss is called forgot: its interval ends beyond the margin, and its adjusted p is at most `FORGOT_AT`.
+
+    With z the normal quantiles, a loss d of n items whose differences have the variance v has the standard error e = sqrt(v / n). It
+    is called forgot where the observed loss exceeds both margin + z(0.975) e, for the interval, and z(1 - 0.005 / tests) e0, for
+    the test. There e0 is the standard error where exchanging the systems changes nothing, sqrt((v + d²) / n). Holm's adjustment is
+    taken at its strictest, where no other score of those judged together has a smaller p.
+
+    Of right and wrong answers the variance grows with the loss: items that flip both ways go on flipping, and what is lost comes on top, so
+    v + d² is the share of items that flip (Miettinen, 1968, "The matched pairs design in the case of all-or-none responses").
+    The exact test asks for half a flip more on either side, 1 / n (Connett, Smith and McHugh, 1987, "Sample size and power for
+    pair-matched case-control studies").
+
+    Attributes:
+        margin: the largest loss that does not matter, at least 0.
+        tests: how many scores are judged together.
+        variance: of one item's difference; of right and wrong, the share of items that flip without changing the score.
+        binary: whether items are right or wrong.
+    """
+
+    margin: float
+    tests: int
+    variance: float
+    binary: bool
+
+    @classmethod
+    def of_flips(cls, flips: Flips, margin: float, tests: int) -> Forgetting:
+        """From the flips seen, with half a pair more of each kind."""
+        share = (flips.changed + 1) / (flips.rows + 1) - abs(flips.gained - flips.lost) / flips.rows
+        return cls(margin, tests, max(share, 0.0), True)
+
+    def power(self, loss: float, items: int) -> float:
+        """Chance that a true loss is called forgot.
+
+        Args:
+            loss: in the score's unit, more than 0.
+            items: so many.
+        """
+        error, null = (math.sqrt(v / items) for v in self._variances(loss))
+        interval = self.margin + _NORMAL.inv_cdf((1 + LEVEL) / 2) * error
+        test = self._limit * null + (1 / items if self.binary else 0.0)
+        distance = loss - max(interval, test)
+        return _NORMAL.cdf(distance / error) if error > 0 else float(distance > 0)
+
+    def least(self, items: int, span: float = math.inf, wanted: float = POWER) -> float | None:
+        """The smallest loss that so many items call forgot with the power wanted; None where not even the whole span is.
+
+        Args:
+            items: so many.
+            span: from the lowest to the highest score.
+            wanted: the power, between 0 and 1.
+        """
+        low = high = max(self.margin, math.sqrt(self.variance / items), 1e-12)
+        while self.power(high, items) < wanted:
+            if high >= span:
+                return None
+            low, high = high, min(2 * high, span)
+        while high - low > 1e-6 * high:
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.power(middle, items) >= wanted else (middle, high)
+        return high
+
+    def items(self, loss: float, wanted: float = POWER) -> int | None:
+        """How many items call a loss forgot with the power wanted; None for a loss within the margin."""
+        if loss <= self.margin:
+            return None
+        scatter, null = map(math.sqrt, self._variances(loss))
+        tail = _NORMAL.inv_cdf(wanted)
+        interval = scatter * (_NORMAL.inv_cdf((1 + LEVEL) / 2) + tail) / (loss - self.margin)
+        needed = self._limit * null + tail * scatter
+        test = (needed + math.sqrt(needed**2 + 4 * loss * self.binary)) / (2 * loss)
+        return max(2, math.ceil(max(interval, test) ** 2))
+
+    @property
+    def _limit(self) -> float:
+        return _NORMAL.inv_cdf(1 - FORGOT_AT / (2 * self.tests))
+
+    def _variances(self, loss: float) -> tuple[float, float]:
+        """Of one item's difference, about its mean and about 0."""
+        if self.binary:
+            return max(self.variance + loss - loss**2, 0.0), self.variance + loss
+        return self.variance, self.variance + loss**2
