@@ -1,15 +1,17 @@
 """How often "kept" and `x >= f × baseline` are said falsely, and how often the interval holds the truth, before and after.
 
-Run it as `python -m benchmarks.verdicts [--replications N] [--only macro|factor] [--write]`. Two systems are made up whose true
-difference lies exactly on the limit: a loss of the margin, or a score of exactly f times the baseline's. Whoever then says "kept" or
-passes is wrong. "Before" are the intervals that these replace, kept here as a reference: a bootstrap of all rows, for few changes at
-least as wide as what may have stayed unseen among all rows together; for f times the baseline a bootstrap alone. `--write` puts the
-tables into docs/design/statistics.md.
+Run it as `python -m benchmarks.verdicts [--replications N] [--only macro|factor] [--resume FILE] [--write]`. Two systems are made
+up whose true difference lies exactly on the limit: a loss of the margin, or a score of exactly f times the baseline's. Whoever then
+says "kept" or passes is wrong. "Before" are the intervals that these replace, kept here as a reference: a bootstrap of all rows, for
+few changes at least as wide as what may have stayed unseen among all rows together; for f times the baseline a bootstrap alone.
+`--write` puts the tables into docs/design/statistics.md. All of it takes some ten minutes of one core; with `--resume` rows are kept in
+a file, and those that it has are not simulated again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -190,7 +192,8 @@ def former(pairs: Pairs, factor: float, seed: int) -> Interval | None:
 def former_factor(pairs: Pairs, factor: float, seed: int) -> Interval | None:
     """The rule `x >= f × baseline` as it was: a bootstrap, however few changed."""
     if isinstance(pairs, MacroPairs) and not pairs.whole:
-        drawn = np.average(pairs.replicates_of_parts(seed=seed, resamples=RESAMPLES, threads=1), axis=0, weights=pairs.weights)
+        each = [pairs.replicates_of(place, seed=seed, resamples=RESAMPLES, threads=1) for place in range(len(pairs.parts))]
+        drawn: FloatArray = np.average(each, axis=0, weights=pairs.weights)
     else:
         drawn = pairs.replicates(seed=seed, resamples=RESAMPLES, threads=1)
     influence = pairs.jackknife(factor)
@@ -214,7 +217,7 @@ def rates(setting: Setting, replications: int, methods: Sequence[Callable[[Pairs
             found = method(pairs, setting.factor, seed)
             if found is None:
                 found = Interval(-math.inf, math.inf, "none")
-            false[place] += found.low > setting.limit if truth < setting.limit or setting.limit < 0 else found.low >= setting.limit
+            false[place] += found.low > setting.limit if setting.limit < 0 else found.low >= setting.limit
             held[place] += found.low - 1e-12 <= truth <= found.high + 1e-12
             width[place] += min(found.high - found.low, 2.0)
     return [Rates(*row) for row in (np.stack([false, held, width], axis=1) / replications).tolist()]
@@ -228,12 +231,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replications", type=int, default=REPLICATIONS, help="samples of each setting")
     parser.add_argument("--only", choices=("macro", "factor"), help="one of the two tables")
+    parser.add_argument("--resume", type=Path, help="JSON of rows that are done, which is added to")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/design/statistics.md")
     arguments = parser.parse_args()
     if arguments.only != "factor":
         _report("verdicts-macro", "sizes", settings_of_groups(), former, arguments)
     if arguments.only != "macro":
         _report("verdicts-factor", "rule", settings_of_factors(), former_factor, arguments)
+
+
+class _Done:
+    """Rows that are simulated, by setting and number of samples, in a file if there is one."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self.rows: dict[str, list[list[float]]] = json.loads(file.read_text()) if file and file.exists() else {}
+
+    def get(self, key: str) -> list[Rates] | None:
+        return [Rates(*one) for one in self.rows[key]] if key in self.rows else None
+
+    def put(self, key: str, found: list[Rates]) -> list[Rates]:
+        self.rows[key] = [[one.false, one.covered, one.width] for one in found]
+        if self.file:
+            self.file.write_text(json.dumps(self.rows, indent=1))
+        return found
 
 
 def _report(
@@ -245,9 +266,10 @@ def _report(
 ) -> None:
     header = [first, "scores", "false, before", "false, now", "covered, before", "covered, now", "width, now / before"]
     print(" | ".join(header))
-    rows = []
+    rows, done = [], _Done(arguments.resume)
     for setting in settings:
-        was, is_ = rates(setting, arguments.replications, (reference, now))
+        key = f"{setting.name}|{setting.kind}|{arguments.replications}"
+        was, is_ = done.get(key) or done.put(key, rates(setting, arguments.replications, (reference, now)))
         shares = [f"{100 * share:.1f} %" for share in (was.false, is_.false, was.covered, is_.covered)]
         rows.append([setting.name, setting.kind, *shares, f"{is_.width / was.width:.2f}" if was.width else "-"])
         print(" | ".join(rows[-1]), flush=True)

@@ -211,4 +211,5 @@ def _correlation(one: FloatArray, other: FloatArray) -> float:
     both = np.stack([one, other])[:, np.isfinite(one) & np.isfinite(other)]
     if both.shape[1] < 2 or not (both.std(axis=1) > 0).all():
         return 0.0
-    return float(np.corrcoef(both)[0, 1])
+    centred = both - both.mean(axis=1, keepdims=True)
+    return float((centred[0] * centred[1]).mean() / (both[0].std() * both[1].std()))

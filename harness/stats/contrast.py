@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -39,10 +41,14 @@ def contrast(
     if not isinstance(pairs, MacroPairs):
         drawn = pairs.replicates(seed=seed, resamples=resamples, threads=threads)
         return drawn, difference_interval(pairs, drawn[1] - factor * drawn[0], level, factor)
-    each = pairs.replicates_of_parts(seed=seed, resamples=resamples, threads=threads)
-    found = macro_interval(pairs, each, level, factor)
+
+    @cache
+    def draw(place: int) -> FloatArray:
+        return pairs.replicates_of(place, seed=seed, resamples=resamples, threads=threads)
+
+    found = macro_interval(pairs, draw, level, factor)
     if not pairs.whole:
-        return np.average(each, axis=0, weights=pairs.weights), found
+        return np.average([draw(place) for place in range(len(pairs.parts))], axis=0, weights=pairs.weights), found
     drawn = pairs.replicates(seed=seed, resamples=resamples, threads=threads)
     return drawn, _wider(difference_interval(pairs, drawn[1] - factor * drawn[0], level, factor), found)
 
@@ -79,7 +85,7 @@ def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LE
     return Interval(min(found.low, value - room), max(found.high, value + room), "unseen")
 
 
-def macro_interval(pairs: MacroPairs, replicates: list[FloatArray], level: float = LEVEL, factor: float = 1.0) -> Interval | None:
+def macro_interval(pairs: MacroPairs, draw: Callable[[int], FloatArray], level: float = LEVEL, factor: float = 1.0) -> Interval | None:
     """Interval of a mean over tasks of after less `factor` times before, the items being what varies.
 
     Tasks with fewer than `FEW` changed rows are taken together where they are bounded means: each of their rows counts by its
@@ -88,7 +94,7 @@ def macro_interval(pairs: MacroPairs, replicates: list[FloatArray], level: float
 
     Args:
         pairs: the tasks and their weights.
-        replicates: of each task, both scores of each resample, arrays [2, resamples].
+        draw: from a task's place to both scores of each of its resamples, array [2, resamples].
         level: coverage aimed at.
         factor: of the score before, more than 0.
 
@@ -97,10 +103,11 @@ def macro_interval(pairs: MacroPairs, replicates: list[FloatArray], level: float
     """
     values, intervals, weights = [], [], []
     pooled = []
-    for part, drawn, weight in zip(pairs.parts, replicates, pairs.weights, strict=True):
+    for place, (part, weight) in enumerate(zip(pairs.parts, pairs.weights, strict=True)):
         if part.mean and part.changed < FEW and math.isfinite(part.span):
             pooled.append((part, weight))
             continue
+        drawn = draw(place)
         found = difference_interval(part, drawn[1] - factor * drawn[0], level, factor)
         if found is None:
             return None

@@ -96,7 +96,7 @@ class MacroPairs(Pairs):
     weights: tuple[float, ...] = ()
     whole: bool = False
 
-    def replicates_of_parts(self, *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None) -> list[FloatArray]:
-        """Of each task both scores of resamples of its rows, arrays [2, resamples]; each task draws from a stream of its own."""
+    def replicates_of(self, place: int, *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None) -> FloatArray:
+        """Both scores of resamples of one task's rows, array [2, resamples]; each task draws from a stream of its own."""
         stream = tuple(seed) if isinstance(seed, Sequence) else (seed,)
-        return [part.replicates(seed=(*stream, place), resamples=resamples, threads=threads) for place, part in enumerate(self.parts)]
+        return self.parts[place].replicates(seed=(*stream, place), resamples=resamples, threads=threads)

@@ -62,13 +62,13 @@ def items_without_change(margin: float, span: float, level: float = LEVEL) -> in
 class Forgetting:
     """How likely a true loss is called forgot: its interval ends beyond the margin, and its adjusted p is at most `FORGOT_AT`.
 
-    With z the normal quantiles, a loss d of n items whose differences have the variance v has the standard error e = sqrt(v / n). It
-    is called forgot where the observed loss exceeds both margin + z(0.975) e, for the interval, and z(1 - 0.005 / tests) e0, for
-    the test. There e0 is the standard error where exchanging the systems changes nothing, sqrt((v + d²) / n). Holm's adjustment is
-    taken at its strictest, where no other score of those judged together has a smaller p.
+    With z the normal quantiles and v(t) the variance of one item's difference where the loss is t, an observed loss t is called
+    forgot where it is beyond margin + z(0.975) sqrt(v(t) / n), for the interval, and beyond z(1 - 0.005 / tests) sqrt((v(t) + t²) / n), for
+    the test, whose variance is that about no change. Holm's adjustment is taken at its strictest, where no other score of those judged
+    together has a smaller p. With t the larger of both, a true loss d is called forgot with the power Phi((d - t) / sqrt(v(d) / n)).
 
     Of right and wrong answers the variance grows with the loss: items that flip both ways go on flipping, and what is lost comes on top, so
-    v + d² is the share of items that flip (Miettinen, 1968, "The matched pairs design in the case of all-or-none responses").
+    v(t) + t² is the share of items that flip (Miettinen, 1968, "The matched pairs design in the case of all-or-none responses").
     The exact test asks for half a flip more on either side, 1 / n (Connett, Smith and McHugh, 1987, "Sample size and power for
     pair-matched case-control studies").
 
@@ -97,10 +97,8 @@ class Forgetting:
             loss: in the score's unit, more than 0.
             items: so many.
         """
-        error, null = (math.sqrt(v / items) for v in self._variances(loss))
-        interval = self.margin + _NORMAL.inv_cdf((1 + LEVEL) / 2) * error
-        test = self._limit * null + (1 / items if self.binary else 0.0)
-        distance = loss - max(interval, test)
+        error = math.sqrt(self._variance(loss) / items)
+        distance = loss - max(self._beyond_margin(items), self._beyond_chance(items))
         return _NORMAL.cdf(distance / error) if error > 0 else float(distance > 0)
 
     def least(self, items: int, span: float = math.inf, wanted: float = POWER) -> float | None:
@@ -125,19 +123,33 @@ class Forgetting:
         """How many items call a loss forgot with the power wanted; None for a loss within the margin."""
         if loss <= self.margin:
             return None
-        scatter, null = map(math.sqrt, self._variances(loss))
-        tail = _NORMAL.inv_cdf(wanted)
-        interval = scatter * (_NORMAL.inv_cdf((1 + LEVEL) / 2) + tail) / (loss - self.margin)
-        needed = self._limit * null + tail * scatter
-        test = (needed + math.sqrt(needed**2 + 4 * loss * self.binary)) / (2 * loss)
-        return max(2, math.ceil(max(interval, test) ** 2))
+        low, high = 1, 2
+        while self.power(loss, high) < wanted:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.power(loss, middle) >= wanted else (middle, high)
+        return high
 
-    @property
-    def _limit(self) -> float:
-        return _NORMAL.inv_cdf(1 - FORGOT_AT / (2 * self.tests))
+    def _variance(self, loss: float) -> float:
+        """Of one item's difference."""
+        return max(self.variance + loss - loss**2, 0.0) if self.binary else self.variance
 
-    def _variances(self, loss: float) -> tuple[float, float]:
-        """Of one item's difference, about its mean and about 0."""
+    def _beyond_margin(self, items: int) -> float:
+        """The observed loss t of which the interval ends at the margin: (t - margin)² = k v(t), k = z² / items."""
+        k = _NORMAL.inv_cdf((1 + LEVEL) / 2) ** 2 / items
         if self.binary:
-            return max(self.variance + loss - loss**2, 0.0), self.variance + loss
-        return self.variance, self.variance + loss**2
+            return _larger_root(1 + k, -(2 * self.margin + k), self.margin**2 - k * self.variance)
+        return self.margin + math.sqrt(k * self.variance)
+
+    def _beyond_chance(self, items: int) -> float:
+        """The observed loss t of which the test gives just `FORGOT_AT`: (t - 1 / items)² = k (v(t) + t²), k = z² / items."""
+        k = _NORMAL.inv_cdf(1 - FORGOT_AT / (2 * self.tests)) ** 2 / items
+        if self.binary:
+            return _larger_root(1.0, -(2 / items + k), 1 / items**2 - k * self.variance)
+        return math.sqrt(k * self.variance / (1 - k)) if k < 1 else math.inf
+
+
+def _larger_root(a: float, b: float, c: float) -> float:
+    """Of a t² + b t + c, which has real ones."""
+    return (-b + math.sqrt(max(b * b - 4 * a * c, 0.0))) / (2 * a)
