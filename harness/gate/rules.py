@@ -102,9 +102,8 @@ class Relative:
         if not _same(score) or score.after is None:
             return None
         if _HOLDS[self.operator](score.after, self.factor * score.after) and (self.factor == 1 or evidence.at_least_zero(one)):
-            return Finding(
-                "pass", f"{one.name}: {_SAME}, and {number(score.after)} {self.operator} {self.factor:g} × {number(score.after)}"
-            )
+            times = f"{number(score.after)} {self.operator} {self.factor:g} × {number(score.after)}"
+            return Finding("pass", f"{one.name}: {_SAME}, and {times}", reason=_SAME)
         if self.factor == 1:
             return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} itself")
         return None
@@ -253,15 +252,15 @@ def _kept(one: Compared, margin: float) -> Finding:
     if (ends := _turned(score)) is None:
         return Finding("cannot tell", f"{one.name}: {score.reason or 'it has no interval'}")
     if _same(score):
-        return Finding("pass", f"{one.name}: {_SAME}, on {score.items:,} items")
+        return Finding("pass", f"{one.name}: {_SAME}, on {score.items:,} items", reason=_SAME)
     said = f"{_changed(one)}, margin {margin:.4g}"
     found = _verdict(score, margin)
     if found == "forgot":
         return Finding("fail", f"{said}: forgot")
     if found == "likely forgot":
-        return _undecided(
-            f"{said}: likely forgot, lost beyond the margin, but the verdict needs an adjusted p of {FORGOT_AT}", one.owner, None
-        )
+        needed = score.items_for_loss if margin == score.margin and (score.items_for_loss or 0) > score.items else None
+        why = f"likely forgot, lost beyond the margin, but the verdict needs an adjusted p of {FORGOT_AT}"
+        return _undecided(f"{said}: {why}", one.owner, needed)
     if found == "cannot tell":
         return _undecided(f"{said}: the interval holds the margin", one.owner, _items_for(score, margin, ends))
     return Finding("pass", f"{said}: {found}")

@@ -353,6 +353,17 @@ def test_a_system_against_itself(tmp_path: Path, line: str, outcome: str, told: 
     assert (found.outcome, told in found.told) == (outcome, True), found.told
 
 
+def test_why_a_system_passes_against_itself_is_told_for_all_scores_together(tmp_path: Path) -> None:
+    same: dict[str, Any] = {"model_digest": "one"}
+    made = {"quiz": quiz(140, 200), "exam": quiz(70, 100)}
+    found = finding("no task forgot", run(tmp_path / "tuned", made, **same), run(tmp_path / "base", made, **same))
+    assert found.told == "2 scores: 2 pass: the same system gave the same responses: nothing can have changed"
+    other = made | {"exam": Made(choices(flipped(hits(0.7, 4_000), 1, 1)), ACCURACY)}
+    made = made | {"exam": Made(choices(hits(0.7, 4_000)), ACCURACY)}
+    mixed = finding("no task forgot", run(tmp_path / "more", other, **same), run(tmp_path / "less", made, **same))
+    assert mixed.told.endswith("nothing can have changed (1 of 2)")
+
+
 def test_different_systems_with_the_same_responses_are_undecided(tmp_path: Path) -> None:
     candidate, baseline = sides(tmp_path, quiz(140, 200), quiz(140, 200))
     for line in ("no task forgot", "quiz >= baseline", "quiz: improved"):

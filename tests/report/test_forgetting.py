@@ -123,7 +123,7 @@ def test_a_verdict_that_cannot_be_told_says_what_would_tell() -> None:
     assert row.score.verdict == "cannot tell"
     needed = f"{row.score.items_needed:,}"
     assert facts.undecided(row) == (
-        f"exam: With 300 items, a loss of {row.score.detectable_loss:.3f} or more is called forgot with 80 % power; "
+        f"exam: with 300 items, a loss of {row.score.detectable_loss:.3f} or more is called forgot with 80 % power; "
         f"'kept' within the margin of 0.010 needs about {needed} items."
     )
     near = dataclasses.replace(row, score=dataclasses.replace(row.score, items_needed=200))
@@ -194,7 +194,7 @@ def test_several_systems_begin_with_which_to_keep() -> None:
     text = drawn(*comparisons())
     assert text.index("Tuned from base") < text.index("Keep base+careful") < text.index("base+eager against base")
     assert "Keep base+careful: it forgot the fewest tasks (0 of 3)" in " ".join(text.split())
-    assert line(text, "+eager").split()[-1].endswith("]")
+    assert line(text, "+eager").endswith("] over 2 of 3")
     assert "2 of 3" in line(text, "+eager")
     assert "Taken together" not in text
     assert "Taken together" in drawn(*comparisons(), details=True)

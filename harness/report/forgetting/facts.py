@@ -175,7 +175,7 @@ def undecided(row: Row) -> str | None:
         return f"{name}: {_count(score.items, 'item')} {'is' if score.items == 1 else 'are'} too few for an interval."
     margin = value_text(score.margin, score.unit)
     if score.verdict == "likely forgot":
-        return f"{name}: lost beyond the margin of {margin}; adjusted {row.p}, the verdict needs {FORGOT_AT}. {_power(score)}."
+        return f"{name}: lost beyond the margin of {margin}; adjusted {row.p}, the verdict needs {FORGOT_AT}. W{_power(score)[1:]}."
     if score.items_needed is None:
         return f"{name}: {_power(score)}."
     if score.items_needed <= score.items:
@@ -187,9 +187,9 @@ def _power(score: MetricComparison) -> str:
     """What these items would call forgot."""
     many = _count(score.items, "item")
     if score.detectable_loss is None:
-        return f"With {many}, no loss is called forgot with {POWER:.0%} power".replace("%", " %")
+        return f"with {many}, no loss is called forgot with {POWER:.0%} power".replace("%", " %")
     least = value_text(score.detectable_loss, score.unit)
-    return f"With {many}, a loss of {least} or more is called forgot with {POWER:.0%} power".replace("%", " %")
+    return f"with {many}, a loss of {least} or more is called forgot with {POWER:.0%} power".replace("%", " %")
 
 
 def estimate(found: Estimate | None, *, sign: bool = True, gap: str = " ") -> str:

@@ -92,7 +92,7 @@ def _summary(comparisons: Sequence[Comparison], width: int) -> RenderableType:
     table = _grid(Text(f"Tuned from {plain(base)}", style="bold"))
     roomy = width >= 100
     table.add_column("system", overflow="fold", min_width=12)
-    for heading in ("target gain", "mean change\nelsewhere", "forgot", "likely\nforgot", "cannot\ntell"):
+    for heading in ("target gain", "mean change\nelsewhere", "forgot", *(["likely\nforgot"] if roomy else []), "cannot\ntell"):
         table.add_column(heading, justify="right", no_wrap=True)
     if roomy:
         table.add_column("worst task", overflow="fold")
@@ -100,13 +100,16 @@ def _summary(comparisons: Sequence[Comparison], width: int) -> RenderableType:
     chosen, gap = choose(comparisons), " " if width >= _WIDE else "\n"
     for place, (one, name) in enumerate(zip(comparisons, names(comparisons), strict=True)):
         found = one.overall
-        forgot, tasks = found.verdicts["forgot"], sum(found.verdicts.values())
+        forgot, likely, tasks = found.verdicts["forgot"], found.verdicts["likely forgot"], sum(found.verdicts.values())
+        forgotten, open_ = Text(f"{forgot} of {tasks}", style=STYLES["forgot"] if forgot else ""), STYLES["likely forgot"] if likely else ""
+        if likely and not roomy:
+            forgotten.append(f"\n+{likely} likely", open_)
         table.add_row(
             Text(name.removeprefix(base)),
             facts.estimate(found.plasticity, gap=gap),
             facts.estimate(found.mean_change, gap=gap),
-            Text(f"{forgot} of {tasks}", style=STYLES["forgot"] if forgot else ""),
-            Text(str(found.verdicts["likely forgot"]), style=STYLES["likely forgot"] if found.verdicts["likely forgot"] else ""),
+            forgotten,
+            *([Text(str(likely), style=open_)] if roomy else []),
             str(found.verdicts["cannot tell"]),
             *([Text(facts.worst_name(one))] if roomy else []),
             facts.retained(one, gap),

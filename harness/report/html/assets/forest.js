@@ -36,7 +36,7 @@ const SHAPES = {
  * @param {Score} score
  */
 function lacking(score) {
-  return score.verdict === "likely forgot" ? `adjusted p ${pText(score.holm)}, forgot needs ${data.forgotAt}` : null;
+  return score.verdict === "likely forgot" ? `adjusted p ${pText(score.holm)}, needs ${data.forgotAt}` : null;
 }
 
 /** @param {Verdict} verdict */
