@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,12 +27,14 @@ class Finding:
         told: why, in one line, with the numbers.
         advice: what would let it tell, one phrase each; empty where it passes or fails.
         parts: where a rule holds for several scores, why those that decide it found what they did, a line each.
+        reason: of a pass, what is told even where a rule passes for several scores.
     """
 
     outcome: Outcome
     told: str
     advice: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    reason: str = ""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -61,7 +64,9 @@ def combined(findings: Sequence[Finding], named: str) -> Finding:
     counts = [f"{number} {name}" for name in OUTCOMES if (number := sum(one.outcome == name for one in findings))]
     head = f"{len(findings)} {named}: {', '.join(counts)}"
     if outcome == "pass":
-        return Finding(outcome, head)
+        reasons = Counter(one.reason for one in findings if one.reason)
+        told = [reason if count == len(findings) else f"{reason} ({count} of {len(findings)})" for reason, count in reasons.items()]
+        return Finding(outcome, ": ".join([head, "; ".join(told)]) if told else head)
     shown = [one.told for one in findings if one.outcome == outcome]
     more = (f"and {len(shown) - _MOST_TOLD} more",) if len(shown) > _MOST_TOLD else ()
     advice = tuple(dict.fromkeys(part for one in findings for part in one.advice))

@@ -9,9 +9,9 @@ import numpy as np
 from harness.report import groups
 from harness.report.kept import LoadMeasure, Reader, Results, Table, join
 from harness.report.scored import Plan
-from harness.stats.bca import bca_interval, jackknife
-from harness.stats.bootstrap import FloatArray, Interval
-from harness.stats.paired import Pairs
+from harness.stats.bootstrap import Interval
+from harness.stats.contrast import contrast
+from harness.stats.pairs import Pairs
 
 _STREAM = 7_919
 """Sets this resampling apart from the comparison's own."""
@@ -36,7 +36,7 @@ class Excess:
 
 
 def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner: str, key: str, factor: float) -> Excess | str:
-    """After less `factor` times before, both systems resampled together (paired bootstrap, BCa interval).
+    """After less `factor` times before, both systems on the same items, with the interval that the comparison's verdicts have.
 
     Args:
         sides: baseline and candidate.
@@ -55,19 +55,8 @@ def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner:
     before, after = pairs.scores
     if not np.isfinite([before, after]).all():
         return "undefined on these items"
-    value = after - factor * before
-    if pairs.rows < 2:
-        return Excess(before, after, value, None, pairs.rows)
-    drawn = pairs.replicates(seed=(plan.seed, _STREAM), resamples=plan.resamples, threads=plan.threads)
-    width = pairs.before.shape[1]
-
-    def between(totals: FloatArray) -> FloatArray:
-        result: FloatArray = pairs.score(totals[..., width:]) - factor * pairs.score(totals[..., :width])
-        return result
-
-    found = jackknife(np.concatenate([pairs.before, pairs.after], axis=1), between)
-    interval = bca_interval(drawn[1] - factor * drawn[0], value, found.acceleration if found else 0.0)
-    return Excess(before, after, value, interval, pairs.rows)
+    _, interval = contrast(pairs, factor=factor, seed=(plan.seed, _STREAM), resamples=plan.resamples, threads=plan.threads)
+    return Excess(before, after, after - factor * before, interval, pairs.rows)
 
 
 def _pairs(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner: str, key: str) -> Pairs | str:

@@ -10,16 +10,18 @@ from typing import Literal, Protocol, TypeAlias
 from harness.gate.evidence import Compared, Evidence, Scored
 from harness.gate.findings import Finding, UnfitRuleError, bounds, combined, items_to_decide, number, p_text
 from harness.gate.relative import Excess, excess
+from harness.report import same
 from harness.report.comparison import MetricComparison, TaskComparison
 from harness.report.leaderboard import differences
 from harness.stats import power
 from harness.stats.bootstrap import Interval
-from harness.stats.verdict import IMPROVED_AT, Verdict, change, verdict
+from harness.stats.verdict import FORGOT_AT, IMPROVED_AT, Verdict, change, verdict
 from harness.store.runs import EfficiencyRecord
 
 Operator: TypeAlias = Literal[">=", ">", "<=", "<"]
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _EFFICIENCY = "efficiency."
+_SAME = "the same system gave the same responses: nothing can have changed"
 
 
 class Rule(Protocol):
@@ -87,9 +89,24 @@ class Relative:
             return self._efficiency(evidence, quantity)
         findings = []
         for one in evidence.compared(self.subject):
+            if told := self._same_system(evidence, one):
+                findings.append(told)
+                continue
             sides = (baseline, evidence.candidate)
             findings.append(self._score(one, excess(sides, evidence.load, evidence.plan, one.owner, one.score.metric, self.factor)))
         return combined(findings, "scores")
+
+    def _same_system(self, evidence: Evidence, one: Compared) -> Finding | None:
+        """Where nothing can have changed, the multiple alone decides; None where it does not, or something may have changed."""
+        score = one.score
+        if not _same(score) or score.after is None:
+            return None
+        if _HOLDS[self.operator](score.after, self.factor * score.after) and (self.factor == 1 or evidence.at_least_zero(one)):
+            times = f"{number(score.after)} {self.operator} {self.factor:g} × {number(score.after)}"
+            return Finding("pass", f"{one.name}: {_SAME}, and {times}", reason=_SAME)
+        if self.factor == 1:
+            return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} itself")
+        return None
 
     def _score(self, one: Compared, found: Excess | str) -> Finding:
         if isinstance(found, str):
@@ -143,6 +160,8 @@ class Improved:
         if (found := _turned(score)) is None or score.change is None:
             return Finding("cannot tell", f"{one.name}: {score.reason or 'it has no interval'}")
         low, high = found
+        if _same(score):
+            return Finding("fail", f"{one.name}: {_SAME}, so it cannot be better")
         said = _changed(one)
         if low > 0 and score.p_holm is not None and score.p_holm <= IMPROVED_AT:
             return Finding("pass", f"{said}: better")
@@ -232,15 +251,23 @@ def _kept(one: Compared, margin: float) -> Finding:
     score = one.score
     if (ends := _turned(score)) is None:
         return Finding("cannot tell", f"{one.name}: {score.reason or 'it has no interval'}")
+    if _same(score):
+        return Finding("pass", f"{one.name}: {_SAME}, on {score.items:,} items", reason=_SAME)
     said = f"{_changed(one)}, margin {margin:.4g}"
     found = _verdict(score, margin)
     if found == "forgot":
         return Finding("fail", f"{said}: forgot")
+    if found == "likely forgot":
+        needed = score.items_for_loss if margin == score.margin and (score.items_for_loss or 0) > score.items else None
+        why = f"likely forgot, lost beyond the margin, but the verdict needs an adjusted p of {FORGOT_AT}"
+        return _undecided(f"{said}: {why}", one.owner, needed)
     if found == "cannot tell":
-        lost = ends[1] < -margin
-        why = "lost, but the adjusted p is above 0.01" if lost else "the interval holds the margin"
-        return _undecided(f"{said}: {why}", one.owner, None if lost else _items_for(score, margin, ends))
+        return _undecided(f"{said}: the interval holds the margin", one.owner, _items_for(score, margin, ends))
     return Finding("pass", f"{said}: {found}")
+
+
+def _same(score: MetricComparison) -> bool:
+    return score.method == same.METHOD
 
 
 def _verdict(score: MetricComparison, margin: float) -> Verdict:

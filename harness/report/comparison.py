@@ -50,6 +50,8 @@ class TaskComparison:
         slices: the first headline by each label with 2 to `items.MOST_KINDS` values.
         changes: items that changed at the first headline, the worst first.
         parts: of a group, its tasks; they are judged among themselves.
+        repeated: whether one system was asked the same twice: equal signatures, items and prompts.
+        responses_differ: items with another response the second time, where `repeated`.
     """
 
     name: str
@@ -66,6 +68,8 @@ class TaskComparison:
     slices: tuple[Slice, ...]
     changes: tuple[ItemChange, ...]
     parts: tuple[TaskComparison, ...]
+    repeated: bool = False
+    responses_differ: int = 0
 
     @property
     def headlines(self) -> list[MetricComparison]:
@@ -208,6 +212,8 @@ def _task(draft: Draft, scores: Mapping[str, MetricComparison]) -> TaskCompariso
         slices=_slices(draft.slices),
         changes=changes,
         parts=tuple(parts),
+        repeated=draft.repeated,
+        responses_differ=draft.responses_differ,
     )
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import InputError
-from harness.report import groups, items
+from harness.report import groups, items, same
 from harness.report.kept import Joined, LoadMeasure, Reader, Results, Table, join
 from harness.report.overall import Placed, on_scale
 from harness.report.scored import Measured, Plan, difference_of
-from harness.stats.paired import Pairs
+from harness.stats.paired import Difference
+from harness.stats.pairs import Pairs
 from harness.store.runs import MetricRecord, TaskRecord
 
 Sides = tuple[Results, Results]
@@ -36,6 +37,8 @@ class Draft:
         wordings: the headlines in each wording, where there are several.
         slices: label, value and the first headline over the items with that value.
         parts: of a group, its tasks.
+        repeated: whether one system was asked the same twice; of a group, in all its tasks.
+        responses_differ: items with another response the second time; 0 where it was not asked twice.
     """
 
     name: str
@@ -49,6 +52,13 @@ class Draft:
     wordings: Mapping[str, Sequence[Measured]]
     slices: Sequence[tuple[str, str, Measured]]
     parts: Sequence[Draft] = ()
+    repeated: bool = False
+    responses_differ: int = 0
+
+    @property
+    def same(self) -> bool:
+        """Whether one system gave the same responses twice."""
+        return self.repeated and not self.responses_differ
 
     @property
     def items(self) -> int:
@@ -83,6 +93,9 @@ class Drafter:
         joined = [join(self.sides[0].kept(name, own), self.sides[1].kept(name, own), own) for own in records[0].wordings or [None]]
         if any(one.places != joined[0].places for one in joined):
             raise InputError(f"The wordings of {name} do not hold the same items.", "Run the task again, all wordings together.")
+        repeated = same.one_system(*(side.record.system for side in self.sides)) and same.asked_alike(*records, joined)
+        differ = same.responses_differ(joined) if repeated else 0
+        steady = repeated and not differ
         reader = Reader(self.load, *records, joined, self.plan.clusters.get(name))
         heads = records[0].headline or list(records[0].metrics)[:1]
         keys = [*heads, *(key for key in records[0].metrics if key not in heads and key in records[1].metrics)]
@@ -90,7 +103,7 @@ class Drafter:
         measured = []
         for place, key in enumerate(keys):
             table = self._foreign(records[0].metrics[key]) or reader.table(key)
-            measured.append(self._measured(records, name, key, table, joined, key in heads, (number, place)))
+            measured.append(self._measured(records, name, key, table, joined, key in heads, (number, place), steady))
             if isinstance(table, Table):
                 tables[key] = table
         chance = self._chance(records[0], heads[0], tables.get(heads[0]), joined[0])
@@ -103,8 +116,10 @@ class Drafter:
             tables=tables,
             chance=chance,
             placed=on_scale(measured[: len(heads)], chance, self.plan, (number, len(keys))),
-            wordings=self._wordings(reader, name, heads, (number, len(keys) + 1)) if len(joined) > 1 else {},
-            slices=self._slices(measured[0], tables.get(heads[0]), joined, (number, len(keys) + 2)),
+            wordings=self._wordings(reader, name, heads, (number, len(keys) + 1), steady) if len(joined) > 1 else {},
+            slices=self._slices(measured[0], tables.get(heads[0]), joined, (number, len(keys) + 2), steady),
+            repeated=repeated,
+            responses_differ=differ,
         )
 
     def _foreign(self, record: MetricRecord) -> str | None:
@@ -123,6 +138,7 @@ class Drafter:
         joined: Sequence[Joined],
         headline: bool,
         seed: Sequence[int],
+        steady: bool,
     ) -> Measured:
         before, after = (record.metrics[key] for record in records)
         pairs, reason = (table.pairs, None) if isinstance(table, Table) else (None, table)
@@ -138,22 +154,27 @@ class Drafter:
             flips=items.flips(key, before.higher_is_better, joined),
             resampled=table.resampled if isinstance(table, Table) else "items",
             pairs=pairs,
-            difference=difference_of(pairs, self.plan, seed, self.tests) if pairs else None,
+            difference=self._difference(pairs, seed, self.tests, steady) if pairs else None,
             reason=reason,
         )
 
-    def _wordings(self, reader: Reader, name: str, heads: Sequence[str], seed: Sequence[int]) -> dict[str, list[Measured]]:
+    def _difference(self, pairs: Pairs, seed: Sequence[int], tests: int, steady: bool) -> Difference:
+        """Of `steady` responses of one system there is no difference, on these items or on others."""
+        found = difference_of(pairs, self.plan, seed, tests)
+        return dataclasses.replace(found, interval=same.NO_CHANGE) if steady and not pairs.changed else found
+
+    def _wordings(self, reader: Reader, name: str, heads: Sequence[str], seed: Sequence[int], steady: bool) -> dict[str, list[Measured]]:
         records = reader.before, reader.after
         return {
             str(one.wording): [
-                self._measured(records, name, key, reader.table(key, one.wording), [one], True, (*seed, place, own))
+                self._measured(records, name, key, reader.table(key, one.wording), [one], True, (*seed, place, own), steady)
                 for own, key in enumerate(heads)
             ]
             for place, one in enumerate(reader.joined)
         }
 
     def _slices(
-        self, measured: Measured, table: Table | None, joined: Sequence[Joined], seed: Sequence[int]
+        self, measured: Measured, table: Table | None, joined: Sequence[Joined], seed: Sequence[int], steady: bool
     ) -> list[tuple[str, str, Measured]]:
         """The first headline over the items of each value of each label that names kinds of items."""
         result = []
@@ -167,7 +188,7 @@ class Drafter:
                     measured,
                     items=len(chosen),
                     pairs=pairs,
-                    difference=difference_of(pairs, self.plan, (*seed, place, kind), 1),
+                    difference=self._difference(pairs, (*seed, place, kind), 1, steady),
                     flips=items.flips(measured.key, measured.record.higher_is_better, parts),
                     resampled="items",
                 )
@@ -203,6 +224,8 @@ class Drafter:
             wordings={},
             slices=(),
             parts=members,
+            repeated=all(member.repeated for member in members),
+            responses_differ=sum(member.responses_differ for member in members),
         )
 
     def _group_score(
@@ -230,7 +253,7 @@ class Drafter:
             flips=(sum(lost for lost, _ in present), sum(gained for _, gained in present)) if len(present) == len(members) else None,
             resampled="tasks" if whole else "items",
             pairs=pairs,
-            difference=difference_of(pairs, self.plan, seed, self.tests) if pairs else None,
+            difference=self._difference(pairs, seed, self.tests, all(member.same for member in members)) if pairs else None,
             reason=found if isinstance(found, str) else None,
         )
 

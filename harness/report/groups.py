@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.report.kept import Gather, mean_score
 from harness.stats.bootstrap import FloatArray, by_cluster
-from harness.stats.paired import Pairs
+from harness.stats.pairs import MacroPairs, Pairs
 from harness.store.runs import GroupRecord, MetricRecord, TaskRecord
 from harness.store.signature import AVERAGE_FIELDS
 
@@ -68,11 +68,7 @@ def pooled(average: str, members: Mapping[str, Pairs], gather: Gather = np.conca
     whole = sum(part.changed > 0 for part in parts) >= FEW_CLUSTERS
     span = max(part.span for part in parts)
     if average == "macro":
-        if not whole:
-            return Pairs(_blocks([part.before for part in parts]), _blocks([part.after for part in parts]), mean_score(parts), span), False
-        scores = np.array([part.scores for part in parts])
-        ones = np.ones(len(parts))
-        return Pairs(np.stack([scores[:, 0], ones], axis=1), np.stack([scores[:, 1], ones], axis=1), _ratio, span), True
+        return _macro(parts, span, whole), whole
     if len({part.before.shape[1] for part in parts}) > 1:
         return "the statistics of its tasks are of different kinds"
     labels = [name for name, part in members.items() for _ in range(part.rows)]
@@ -80,6 +76,16 @@ def pooled(average: str, members: Mapping[str, Pairs], gather: Gather = np.conca
     if whole:
         before, after = by_cluster(before, labels), by_cluster(after, labels)
     return Pairs(before, after, parts[0].score, span), whole
+
+
+def _macro(parts: Sequence[Pairs], span: float, whole: bool) -> MacroPairs:
+    equal = (1.0 / len(parts),) * len(parts)
+    if not whole:
+        before, after = _blocks([part.before for part in parts]), _blocks([part.after for part in parts])
+        return MacroPairs(before, after, mean_score(parts), span, parts=tuple(parts), weights=equal)
+    scores, ones = np.array([part.scores for part in parts]), np.ones(len(parts))
+    before, after = (np.stack([scores[:, side], ones], axis=1) for side in (0, 1))
+    return MacroPairs(before, after, _ratio, span, parts=tuple(parts), weights=equal, whole=True)
 
 
 def _blocks(tables: Sequence[FloatArray]) -> FloatArray:

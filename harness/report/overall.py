@@ -10,19 +10,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.report.scored import Measured, Plan
-from harness.stats.bootstrap import FloatArray, interval_of, joint_replicates
-from harness.stats.paired import Difference, Pairs
+from harness.stats import mover
+from harness.stats.bootstrap import FloatArray, Interval, interval_of, joint_replicates
+from harness.stats.contrast import FEW
+from harness.stats.paired import Difference
+from harness.stats.pairs import Pairs
 from harness.stats.verdict import VERDICTS, Verdict, worst
 from harness.store.runs import MetricRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number over several tasks with its 95 % interval."""
+    """A number over several tasks with its 95 % interval.
+
+    Attributes:
+        tasks: how many tasks it is over.
+    """
 
     value: float
     low: float | None
     high: float | None
+    tasks: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,9 +127,9 @@ def on_scale(headlines: Sequence[Measured], chance: float, plan: Plan, seed: Seq
 
 
 def _interval(parts: Sequence[tuple[float, Pairs, Difference]], replicates: FloatArray) -> tuple[float, float] | None:
-    """Of several headlines that of their mean's resamples; of one, or where no resample differs, the headlines' own, averaged."""
+    """Of several headlines that of their mean's resamples; of one, or where few rows changed, the headlines' own, averaged."""
     bounds = interval_of(replicates[1] - replicates[0])
-    if len(parts) > 1 and bounds is not None and bounds.low < bounds.high:
+    if len(parts) > 1 and bounds is not None and all(pairs.changed >= FEW for _, pairs, _ in parts):
         return bounds.low, bounds.high
     ends = [sorted((factor * found.interval.low, factor * found.interval.high)) for factor, _, found in parts if found.interval]
     if len(ends) < len(parts):
@@ -161,28 +169,47 @@ def overall(units: Sequence[Unit]) -> Overall:
 
 
 def _mean_change(placed: Sequence[Placed]) -> Estimate | None:
-    """The mean of the changes, its interval recovered from theirs (MOVER; Zou and Donner, 2008): tasks have no items in common."""
+    """The mean of the changes, its interval recovered from theirs: tasks have no items in common."""
     if not placed:
         return None
     changes = [one.change for one in placed]
-    value = float(np.mean(changes))
-    ends = [one.interval for one in placed if one.interval is not None]
-    if len(ends) < len(placed):
-        return Estimate(value, None, None)
-    below = [change - low for change, (low, _) in zip(changes, ends, strict=True)]
-    above = [high - change for change, (_, high) in zip(changes, ends, strict=True)]
-    return Estimate(value, value - math.hypot(*below) / len(placed), value + math.hypot(*above) / len(placed))
+    share = 1.0 / len(placed)
+    bounds = _sum_of(changes, [one.interval for one in placed], share)
+    return Estimate(float(np.mean(changes)), bounds.low if bounds else None, bounds.high if bounds else None, len(placed))
 
 
 def _retention(placed: Sequence[Placed]) -> Estimate | None:
+    """What is left of the sum of scores above chance: 1 + the sum of changes / the sum before.
+
+    The changes have the intervals of their tasks, which allow for what may have stayed unseen where few items changed; those of the
+    scores before are percentiles. Both sums are put together by MOVER, and their ratio by MOVER-R with the correlation of the resamples.
+    """
     if not placed:
         return None
-    before, after = sum(one.before - one.chance for one in placed), sum(one.after - one.chance for one in placed)
-    drawn = np.sum([one.replicates - one.chance for one in placed], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _estimate(after / before, drawn[1] / drawn[0])
+    changes, befores = [one.change for one in placed], [one.before - one.chance for one in placed]
+    change, before = math.fsum(changes), math.fsum(befores)
+    ends = [interval_of(one.replicates[0] - one.chance) for one in placed]
+    over = _sum_of(changes, [one.interval for one in placed])
+    under = _sum_of(befores, [(end.low, end.high) if end else None for end in ends])
+    value = 1.0 + change / before
+    if over is None or under is None:
+        return Estimate(value, None, None, len(placed))
+    drawn: FloatArray = np.sum([one.replicates for one in placed], axis=0)
+    bounds = mover.ratio(change, over, before, under, _correlation(drawn[1] - drawn[0], drawn[0]))
+    low, high = (1.0 + bounds.low, 1.0 + bounds.high) if bounds else (None, None)
+    return Estimate(value, low, high, len(placed))
 
 
-def _estimate(value: float, replicates: FloatArray) -> Estimate:
-    bounds = interval_of(replicates)
-    return Estimate(value, bounds.low if bounds else None, bounds.high if bounds else None)
+def _sum_of(values: Sequence[float], ends: Sequence[tuple[float, float] | None], weight: float = 1.0) -> Interval | None:
+    """Interval of a sum over tasks, each times the weight; None where a task has none."""
+    intervals = [Interval(*end, "") for end in ends if end is not None]
+    return mover.weighted_sum(values, intervals, [weight] * len(values)) if len(intervals) == len(values) else None
+
+
+def _correlation(one: FloatArray, other: FloatArray) -> float:
+    """Of two sets of replicates, those left out that are no number; 0 where either does not vary."""
+    both = np.stack([one, other])[:, np.isfinite(one) & np.isfinite(other)]
+    if both.shape[1] < 2 or not (both.std(axis=1) > 0).all():
+        return 0.0
+    centred = both - both.mean(axis=1, keepdims=True)
+    return float((centred[0] * centred[1]).mean() / (both[0].std() * both[1].std()))

@@ -6,10 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.report import same
 from harness.stats import power
 from harness.stats.bootstrap import RESAMPLES
+from harness.stats.contrast import FEW
 from harness.stats.multiplicity import adjusted
-from harness.stats.paired import Difference, Pairs, Test, compare
+from harness.stats.paired import Difference, Test, compare
+from harness.stats.pairs import MacroPairs, Pairs
+from harness.stats.power import Forgetting
 from harness.stats.verdict import Verdict, default_margin, verdict
 from harness.store.runs import MetricRecord
 
@@ -67,8 +71,11 @@ class MetricComparison:
         effect, effect_size: "h" or "d_z", and its value.
         lost, gained: items right before and wrong after, and the reverse; None where items are not right or wrong.
         odds_ratio: gained over lost; None without flips or where none was lost.
-        detectable: the least true difference that these items would show in 80 % of cases.
-        items_needed: how many items would show the margin in as many cases.
+        detectable: the least true difference whose interval excludes 0 in 80 % of cases, with these items.
+        items_needed: how many items would show in as many cases that nothing beyond the margin was lost, if nothing was.
+        detectable_loss: the smallest true loss that is called forgot in 80 % of cases, with these items and as many scores judged
+            together; None where none is.
+        items_for_loss: how many items would call a loss of twice the margin forgot in as many cases.
         reason: why there is no test and no verdict.
     """
 
@@ -98,6 +105,8 @@ class MetricComparison:
     odds_ratio: float | None = None
     detectable: float | None = None
     items_needed: int | None = None
+    detectable_loss: float | None = None
+    items_for_loss: int | None = None
     reason: str | None = None
 
     @property
@@ -153,10 +162,11 @@ def judged(family: Sequence[Measured]) -> list[MetricComparison]:
     """The comparisons of scores that are judged together: p adjusted over all of them, and the verdicts."""
     p_values = [one.difference.p if one.difference else None for one in family]
     holm, bh = adjusted(p_values, "holm"), adjusted(p_values, "fdr_bh")
-    return [_comparison(one, holm[place], bh[place]) for place, one in enumerate(family)]
+    tests = sum(p is not None for p in p_values)
+    return [_comparison(one, holm[place], bh[place], tests) for place, one in enumerate(family)]
 
 
-def _comparison(one: Measured, p_holm: float | None, p_bh: float | None) -> MetricComparison:
+def _comparison(one: Measured, p_holm: float | None, p_bh: float | None, tests: int) -> MetricComparison:
     before, after = one.values
     lost, gained = one.flips or (None, None)
     found, record = one.difference, one.record
@@ -177,7 +187,8 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None) -> Metr
             gained=gained,
             reason=one.reason,
         )
-    bounds = found.interval
+    bounds, power_of = found.interval, _forgetting(one, found, tests)
+    steady = bounds is not None and bounds.method == same.METHOD
     odds = _odds(found, record.higher_is_better)
     return MetricComparison(
         metric=one.key,
@@ -190,7 +201,7 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None) -> Metr
         before=found.before,
         after=found.after,
         margin=one.margin,
-        verdict=verdict(bounds, p_holm, one.margin, record.higher_is_better),
+        verdict="kept" if steady else verdict(bounds, p_holm, one.margin, record.higher_is_better),
         low=bounds.low if bounds else None,
         high=bounds.high if bounds else None,
         method=bounds.method if bounds else None,
@@ -204,8 +215,10 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None) -> Metr
         lost=lost,
         gained=gained,
         odds_ratio=odds,
-        detectable=found.detectable,
-        items_needed=_items_needed(one, one.pairs, found),
+        detectable=None if steady else found.detectable,
+        items_needed=None if steady else _items_needed(one, one.pairs, found),
+        detectable_loss=power_of.least(one.items, one.pairs.span) if power_of else None,
+        items_for_loss=power_of.items(2 * one.margin) if power_of else None,
     )
 
 
@@ -217,11 +230,21 @@ def _odds(found: Difference, higher_is_better: bool) -> float | None:
     return ratio if ratio is not None and math.isfinite(ratio) else None
 
 
+def _forgetting(one: Measured, found: Difference, tests: int) -> Forgetting | None:
+    """The power to call a loss forgot; None where the difference has no scatter to go by, or cannot have any."""
+    if found.interval is not None and found.interval.method == same.METHOD:
+        return None
+    if found.flips is not None:
+        return Forgetting.of_flips(found.flips, one.margin, tests)
+    if not math.isfinite(found.error) or found.error <= 0:
+        return None
+    return Forgetting(one.margin, tests, found.error**2 * one.items, False)
+
+
 def _items_needed(one: Measured, pairs: Pairs, found: Difference) -> int | None:
     if one.margin <= 0 or not math.isfinite(found.detectable):
         return None
-    needed = power.items_needed(one.items, found.detectable, one.margin)
-    if found.flips is None and found.interval and found.interval.method == "unseen" and one.margin < pairs.span:
+    if found.flips is None and not isinstance(pairs, MacroPairs) and pairs.changed < FEW and one.margin < pairs.span < math.inf:
         scatter = power.items_needed(one.items, power.detectable(found.error), one.margin)
         return max(scatter, math.ceil(power.items_without_change(one.margin, pairs.span) * one.items / found.rows))
-    return needed
+    return power.items_needed(one.items, found.detectable, one.margin)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.stats.bootstrap import LEVEL, Interval
+import numpy as np
 
-_TOLERANCE = 1e-12
+from harness.stats.bootstrap import LEVEL, Interval
+from harness.stats.bounded import mean_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +56,8 @@ def score_interval(flips: Flips, level: float = LEVEL) -> Interval:
     It keeps its coverage where few pairs disagree, and has a width where none does.
     Source: Tango (1998), "Equivalence test and confidence interval for the difference in proportions for the paired-sample design".
     """
-    from scipy.optimize import brentq
-    from scipy.special import ndtri
-
-    limit = float(ndtri((1 + level) / 2))
-    estimate = (flips.gained - flips.lost) / flips.rows
-    low = -1.0
-    if flips.lost < flips.rows:
-        low = brentq(lambda shift: _z(flips, shift) - limit, -1.0 + _TOLERANCE, estimate)
-    high = 1.0
-    if flips.gained < flips.rows:
-        high = brentq(lambda shift: _z(flips, shift) + limit, estimate, 1.0 - _TOLERANCE)
-    return Interval(float(low), float(high), "score")
-
-
-def _z(flips: Flips, shift: float) -> float:
-    """Tango's score statistic of the hypothesis that the true difference is `shift`."""
-    rows, gained, lost = flips.rows, flips.gained, flips.lost
-    a = 2.0 * rows
-    b = (2 * rows - gained + lost) * shift - gained - lost
-    c = -lost * shift * (1.0 - shift)
-    share_lost = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-    variance = rows * (2 * share_lost + shift * (1.0 - shift))
-    distance = gained - lost - rows * shift
-    return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance) if distance else 0.0
+    values = np.repeat([-1.0, 0.0, 1.0], [flips.lost, flips.rows - flips.changed, flips.gained])
+    return mean_interval(values, (-1.0, 1.0), level)
 
 
 def unseen_share(rows: int, level: float = LEVEL) -> float:

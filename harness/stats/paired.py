@@ -8,88 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from harness.stats import effects, power
-from harness.stats.bca import Jackknife, bca_interval, jackknife
-from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Score, Seed, is_mean, joint_replicates
-from harness.stats.discordant import Flips, mcnemar, score_interval, unseen_share
+from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
+from harness.stats.contrast import FEW, contrast, difference_interval
+from harness.stats.discordant import Flips, mcnemar, unseen_share
+from harness.stats.pairs import MacroPairs, Pairs
 from harness.stats.permutation import Permuted, p_value, permuted
 
-FEW = 20
-"""With fewer rows changed, resampling those few shows too little of what may happen; measured in tests/stats/test_coverage.py."""
+__all__ = ["FEW", "Difference", "MacroPairs", "Pairs", "bootstrap_p", "compare", "difference_interval", "standard_error"]
 
 Test = Literal["mcnemar", "permutation"]
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Two systems' statistics on the same rows.
-
-    Attributes:
-        before, after: arrays [rows, statistics].
-        score: from totals [..., statistics] to scores [...].
-        span: from the worst to the best score; infinite where there is no bound.
-    """
-
-    before: FloatArray
-    after: FloatArray
-    score: Score
-    span: float = math.inf
-
-    @property
-    def rows(self) -> int:
-        """How many pairs."""
-        return len(self.before)
-
-    @cached_property
-    def scores(self) -> tuple[float, float]:
-        """The scores before and after."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return float(self.score(self.before.sum(axis=0))), float(self.score(self.after.sum(axis=0)))
-
-    @property
-    def difference(self) -> float:
-        """After less before."""
-        return self.scores[1] - self.scores[0]
-
-    @cached_property
-    def changed(self) -> int:
-        """Rows whose statistics differ."""
-        return int((self.before != self.after).any(axis=1).sum())
-
-    @cached_property
-    def mean(self) -> bool:
-        """Whether the score is the mean of one value a row."""
-        return is_mean(self.before, self.score) and is_mean(self.after, self.score)
-
-    @cached_property
-    def flips(self) -> Flips | None:
-        """Rows lost and gained, where each is right or wrong; None for other scores."""
-        if not self.mean or not np.isin(np.concatenate([self.before[:, 0], self.after[:, 0]]), (0.0, 1.0)).all():
-            return None
-        right, still = self.before[:, 0] == 1.0, self.after[:, 0] == 1.0
-        return Flips(int((right & ~still).sum()), int((~right & still).sum()), self.rows)
-
-    @cached_property
-    def jackknife(self) -> Jackknife | None:
-        """Of the difference; None where it is undefined without some row, or there are fewer than two rows."""
-        if self.rows < 2:
-            return None
-        return jackknife(np.concatenate([self.before, self.after], axis=1), self._difference)
-
-    def _difference(self, totals: FloatArray) -> FloatArray:
-        before, after = np.split(totals, 2, axis=-1)
-        result: FloatArray = self.score(after) - self.score(before)
-        return result
-
-    def replicates(self, *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None) -> FloatArray:
-        """Both scores of resamples of the rows, pairs kept together: array [2, resamples], before and after."""
-        both = [(self.before, self.score), (self.after, self.score)]
-        return joint_replicates(both, seed=seed, resamples=resamples, threads=threads)
 
 
 @dataclass(frozen=True)
@@ -148,7 +80,7 @@ def compare(
         level: coverage of the interval.
         threads: at most this many; the result does not depend on it.
     """
-    replicates = pairs.replicates(seed=seed, resamples=resamples, threads=threads)
+    replicates, interval = contrast(pairs, seed=seed, resamples=resamples, level=level, threads=threads)
     differences = replicates[1] - replicates[0]
     flips, value = pairs.flips, pairs.difference
     null = None
@@ -160,7 +92,7 @@ def compare(
     return Difference(
         before=pairs.scores[0],
         after=pairs.scores[1],
-        interval=difference_interval(pairs, differences, level),
+        interval=interval,
         test="mcnemar" if flips else "permutation",
         p=mcnemar(flips) if flips else p_value(null, value) if null else 1.0,
         p_bootstrap=p_bootstrap,
@@ -174,48 +106,35 @@ def compare(
     )
 
 
-def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LEVEL) -> Interval | None:
-    """Interval of the difference.
-
-    * BCa from the paired bootstrap, as long as at least `FEW` rows change and the jackknife is defined (else percentile).
-    * Right and wrong with fewer flips: Tango's score interval.
-    * Other bounded scores with fewer changes: at least as wide, to both sides, as what may have stayed unseen among so many rows
-      (a kind of item of which none was drawn may make up `unseen_share` of all, and move by the whole span).
-    * Unbounded scores in which no row changes: a point. They are continuous, and equal to the last bit only where nothing differs.
-
-    Args:
-        pairs: the two systems.
-        differences: replicates of the difference [resamples].
-        level: coverage aimed at.
-    """
-    if pairs.rows < 2:
-        return None
-    if pairs.flips is not None and pairs.changed < FEW:
-        return score_interval(pairs.flips, level)
-    found = bca_interval(differences, pairs.difference, pairs.jackknife.acceleration if pairs.jackknife else 0.0, level)
-    if found is None or pairs.changed >= FEW or math.isinf(pairs.span):
-        return found
-    room = unseen_share(pairs.rows, level) * pairs.span
-    return Interval(min(found.low, pairs.difference - room), max(found.high, pairs.difference + room), "unseen")
-
-
 def standard_error(pairs: Pairs, differences: FloatArray) -> float:
     """Standard error of the difference: of a mean by its formula, of other scores the scatter of the replicates.
 
-    Flips are counted with half a pair more of each kind, so that a few items without flips do not promise certainty.
+    Flips are counted with half a pair more of each kind, so that a few items without flips do not promise certainty. In a mean over
+    tasks one row of those tasks that changed in few is added, and counts as in the task in which it weighs most.
     """
+    if isinstance(pairs, MacroPairs) and not pairs.whole:
+        parts = list(zip(pairs.parts, pairs.weights, strict=True))
+        if all(part.mean for part, _ in parts):
+            unseen = [weight / part.rows * part.span for part, weight in parts if part.changed < FEW and math.isfinite(part.span)]
+            return math.hypot(*(weight * _scatter(part) for part, weight in parts), max(unseen, default=0.0))
     if flips := pairs.flips:
         rows = pairs.rows + 1
         return math.sqrt((flips.changed + 1) / rows - ((flips.gained - flips.lost) / rows) ** 2) / math.sqrt(rows)
-    if pairs.mean and pairs.jackknife:
-        return pairs.jackknife.error
+    if pairs.mean:
+        return _scatter(pairs)
     defined = differences[~np.isnan(differences)]
     return float(defined.std()) if len(defined) else math.nan
 
 
+def _scatter(pairs: Pairs) -> float:
+    """Standard error of the difference of two means."""
+    values = pairs.after[:, 0] - pairs.before[:, 0]
+    return float(values.std(ddof=1)) / math.sqrt(pairs.rows) if pairs.rows > 1 else 0.0
+
+
 def _detectable(pairs: Pairs, error: float, level: float) -> float:
     least = power.detectable(error, level)
-    if pairs.flips is None and pairs.changed < FEW and math.isfinite(pairs.span):
+    if pairs.flips is None and pairs.changed < FEW and math.isfinite(pairs.span) and not isinstance(pairs, MacroPairs):
         return max(least, unseen_share(pairs.rows, level) * pairs.span)
     return least
 

@@ -4,6 +4,7 @@ Changes count upwards as better. With the interval [low, high] of the change and
 
 * improved: low > 0, and the adjusted p is at most 0.05.
 * forgot: high < -m, and the adjusted p is at most 0.01.
+* likely forgot: high < -m, and the adjusted p is larger.
 * kept: low > -m.
 * cannot tell: otherwise.
 
@@ -18,9 +19,11 @@ from typing import Literal
 
 from harness.stats.bootstrap import Interval
 
-Verdict = Literal["forgot", "cannot tell", "kept", "improved"]
-VERDICTS: tuple[Verdict, ...] = ("forgot", "cannot tell", "kept", "improved")
+Verdict = Literal["forgot", "likely forgot", "cannot tell", "kept", "improved"]
+VERDICTS: tuple[Verdict, ...] = ("forgot", "likely forgot", "cannot tell", "kept", "improved")
 """Worst first."""
+UNRESOLVED: tuple[Verdict, ...] = ("likely forgot", "cannot tell")
+"""Verdicts that more items may change into forgot."""
 
 FORGOT_AT = 0.01
 IMPROVED_AT = 0.05
@@ -61,8 +64,8 @@ def verdict(bounds: Interval | None, p_adjusted: float | None, margin: float, hi
     low, high = change(bounds, higher_is_better)
     if low > 0 and p_adjusted <= IMPROVED_AT:
         return "improved"
-    if high < -margin and p_adjusted <= FORGOT_AT:
-        return "forgot"
+    if high < -margin:
+        return "forgot" if p_adjusted <= FORGOT_AT else "likely forgot"
     return "kept" if low > -margin else "cannot tell"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from harness.gate.findings import Finding, combined, items_to_decide, number, p_
 from harness.store import runs
 from harness.store.runs import RequestsRecord
 from harness.tasks.schema import Aggregate, Group
-from tests.gate.made import exam, finding, quiz, run, texts, with_efficiency
+from tests.gate.made import exam, finding, judged, policy, quiz, run, texts, with_efficiency
 from tests.report.comparing import Made, choices
 from tests.report.test_comparison import ACCURACY, flipped, hits
 from tests.store import records
@@ -120,7 +121,7 @@ def test_a_loss_beyond_the_margin_by_the_interval_alone_is_not_called_forgotten(
     candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(flipped(BEFORE, 22, 8)), ACCURACY))
     found = finding("quiz: non_inferior within 0", candidate, baseline)
     assert (found.outcome, found.advice) == ("cannot tell", ())
-    assert "lost, but the adjusted p is above 0.01" in found.told
+    assert "likely forgot, lost beyond the margin, but the verdict needs an adjusted p of 0.01" in found.told
 
 
 def test_more_items_are_asked_for_than_there_are(tmp_path: Path) -> None:
@@ -313,3 +314,57 @@ def test_numbers_are_told_with_digits_that_say_something() -> None:
         "1e-06",
     ]
     assert [p_text(value) for value in (None, 0.5, 0.00001)] == ["no p", "p 0.5000", "p < 0.0001"]
+
+
+def test_a_loss_that_lacks_only_the_adjusted_p_is_undecided(tmp_path: Path) -> None:
+    """22 lost and 8 gained of 400: the interval lies beyond 0, the exact p is 0.016."""
+    candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(flipped(BEFORE, 22, 8)), ACCURACY))
+    (one,) = judged(candidate, baseline, policy("no task forgot more than 0.001")).judged
+    assert one.finding.outcome == "cannot tell"
+    assert "p 0.0161, margin 0.001: likely forgot" in one.finding.told
+
+
+def test_six_unchanged_items_do_not_reach_a_multiple_of_the_baseline(tmp_path: Path) -> None:
+    candidate, baseline = sides(tmp_path, quiz(4, 6), quiz(4, 6))
+    for line in ("quiz >= baseline", "quiz >= 0.98 × baseline"):
+        assert finding(line, candidate, baseline).outcome == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome", "told"),
+    [
+        ("quiz: non_inferior within 0.001", "pass", "nothing can have changed"),
+        ("no task forgot", "pass", "nothing can have changed"),
+        ("quiz >= baseline", "pass", "nothing can have changed"),
+        ("quiz <= baseline", "pass", "nothing can have changed"),
+        ("quiz >= 0.9 × baseline", "pass", "nothing can have changed"),
+        ("quiz > baseline", "fail", "it cannot be > itself"),
+        ("quiz: improved", "fail", "it cannot be better"),
+        ("quiz >= 1.01 × baseline", "cannot tell", "the interval holds 0"),
+        ("quiz >= 1.5 × baseline", "fail", "none of it is >= 0"),
+        ("signature must match", "pass", "measured alike"),
+    ],
+)
+def test_a_system_against_itself(tmp_path: Path, line: str, outcome: str, told: str) -> None:
+    same: dict[str, Any] = {"model_digest": "one", "tokenizer_digest": "one"}
+    candidate = run(tmp_path / "tuned", {"quiz": quiz(140, 200)}, **same)
+    baseline = run(tmp_path / "base", {"quiz": quiz(140, 200)}, **same)
+    found = finding(line, candidate, baseline)
+    assert (found.outcome, told in found.told) == (outcome, True), found.told
+
+
+def test_why_a_system_passes_against_itself_is_told_for_all_scores_together(tmp_path: Path) -> None:
+    same: dict[str, Any] = {"model_digest": "one"}
+    made = {"quiz": quiz(140, 200), "exam": quiz(70, 100)}
+    found = finding("no task forgot", run(tmp_path / "tuned", made, **same), run(tmp_path / "base", made, **same))
+    assert found.told == "2 scores: 2 pass: the same system gave the same responses: nothing can have changed"
+    other = made | {"exam": Made(choices(flipped(hits(0.7, 4_000), 1, 1)), ACCURACY)}
+    made = made | {"exam": Made(choices(hits(0.7, 4_000)), ACCURACY)}
+    mixed = finding("no task forgot", run(tmp_path / "more", other, **same), run(tmp_path / "less", made, **same))
+    assert mixed.told.endswith("nothing can have changed (1 of 2)")
+
+
+def test_different_systems_with_the_same_responses_are_undecided(tmp_path: Path) -> None:
+    candidate, baseline = sides(tmp_path, quiz(140, 200), quiz(140, 200))
+    for line in ("no task forgot", "quiz >= baseline", "quiz: improved"):
+        assert finding(line, candidate, baseline).outcome == "cannot tell"

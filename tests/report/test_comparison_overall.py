@@ -77,7 +77,7 @@ def test_a_group_in_few_tasks_has_the_interval_of_independent_tasks(tmp_path: Pa
 
 def test_a_large_group_of_which_hardly_anything_changed_is_kept(tmp_path: Path) -> None:
     """Three flips in three of 24 subjects: resampling whole subjects would be blind to the 1,080 items behind them."""
-    before, _ = subjects(24)
+    before, _ = subjects(24, (45, 45))
     after = dict(before)
     for number in range(3):
         right = hits(0.5, len(before[f"exam_{number}"].answers), number)
@@ -168,7 +168,7 @@ def test_over_all(tmp_path: Path) -> None:
     whole, by_name = found.overall, {task.name: task for task in found.tasks}
     assert by_name["tuned"].target
     assert whole.verdict == "forgot"
-    assert whole.verdicts == {"forgot": 1, "cannot tell": 1, "kept": 0, "improved": 1}
+    assert whole.verdicts == {"forgot": 1, "likely forgot": 0, "cannot tell": 1, "kept": 0, "improved": 1}
     assert whole.share_forgotten == pytest.approx(1 / 3)
     assert whole.mean_change is not None
     assert whole.mean_change.value == pytest.approx((-0.2 + 0.0 + 0.1) / 3)
@@ -263,3 +263,35 @@ def test_scores_without_a_bound_are_in_no_mean(tmp_path: Path) -> None:
     assert found.overall.mean_change is None
     assert found.overall.worst is None
     assert found.overall.verdict == "kept"
+
+
+def test_retention_says_over_how_many_tasks_and_does_not_claim_certainty(tmp_path: Path) -> None:
+    """Two tasks of seven are surely above chance, and on neither did an item change: that is no certainty about others."""
+    strong, guessed = hits(0.8, 120, 1), hits(0.25, 120, 2)
+    before = {f"strong_{number}": Made(choices(strong), ACCURACY) for number in range(2)}
+    before |= {f"guessed_{number}": Made(choices(guessed), ACCURACY) for number in range(5)}
+    found = compare(tmp_path, before, before)
+    kept = found.overall.retention
+    assert kept is not None
+    assert (kept.value, kept.tasks) == (1.0, 2)
+    assert kept.low is not None
+    assert kept.high is not None
+    room = 1.959964**2 / (120 + 1.959964**2) * np.sqrt(2)
+    above = 2 * (float(strong.mean()) - 0.25)
+    assert kept.low == pytest.approx(1 - room / above, abs=0.01)
+    assert kept.high == pytest.approx(1 + room / above, abs=0.01)
+    lines = {name: (value, meaning) for name, value, meaning in facts.overall_lines(found)}
+    assert lines["retention"][0].startswith("1.000 [0.9")
+    assert lines["retention"][1] == "of the base's scores above guessing, over 2 of 7 tasks"
+    assert facts.retained(found).endswith("over 2 of 7")
+
+
+def test_few_changes_of_several_headlines_keep_the_room_of_each(tmp_path: Path) -> None:
+    wanted: dict[str, tuple[str, dict[str, Any]]] = {"one": ("accuracy", {}), "two": ("choice_em", {})}
+    right = hits(0.7, 100)
+    before = {"quiz": Made(choices(right), wanted, headline=("one", "two"))}
+    after = {"quiz": Made(choices(flipped(right, 1, 0)), wanted, headline=("one", "two"))}
+    found = compare(tmp_path, before, after)
+    score, mean = found.tasks[0].scores["one"], found.overall.mean_change
+    assert mean is not None
+    assert [mean.low, mean.high] == pytest.approx([score.low, score.high])

@@ -123,15 +123,21 @@ def test_a_verdict_that_cannot_be_told_says_what_would_tell() -> None:
     assert row.score.verdict == "cannot tell"
     needed = f"{row.score.items_needed:,}"
     assert facts.undecided(row) == (
-        f"exam: 300 items show a change of {row.score.detectable:.3f} in 80 % of cases; the margin of 0.010 needs about {needed}."
+        f"exam: with 300 items, a loss of {row.score.detectable_loss:.3f} or more is called forgot with 80 % power; "
+        f"'kept' within the margin of 0.010 needs about {needed} items."
     )
     near = dataclasses.replace(row, score=dataclasses.replace(row.score, items_needed=200))
-    assert "lies too near the margin of 0.010" in (facts.undecided(near) or "")
+    assert "This change is too close to the margin of 0.010 to tell." in (facts.undecided(near) or "")
+    likely = dataclasses.replace(row, score=dataclasses.replace(row.score, verdict="likely forgot", p_holm=0.02))
+    assert "exam: lost beyond the margin of 0.010; adjusted p 0.0200, the verdict needs 0.01." in (facts.undecided(likely) or "")
+    assert (likely.verdict, likely.p, row.p) == ("likely forgot", "p 0.0200", "")
+    tuned = dataclasses.replace(likely, task=dataclasses.replace(likely.task, target=True))
+    assert tuned.verdict == "likely worse"
     reason = dataclasses.replace(row, score=dataclasses.replace(row.score, reason="the two differ"))
     assert facts.undecided(reason) == "exam accuracy_macro: the two differ."
     assert [facts.undecided(one) for one in facts.rows(comparisons()[0], None)] == [None] * 4
     text = " ".join(drawn(few).split())
-    assert f"needs about {needed}." in text
+    assert f"needs about {needed} items." in text
 
 
 def test_what_was_lost_by_kind() -> None:
@@ -188,14 +194,15 @@ def test_several_systems_begin_with_which_to_keep() -> None:
     text = drawn(*comparisons())
     assert text.index("Tuned from base") < text.index("Keep base+careful") < text.index("base+eager against base")
     assert "Keep base+careful: it forgot the fewest tasks (0 of 3)" in " ".join(text.split())
-    assert line(text, "+eager").split()[-1].endswith("]")
+    assert line(text, "+eager").endswith("] over 2 of 3")
     assert "2 of 3" in line(text, "+eager")
     assert "Taken together" not in text
     assert "Taken together" in drawn(*comparisons(), details=True)
 
 
-def with_overall(comparison: Comparison, forgot: int, gain: float) -> Comparison:
-    verdicts: dict[Verdict, int] = {"forgot": forgot, "cannot tell": 0, "kept": 3 - forgot, "improved": 0}
+def with_overall(comparison: Comparison, forgot: int, gain: float, likely: int = 0, unknown: int = 0) -> Comparison:
+    kept = 3 - forgot - likely - unknown
+    verdicts: dict[Verdict, int] = {"forgot": forgot, "likely forgot": likely, "cannot tell": unknown, "kept": kept, "improved": 0}
     over = dataclasses.replace(comparison.overall, verdicts=verdicts, plasticity=Estimate(gain, gain - 0.01, gain + 0.01))
     return dataclasses.replace(comparison, overall=over)
 
@@ -214,6 +221,20 @@ def test_the_one_to_keep(forgot: tuple[int, int], gains: tuple[float, float], pl
     chosen = choose(given)
     assert chosen is not None
     assert (chosen.place, chosen.reason) == (place, reason)
+
+
+def test_losses_that_are_open_are_said_with_the_advice() -> None:
+    eager, careful = comparisons()
+    given = [with_overall(eager, 0, 0.9, likely=1), with_overall(careful, 0, 0.2, unknown=2)]
+    chosen = choose(given)
+    assert chosen is not None
+    reason = "it forgot the fewest tasks (0 of 3), and likely forgot the fewest (0); forgetting is inconclusive on 2 tasks"
+    assert (chosen.place, chosen.reason) == (1, reason)
+    given = [with_overall(eager, 0, 0.9, likely=1, unknown=1), with_overall(careful, 1, 0.2)]
+    chosen = choose(given)
+    assert chosen is not None
+    reason = "it forgot the fewest tasks (0 of 3); but it likely forgot 1 task; forgetting is inconclusive on 1 task"
+    assert (chosen.place, chosen.reason) == (0, reason)
 
 
 def test_among_several_that_forgot_least_the_gain_decides() -> None:

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import NormalIndPower
 
-from harness.stats.discordant import unseen_share
+from benchmarks.verdicts import answers, ratio
+from harness.stats.discordant import Flips, unseen_share
 from harness.stats.effects import cohen_h, standardized
 from harness.stats.paired import compare, difference_interval, standard_error
-from harness.stats.power import detectable, items_needed, items_without_change, power
+from harness.stats.pairs import Pairs
+from harness.stats.power import Forgetting, detectable, items_needed, items_without_change, power
+from harness.stats.verdict import verdict
 from tests.stats.populations import Population, accuracy, bounded_means, classified, translations
 
 
@@ -102,3 +105,63 @@ def test_standardized_mean_of_paired_differences() -> None:
     shifts = (pairs.after - pairs.before)[:, 0]
     assert compare(pairs, resamples=50).effect == pytest.approx(shifts.mean() / shifts.std(ddof=1))
     assert standardized(0.1, 0.0, 20) is None
+
+
+def called_forgot(found: Forgetting, loss: float, items: int, draws: int = 500) -> float:
+    """Share of samples with this true loss that are called forgot, their p being the smallest of those judged together."""
+    generator, count = np.random.default_rng(items), 0
+    for seed in range(draws):
+        if found.binary:
+            pairs = answers(items, found.variance / 2 + loss, found.variance / 2, generator)
+        else:
+            before = generator.uniform(0.4, 0.6, size=items)
+            moved = before + generator.normal(-loss, math.sqrt(found.variance), size=items)
+            ones = np.ones(items)
+            pairs = Pairs(np.stack([before, ones], axis=1), np.stack([moved, ones], axis=1), ratio, 1.0)
+        said = compare(pairs, seed=seed, resamples=200, permutations=1_000 * found.tests, threads=1)
+        count += verdict(said.interval, min(1.0, found.tests * said.p), found.margin, True) == "forgot"
+    return count / draws
+
+
+@pytest.mark.parametrize(
+    ("found", "items"),
+    [
+        (Forgetting(0.01, 1, 0.05, True), 300),
+        (Forgetting(0.01, 7, 0.05, True), 300),
+        (Forgetting(0.02, 3, 0.2, True), 300),
+        (Forgetting(0.01, 1, 0.01, False), 200),
+        (Forgetting(0.01, 5, 0.01, False), 100),
+    ],
+    ids=["flips", "flips, 7 tests", "many flips, 3 tests", "graded", "graded, 5 tests"],
+)
+def test_the_power_of_the_verdict_is_met(found: Forgetting, items: int) -> None:
+    least = found.least(items, 1.0)
+    assert least is not None
+    assert found.power(least, items) == pytest.approx(0.8, abs=1e-3)
+    assert 0.74 <= called_forgot(found, least, items) <= 0.88
+    assert called_forgot(found, detectable(math.sqrt(found.variance / items)), items, 200) < 0.75
+
+
+@pytest.mark.parametrize("found", [Forgetting(0.02, 3, 0.02, True), Forgetting(0.02, 3, 0.01, False)], ids=["flips", "graded"])
+def test_the_items_for_a_loss_are_as_many_as_its_power_needs(found: Forgetting) -> None:
+    items = found.items(0.05)
+    assert items is not None
+    assert found.power(0.05, items) == pytest.approx(0.8, abs=5e-3)
+    assert found.power(0.05, items - 1) < 0.8 + 1e-3
+    assert 0.75 <= called_forgot(found, 0.05, items) <= 0.88
+
+
+def test_a_loss_within_the_margin_is_never_called_forgot() -> None:
+    found = Forgetting(0.05, 1, 0.1, True)
+    assert found.items(0.05) is None
+    assert found.power(0.05, 100_000) < 0.03
+
+
+def test_a_handful_of_items_calls_nothing_forgot() -> None:
+    """Of 5 items that all flip the exact test has p = 2 / 2^5 = 0.06."""
+    assert Forgetting.of_flips(Flips(0, 0, 5), 0.01, 1).least(5, 1.0) is None
+
+
+def test_flips_that_cancel_are_the_scatter() -> None:
+    assert Forgetting.of_flips(Flips(8, 8, 400), 0.01, 1).variance == pytest.approx(17 / 401)
+    assert Forgetting.of_flips(Flips(40, 0, 400), 0.01, 1).variance == pytest.approx(41 / 401 - 0.1)

@@ -23,7 +23,7 @@ def said(low: float, high: float, p: float, *, higher_is_better: bool = True, ma
     ("low", "high", "p", "expected"),
     [
         (-0.05, -0.02, 0.001, "forgot"),
-        (-0.05, -0.02, 0.02, "cannot tell"),
+        (-0.05, -0.02, 0.02, "likely forgot"),
         (-0.05, -0.005, 0.001, "cannot tell"),
         (-0.009, -0.002, 0.001, "kept"),
         (-0.009, 0.02, 0.4, "kept"),

@@ -32,14 +32,16 @@ def names(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def choose(comparisons: Sequence[Comparison]) -> Choice | None:
-    """The system that forgot the fewest tasks; of several the one that gained most on the targets, or without targets lost least.
+    """The system that forgot the fewest tasks, and of these likely forgot the fewest; of several the one that gained most.
+
+    Gains are those on the targets; without targets it is the one that lost least.
 
     None where there is only one, or no number to choose by.
     """
     if len(comparisons) < 2:
         return None
-    fewest = min(one.overall.verdicts["forgot"] for one in comparisons)
-    open_ = [place for place, one in enumerate(comparisons) if one.overall.verdicts["forgot"] == fewest]
+    fewest = min(map(_forgotten, comparisons))
+    open_ = [place for place, one in enumerate(comparisons) if _forgotten(one) == fewest]
     by_gain = all(comparisons[place].overall.plasticity is not None for place in open_)
     worth = {place: _worth(comparisons[place], by_gain) for place in open_}
     known = {place: value for place, value in worth.items() if value is not None}
@@ -52,17 +54,36 @@ def choose(comparisons: Sequence[Comparison]) -> Choice | None:
 
 def _reason(comparisons: Sequence[Comparison], best: int, by_gain: bool, rivals: int, unsure: Sequence[str]) -> str:
     counts = comparisons[best].overall.verdicts
-    parts = []
+    tasks, parts = sum(counts.values()), []
     if rivals < len(comparisons):
-        parts.append(f"it forgot the fewest tasks ({counts['forgot']} of {sum(counts.values())})")
+        tied = any(one.overall.verdicts["forgot"] == counts["forgot"] for one in _others(comparisons, best, rivals))
+        likely = f", and likely forgot the fewest ({counts['likely forgot']})" if tied else ""
+        parts.append(f"it forgot the fewest tasks ({counts['forgot']} of {tasks}){likely}")
     if rivals > 1:
         whose = "it" if rivals == len(comparisons) else "of those that did, it"
         doubt = f", though not surely more than {', '.join(unsure)}" if unsure and by_gain else ""
         doubt = f", though not surely less than {', '.join(unsure)}" if unsure and not by_gain else doubt
         parts.append(f"{whose} {'gained most on the targets' if by_gain else 'lost least'}{doubt}")
+    if counts["likely forgot"]:
+        parts.append(f"but it likely forgot {_tasks(counts['likely forgot'])}")
     if counts["cannot tell"]:
-        parts.append(f"{counts['cannot tell']} of its tasks cannot be told")
+        parts.append(f"forgetting is inconclusive on {_tasks(counts['cannot tell'])}")
     return "; ".join(parts)
+
+
+def _forgotten(comparison: Comparison) -> tuple[int, int]:
+    """How many tasks a system forgot, and how many it likely forgot."""
+    verdicts = comparison.overall.verdicts
+    return verdicts["forgot"], verdicts["likely forgot"]
+
+
+def _others(comparisons: Sequence[Comparison], best: int, rivals: int) -> list[Comparison]:
+    """Systems that forgot more, or likely forgot more, than the best; none where all are rivals."""
+    return [one for one in comparisons if _forgotten(one) > _forgotten(comparisons[best])] if rivals < len(comparisons) else []
+
+
+def _tasks(count: int) -> str:
+    return f"{count} {'task' if count == 1 else 'tasks'}"
 
 
 def _worth(comparison: Comparison, by_gain: bool) -> float | None:

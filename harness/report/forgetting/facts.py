@@ -13,7 +13,8 @@ from harness.report.numbers import NONE, plain, value_text
 from harness.report.overall import Estimate
 from harness.report.systems import system_notes
 from harness.stats.bootstrap import Interval
-from harness.stats.verdict import VERDICTS
+from harness.stats.power import POWER
+from harness.stats.verdict import FORGOT_AT, UNRESOLVED, VERDICTS
 from harness.stats.verdict import change as turned
 
 LEGEND = "In brackets: 95 % interval of after less before. - + items lost and gained (graded ones: worse and better)."
@@ -23,6 +24,7 @@ NOISE_LEGEND = (
 )
 WORSE = "worse"
 """What forgot is called on a target, where nothing can be forgotten."""
+_ON_TARGETS = {"forgot": WORSE, "likely forgot": f"likely {WORSE}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,13 @@ class Row:
     @property
     def verdict(self) -> str:
         """As it is told."""
-        return WORSE if self.task.target and self.score.verdict == "forgot" else self.score.verdict
+        return _ON_TARGETS.get(self.score.verdict, self.score.verdict) if self.task.target else self.score.verdict
+
+    @property
+    def p(self) -> str:
+        """The adjusted p where it alone keeps a loss from being called forgot, as `p 0.0200`; else empty."""
+        score = self.score
+        return f"p {score.p_holm:.4f}" if score.verdict == "likely forgot" and score.p_holm is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +166,31 @@ def metric(score: MetricComparison) -> str:
 
 
 def undecided(row: Row) -> str | None:
-    """Why a verdict cannot be told, and how many items would tell; None where it is told."""
+    """Why a verdict is open, what these items could have shown, and how many items would settle it; None where it is not open."""
     score, name = row.score, plain(row.task.name)
-    if score.verdict != "cannot tell":
+    if score.verdict not in UNRESOLVED:
         return None
     if score.reason:
         return f"{name} {plain(score.metric)}: {plain(score.reason)}."
-    if score.detectable is None or score.items_needed is None:
-        return f"{name}: {score.items:,} items are too few."
-    least, margin = value_text(score.detectable, score.unit), value_text(score.margin, score.unit)
-    many = f"{score.items:,} {'item' if score.items == 1 else 'items'}"
+    if score.low is None:
+        return f"{name}: {_count(score.items, 'item')} {'is' if score.items == 1 else 'are'} too few for an interval."
+    margin = value_text(score.margin, score.unit)
+    if score.verdict == "likely forgot":
+        return f"{name}: lost beyond the margin of {margin}; adjusted {row.p}, the verdict needs {FORGOT_AT}. W{_power(score)[1:]}."
+    if score.items_needed is None:
+        return f"{name}: {_power(score)}."
     if score.items_needed <= score.items:
-        return f"{name}: {many} show a change of {least} in 80 % of cases, but this one lies too near the margin of {margin} to be told."
-    return f"{name}: {many} show a change of {least} in 80 % of cases; the margin of {margin} needs about {score.items_needed:,}."
+        return f"{name}: {_power(score)}. This change is too close to the margin of {margin} to tell."
+    return f"{name}: {_power(score)}; 'kept' within the margin of {margin} needs about {score.items_needed:,} items."
+
+
+def _power(score: MetricComparison) -> str:
+    """What these items would call forgot."""
+    many = _count(score.items, "item")
+    if score.detectable_loss is None:
+        return f"with {many}, no loss is called forgot with {POWER:.0%} power".replace("%", " %")
+    least = value_text(score.detectable_loss, score.unit)
+    return f"with {many}, a loss of {least} or more is called forgot with {POWER:.0%} power".replace("%", " %")
 
 
 def estimate(found: Estimate | None, *, sign: bool = True, gap: str = " ") -> str:
@@ -202,13 +222,21 @@ def overall_lines(comparison: Comparison) -> list[tuple[str, str, str]]:
         if worst is not None:
             score = worst.headlines[0]
             lines.append(("worst task", plain(worst.name), f"{metric(score)} {signed(score.difference, score.unit)}"))
-        lines.append(("retention", estimate(found.retention, sign=False), "of the base's scores above guessing"))
+        over = f", over {found.retention.tasks} of {_count(len(rest), 'task')}" if found.retention else ""
+        lines.append(("retention", estimate(found.retention, sign=False), f"of the base's scores above guessing{over}"))
     if any(task.target for task in comparison.tasks):
         lines.append(("target gain", estimate(found.plasticity), "plasticity"))
         if rest and found.plasticity and found.mean_loss is not None:
             traded = f"{signed(found.plasticity.value, 'share')} on the targets for {value_text(found.mean_loss, 'share')} lost elsewhere"
             lines.append(("traded", traded, "plasticity against forgetting"))
     return lines
+
+
+def retained(comparison: Comparison, gap: str = " ") -> str:
+    """Retention, and over how many tasks where some do not count."""
+    found, tasks = comparison.overall.retention, sum(comparison.overall.verdicts.values())
+    text = estimate(found, sign=False, gap=gap)
+    return f"{text}{gap}over {found.tasks} of {tasks}" if found and found.tasks < tasks else text
 
 
 def worst_task(comparison: Comparison) -> TaskComparison | None:
@@ -233,6 +261,7 @@ def remarks(comparison: Comparison) -> list[str]:
         if task.prompts_differ:
             told = f"{_count(task.prompts_differ, 'prompt')} of {task.items:,}"
             found.append(f"{plain(task.name)}: {told} differ between the systems (chat template or shortening).")
+    found += repeated(comparison)
     if guessed := guessing(comparison):
         found.append(f"{guessed}.")
     for side, names in (("before", comparison.only_before), ("after", comparison.only_after)):
@@ -241,6 +270,20 @@ def remarks(comparison: Comparison) -> list[str]:
     if comparison.overall.left_out:
         found.append(f"Without a bounded scale, in no mean: {', '.join(map(plain, comparison.overall.left_out))}.")
     return found
+
+
+def repeated(comparison: Comparison) -> list[str]:
+    """Where one system was asked the same twice: that nothing can have changed, or that its responses did."""
+    same = [task for task in comparison.tasks if task.repeated and not task.responses_differ]
+    told = []
+    if same:
+        where = "every task" if len(same) == len(comparison.tasks) else ", ".join(plain(task.name) for task in same)
+        told.append(f"The same system with the same responses on {where}: nothing can have changed.")
+    for task in comparison.tasks:
+        if task.repeated and task.responses_differ:
+            many = f"{_count(task.responses_differ, 'response')} of {task.items:,}"
+            told.append(f"{plain(task.name)}: {many} differ although the system is the same; this is noise, judged like any change.")
+    return told
 
 
 def guessing(comparison: Comparison) -> str | None:

@@ -14,12 +14,13 @@ from harness.report.items import ItemChange
 from harness.report.markdown import escaped, folded, table
 from harness.report.numbers import value_text
 from harness.report.texts import Piece, ending
+from harness.stats.verdict import UNRESOLVED
 
 _PROMPT = 1_000
 _ROOM = 60_000
 """Characters in all: a comment on GitHub may have 65,536. Items that do not fit are left to the JSON."""
 
-_LOUD = ("forgot", facts.WORSE, "improved")
+_LOUD = ("forgot", facts.WORSE, "likely forgot", f"likely {facts.WORSE}", "improved")
 
 
 def forgetting_markdown(comparisons: Sequence[Comparison], *, noise: NoiseOf | None = None, items: int = 10) -> str:
@@ -65,11 +66,9 @@ def _summary(comparisons: Sequence[Comparison]) -> list[str]:
         over = one.overall
         forgot = f"{over.verdicts['forgot']} of {sum(over.verdicts.values())}"
         gains = [facts.estimate(over.plasticity), facts.estimate(over.mean_change)]
-        retention = facts.estimate(over.retention, sign=False)
-        found.append(
-            [escaped(name), *map(escaped, gains), forgot, str(over.verdicts["cannot tell"]), escaped(facts.worst_name(one)), retention]
-        )
-    lines = table(["system", "target gain", "mean change elsewhere", "forgot", "cannot tell", "worst task", "retention"], found)
+        open_ = [str(over.verdicts[name]) for name in UNRESOLVED]
+        found.append([escaped(name), *map(escaped, gains), forgot, *open_, escaped(facts.worst_name(one)), facts.retained(one)])
+    lines = table(["system", "target gain", "mean change elsewhere", "forgot", *UNRESOLVED, "worst task", "retention"], found)
     chosen = choose(comparisons)
     if chosen:
         lines += ["", f"Keep **{escaped(names(comparisons)[chosen.place])}**: {escaped(chosen.reason)}."]
@@ -83,6 +82,7 @@ def _table(rows: Sequence[facts.Row]) -> list[str]:
     for row in rows:
         score = row.score
         verdict = f"**{row.verdict}**" if row.verdict in _LOUD else row.verdict
+        verdict += f" (adjusted {row.p})" if row.p else ""
         cells = [escaped(row.task.name) + (" (target)" if row.task.target else ""), escaped(facts.metric(score)), verdict]
         cells += [value_text(score.before, score.unit), value_text(score.after, score.unit), facts.signed(score.difference, score.unit)]
         cells += [facts.signed_interval(score.low, score.high, score.unit), facts.flips(row.lost, row.gained), f"{score.items:,}"]

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
 from harness import __version__
 from harness.report.comparison import Comparison
 from harness.report.forgetting.noise import NoiseOf
+from harness.stats.verdict import Verdict
 from harness.store.runs import SystemRecord
 
 SCHEMA_VERSION = 1
-Verdict = Literal["forgot", "cannot tell", "kept", "improved"]
 
 
 class _Record(BaseModel):
@@ -35,8 +35,10 @@ class ScoreRecord(_Record):
 
     `change` is the difference, turned so that more is better. `low` and `high` bound the difference (95 %); `method` says how.
     `margin` is the largest loss that does not matter. `p` is two-sided; `p_holm` and `p_bh` are adjusted for all scores judged together.
-    `rows` of the kind `resampled` were resampled. `detectable` is the least true difference that these items show in 80 % of cases,
-    `items_needed` how many would show the margin so. `reason` says why there is no test.
+    `rows` of the kind `resampled` were resampled. At 80 % power, `detectable` is the least true difference whose interval excludes 0,
+    `items_needed` how many items are kept within the margin if nothing changed, `detectable_loss` the smallest true loss that these items
+    call forgot, with as many scores judged together, and `items_for_loss` how many items call a loss of twice the margin forgot.
+    `reason` says why there is no test.
     """
 
     metric: str
@@ -67,6 +69,8 @@ class ScoreRecord(_Record):
     odds_ratio: FiniteFloat | None
     detectable: FiniteFloat | None
     items_needed: NonNegativeInt | None
+    detectable_loss: FiniteFloat | None
+    items_for_loss: NonNegativeInt | None
     reason: str | None
 
 
@@ -101,7 +105,10 @@ class ItemRecord(_Record):
 
 
 class TaskRecord(_Record):
-    """One task, or a group that stands as one, with its tasks as `parts`. Items of a group's tasks stand with the group."""
+    """One task, or a group that stands as one, with its tasks as `parts`. Items of a group's tasks stand with the group.
+
+    `repeated` says that one system was asked the same twice; `responses_differ` counts the items with another response then.
+    """
 
     name: str
     title: str
@@ -118,14 +125,17 @@ class TaskRecord(_Record):
     slices: tuple[SliceRecord, ...]
     changes: tuple[ItemRecord, ...]
     parts: "tuple[TaskRecord, ...]"
+    repeated: bool
+    responses_differ: NonNegativeInt
 
 
 class EstimateRecord(_Record):
-    """A number over several tasks with its 95 % interval."""
+    """A number over several tasks with its 95 % interval; `tasks` says over how many."""
 
     value: FiniteFloat
     low: FiniteFloat | None
     high: FiniteFloat | None
+    tasks: NonNegativeInt
 
 
 class OverallRecord(_Record):

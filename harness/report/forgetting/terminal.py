@@ -20,7 +20,14 @@ from harness.report.items import ItemChange
 from harness.report.numbers import plain, value_text
 from harness.report.texts import Piece, beginning, ending
 
-STYLES = {"forgot": "bold red", facts.WORSE: "red", "cannot tell": "yellow", "improved": "green"}
+STYLES = {
+    "forgot": "bold red",
+    facts.WORSE: "red",
+    "likely forgot": "red",
+    f"likely {facts.WORSE}": "red",
+    "cannot tell": "yellow",
+    "improved": "green",
+}
 _WIDE = 124
 _ROOMY = 98
 _NOISE = 14
@@ -85,7 +92,7 @@ def _summary(comparisons: Sequence[Comparison], width: int) -> RenderableType:
     table = _grid(Text(f"Tuned from {plain(base)}", style="bold"))
     roomy = width >= 100
     table.add_column("system", overflow="fold", min_width=12)
-    for heading in ("target gain", "mean change\nelsewhere", "forgot", "cannot\ntell"):
+    for heading in ("target gain", "mean change\nelsewhere", "forgot", *(["likely\nforgot"] if roomy else []), "cannot\ntell"):
         table.add_column(heading, justify="right", no_wrap=True)
     if roomy:
         table.add_column("worst task", overflow="fold")
@@ -93,15 +100,19 @@ def _summary(comparisons: Sequence[Comparison], width: int) -> RenderableType:
     chosen, gap = choose(comparisons), " " if width >= _WIDE else "\n"
     for place, (one, name) in enumerate(zip(comparisons, names(comparisons), strict=True)):
         found = one.overall
-        forgot, tasks = found.verdicts["forgot"], sum(found.verdicts.values())
+        forgot, likely, tasks = found.verdicts["forgot"], found.verdicts["likely forgot"], sum(found.verdicts.values())
+        forgotten, open_ = Text(f"{forgot} of {tasks}", style=STYLES["forgot"] if forgot else ""), STYLES["likely forgot"] if likely else ""
+        if likely and not roomy:
+            forgotten.append(f"\n+{likely} likely", open_)
         table.add_row(
             Text(name.removeprefix(base)),
             facts.estimate(found.plasticity, gap=gap),
             facts.estimate(found.mean_change, gap=gap),
-            Text(f"{forgot} of {tasks}", style=STYLES["forgot"] if forgot else ""),
+            forgotten,
+            *([Text(str(likely), style=open_)] if roomy else []),
             str(found.verdicts["cannot tell"]),
             *([Text(facts.worst_name(one))] if roomy else []),
-            facts.estimate(found.retention, sign=False, gap=gap),
+            facts.retained(one, gap),
             style="bold" if chosen and chosen.place == place else "",
         )
     if chosen is None:
@@ -142,7 +153,7 @@ def _wide_cells(row: facts.Row, limit: float) -> list[Text]:
     style = STYLES.get(row.verdict, "")
     interval = Text(facts.signed_interval(score.low, score.high, score.unit), style="dim")
     flips, items = Text(facts.flips(row.lost, row.gained)), Text(f"{score.items:,}")
-    return [task, *_values(row), interval, Text(bar(score, limit, _BAR), style=style), Text(row.verdict, style=style), flips, items]
+    return [task, *_values(row), interval, Text(bar(score, limit, _BAR), style=style), _verdict(row, " "), flips, items]
 
 
 def _narrow_cells(row: facts.Row, limit: float | None) -> list[Text]:
@@ -152,7 +163,14 @@ def _narrow_cells(row: facts.Row, limit: float | None) -> list[Text]:
     before, after, change = _values(row)
     change.append(f"\n{facts.signed_interval(score.low, score.high, score.unit)}", "dim")
     bars = [] if limit is None else [Text(bar(score, limit, _SHORT_BAR), style=style)]
-    return [task, before, after, change, *bars, Text.assemble((row.verdict, style), f"\n{facts.flips(row.lost, row.gained)}")]
+    verdict = _verdict(row, "\n").append(f"\n{facts.flips(row.lost, row.gained)}")
+    return [task, before, after, change, *bars, verdict]
+
+
+def _verdict(row: facts.Row, gap: str) -> Text:
+    """The verdict, with the adjusted p where that alone leaves it open."""
+    text = Text(row.verdict, style=STYLES.get(row.verdict, ""))
+    return text.append(f"{gap}{row.p}", "dim") if row.p else text
 
 
 def _values(row: facts.Row) -> list[Text]:

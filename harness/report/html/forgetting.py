@@ -46,6 +46,7 @@ def forgetting_page(
     chosen = flips(comparisons, budget)
     data = {
         "base": described(base),
+        "forgotAt": FORGOT_AT,
         "candidates": [_candidate(comparison, name) for comparison, name in zip(comparisons, names, strict=True)],
         "scores": [score for place, comparison in enumerate(comparisons) for score in _scores(place, comparison)],
         "noise": {plain(task): [flipped, number(largest)] for task, (flipped, largest) in (noise or {}).items()},
@@ -106,6 +107,7 @@ def _overall(found: Overall) -> Json:
         "meanLoss": number(found.mean_loss),
         "worst": plain(found.worst) if found.worst else None,
         "retention": _estimate(found.retention),
+        "retentionTasks": found.retention.tasks if found.retention else 0,
         "plasticity": _estimate(found.plasticity),
     }
 
@@ -165,8 +167,9 @@ def _score(candidate: int, task: TaskComparison, one: MetricComparison, kind: Ki
         "lost": one.lost,
         "gained": one.gained,
         "odds": number(one.odds_ratio),
-        "detectable": number(one.detectable),
+        "detectable": number(one.detectable_loss),
         "needed": one.items_needed,
+        "neededForLoss": one.items_for_loss,
         "retention": number(task.retention) if kind in ("headline", "part") else None,
         "reason": plain(one.reason) if one.reason else None,
     }
@@ -198,6 +201,7 @@ def _of_sides(comparison: Comparison) -> Iterator[str]:
             yield f"{plain(task.name)}: {lonely:,} items that only one side has are left out"
         if task.prompts_differ:
             yield f"{plain(task.name)}: {task.prompts_differ:,} items were read in different words (chat template or shortening)"
+    yield from (told.removesuffix(".") for told in facts.repeated(comparison))
     if guessed := facts.guessing(comparison):
         yield guessed
     if comparison.overall.left_out:

@@ -24,6 +24,11 @@ function shareText(estimate) {
   };
 }
 
+/** Over how many tasks retention is: those on which the base is surely above chance. @param {Overall} overall */
+function retentionTasks(overall) {
+  return `over ${overall.retentionTasks} of ${d3.sum(Object.values(overall.verdicts))} tasks`;
+}
+
 /** How many tasks have each verdict, as a bar and in words. @param {Record<string, number>} verdicts */
 function verdictBar(verdicts) {
   const known = VERDICTS.filter((verdict) => verdicts[verdict]);
@@ -59,7 +64,7 @@ function drawCards() {
     card(
       "Retention",
       retention.value,
-      sub(overall.retention ? `${retention.interval} of the base's score above chance` : "on no task is the base surely above chance"),
+      sub(overall.retention ? `${retention.interval} of the base's score above chance, ${retentionTasks(overall)}` : "on no task is the base surely above chance"),
     ),
     card(
       "Items",
@@ -120,7 +125,7 @@ function verdictColumns() {
     group: "verdicts",
     label: name,
     width: 92,
-    lower: name === "forgot" || name === "cannot tell",
+    lower: name !== "kept" && name !== "improved",
     value: (/** @type {Candidate} */ row) => row.overall.verdicts[name],
     render: (/** @type {Candidate} */ row) => row.overall.verdicts[name],
   }));
@@ -151,7 +156,7 @@ function meanColumns() {
     render: (/** @type {Candidate} */ row) => shareText(row.overall.retention).value,
     tip: (/** @type {Candidate} */ row) => [
       h("strong", {}, row.name),
-      `Retention ${Object.values(shareText(row.overall.retention)).join(" ")}`,
+      `Retention ${Object.values(shareText(row.overall.retention)).join(" ")}, ${retentionTasks(row.overall)}`,
     ],
   };
   return [

@@ -11,10 +11,10 @@
 /** Shares, correlations and points are hundredths of their scale, on one axis; every other unit has its own. */
 /** @type {Record<string, number>} */
 const HUNDREDTHS = { share: 100, correlation: 100, bias: 100, points: 1 };
-/** @typedef {"forgot" | "cannot tell" | "kept" | "improved"} Verdict */
+/** @typedef {"forgot" | "likely forgot" | "cannot tell" | "kept" | "improved"} Verdict */
 
 /** @type {Record<Verdict, string>} */
-const MARKS = { forgot: "▼", "cannot tell": "?", kept: "●", improved: "▲" };
+const MARKS = { forgot: "▼", "likely forgot": "▽", "cannot tell": "?", kept: "●", improved: "▲" };
 
 /** @param {Score} score */
 function axisOf(score) {
@@ -23,7 +23,21 @@ function axisOf(score) {
 }
 
 /** @type {Record<Verdict, d3.SymbolType>} */
-const SHAPES = { forgot: d3.symbolTriangle, "cannot tell": d3.symbolDiamond, kept: d3.symbolCircle, improved: d3.symbolTriangle };
+const SHAPES = {
+  forgot: d3.symbolTriangle,
+  "likely forgot": d3.symbolTriangle,
+  "cannot tell": d3.symbolDiamond,
+  kept: d3.symbolCircle,
+  improved: d3.symbolTriangle,
+};
+
+/**
+ * What keeps a loss beyond the margin from being called forgot; null for other verdicts.
+ * @param {Score} score
+ */
+function lacking(score) {
+  return score.verdict === "likely forgot" ? `adjusted p ${pText(score.holm)}, needs ${data.forgotAt}` : null;
+}
 
 /** @param {Verdict} verdict */
 function badge(verdict) {
@@ -122,7 +136,7 @@ function forestRow(line, x, width, onPick) {
     h("td", { class: "wide number" }, `${valueText(score.before, score.unit)} → ${valueText(score.after, score.unit)}`),
     h("td", { class: "plot" }, forestMark(score, x, width, `${line.label}: ${text} ${interval}, ${score.verdict}`)),
     h("td", { class: "number" }, h("span", { class: "value" }, text), h("span", { class: "sub" }, interval || "no interval")),
-    h("td", {}, badge(score.verdict), score.target && h("span", { class: "sub" }, "tuned for")),
+    h("td", {}, badge(score.verdict), lacking(score) && h("span", { class: "sub" }, lacking(score)), score.target && h("span", { class: "sub" }, "tuned for")),
     h("td", { class: "wide number" }, flipped),
   );
 }
@@ -157,7 +171,7 @@ function forestMark(score, x, width, words) {
         .attr("y1", middle - 4)
         .attr("y2", middle + 4);
   }
-  const turn = score.verdict === "forgot" ? " rotate(180)" : "";
+  const turn = score.verdict.endsWith("forgot") ? " rotate(180)" : "";
   mark
     .append("path")
     .attr("d", d3.symbol(SHAPES[score.verdict], 70)(null))

@@ -7,19 +7,21 @@
  *   before: number | null, after: number | null, change: number | null, low: number | null, high: number | null, method: string | null,
  *   margin: number, verdict: Verdict, test: string | null, p: number | null, holm: number | null, bh: number | null,
  *   effect: string | null, effectSize: number | null, lost: number | null, gained: number | null,
- *   odds: number | null, detectable: number | null, needed: number | null, retention: number | null, reason: string | null}} Score
+ *   odds: number | null, detectable: number | null, needed: number | null, neededForLoss: number | null,
+ *   retention: number | null, reason: string | null}} Score
  * @typedef {[number, number | null, number | null]} Estimate value, low, high
  * @typedef {{verdict: Verdict | null, verdicts: Record<string, number>, meanChange: Estimate | null,
- *   meanLoss: number | null, worst: string | null, retention: Estimate | null, plasticity: Estimate | null}} Overall
+ *   meanLoss: number | null, worst: string | null, retention: Estimate | null, retentionTasks: number,
+ *   plasticity: Estimate | null}} Overall
  * @typedef {{name: string, system: {adapterParameters: number}, overall: Overall, changed: number, targets: string[]}} Candidate
- * @typedef {{base: {name: string}, candidates: Candidate[], scores: Score[], noise: Record<string, [number, number | null]>,
+ * @typedef {{base: {name: string}, forgotAt: number, candidates: Candidate[], scores: Score[], noise: Record<string, [number, number | null]>,
  *   samples: Sample[], changes: Change[], measures: MeasureData | null}} ForgettingData
  */
 
 /** @type {ForgettingData} */
 const data = embedded();
 /** @type {Verdict[]} */
-const VERDICTS = ["forgot", "cannot tell", "kept", "improved"];
+const VERDICTS = ["forgot", "likely forgot", "cannot tell", "kept", "improved"];
 /** @type {Record<Kind, string>} */
 const KINDS = {
   headline: "headline",

@@ -46,7 +46,7 @@ function valueColumns() {
 
 function changeColumns() {
   const about = () => ["Turned so that more is better, with its 95 % interval. Bars have 0 in the middle and one scale for each unit."];
-  const why = (/** @type {Score} */ score) => [score.reason ? `No test: ${score.reason}` : `Margin ${valueText(score.margin, score.unit)}`];
+  const why = (/** @type {Score} */ score) => [lacking(score) ?? `Verdict: ${score.verdict}`, score.reason ? `No test: ${score.reason}` : `Margin ${valueText(score.margin, score.unit)}`];
   const verdict = (/** @type {Score} */ score) => badge(score.verdict);
   const order = (/** @type {Score} */ score) => VERDICTS.indexOf(score.verdict);
   return [
@@ -80,8 +80,9 @@ function testColumns() {
   };
   const size = (/** @type {Score} */ score) =>
     score.effect === null ? null : [score.effect === "h" ? "Cohen's h" : "Cohen's d of the paired differences"];
-  const least = () => ["The least true difference that these items would show in 80 % of cases."];
-  const most = () => ["So many items would show a difference as large as the margin in 80 % of cases."];
+  const least = () => ["The smallest true loss that these items would call forgot with 80 % power, with all scores judged together."];
+  const most = () => ["So many items would be kept within the margin with 80 % power, if nothing had changed."];
+  const twice = () => ["So many items would call a loss of twice the margin forgot with 80 % power."];
   return [
     scoreTableColumn("test", "holm", "p (Holm)", { lower: true, ...numberOf("holm", (score) => pText(score.holm)), tip: test }),
     scoreTableColumn("test", "bh", "p (BH)", { lower: true, ...numberOf("bh", (score) => pText(score.bh)), tip: test }),
@@ -93,15 +94,20 @@ function testColumns() {
       ...numberOf("effectSize", (score) => changeText(score.effectSize, "points")),
       tip: size,
     }),
-    scoreTableColumn("power", "detectable", "Detectable", {
+    scoreTableColumn("power", "detectable", "Detectable loss", {
       lower: true,
       ...numberOf("detectable", (score) => valueText(score.detectable, score.unit)),
       about: least,
     }),
-    scoreTableColumn("power", "needed", "Items needed", {
+    scoreTableColumn("power", "needed", "Items for kept", {
       lower: true,
       ...numberOf("needed", (score) => countText(score.needed)),
       about: most,
+    }),
+    scoreTableColumn("power", "neededForLoss", "Items for forgot", {
+      lower: true,
+      ...numberOf("neededForLoss", (score) => countText(score.neededForLoss)),
+      about: twice,
     }),
   ];
 }
