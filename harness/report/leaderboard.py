@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from harness.report.columns import Key, Owner, columns_of, owners
 from harness.report.families import UNRANKED
-from harness.report.numbers import NONE, plain
+from harness.report.numbers import NONE, plain, some
+from harness.report.unverified import unverified
 
 if TYPE_CHECKING:
     from harness.contract import Family
@@ -140,6 +141,7 @@ class Leaderboard:
         footnotes: numbers that are not comparable.
         missing: scores without a value.
         without: of families that were asked for and have no column, why some task has none.
+        unverified: which runs cannot be verified, in a sentence; None where all can.
     """
 
     columns: tuple[Column, ...]
@@ -147,11 +149,13 @@ class Leaderboard:
     footnotes: tuple[Footnote, ...]
     missing: tuple[Missing, ...]
     without: Mapping[Family, str]
+    unverified: str | None
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said below the table: sentences on numbers that are not ranked, and on those that are missing."""
-        return [*(note.text for note in self.footnotes), *(note.text for note in self.missing)]
+        """What is to be said below the table: sentences on numbers that are not ranked, that are missing, and that cannot be verified."""
+        unverified = [self.unverified] if self.unverified else []
+        return [*(note.text for note in self.footnotes), *(note.text for note in self.missing), *unverified]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,8 @@ def leaderboard(runs: Sequence[tuple[Path, RunRecord]], columns: View = "groups"
     ]
     reasons = [pair for own in owned for owner in own.values() for pair in owner.without.items()]
     there = {column.family for column in made}
-    return _board(made, rows, {family: reason for family, reason in reversed(reasons) if family not in there})
+    without = {family: reason for family, reason in reversed(reasons) if family not in there}
+    return _board(made, rows, without, unverified((labels[place], record) for place, (_, record) in enumerate(runs)))
 
 
 def select(board: Leaderboard, families: Container[Family]) -> Leaderboard:
@@ -210,10 +215,10 @@ def counted(columns: Sequence[Column]) -> list[int]:
 
 def _picked(board: Leaderboard, places: Sequence[int], without: Mapping[Family, str]) -> Leaderboard:
     rows = [dataclasses.replace(row, cells=tuple(row.cells[place] for place in places)) for row in board.rows]
-    return _board([board.columns[place] for place in places], rows, without)
+    return _board([board.columns[place] for place in places], rows, without, board.unverified)
 
 
-def _board(columns: Sequence[Column], rows: Sequence[Row], without: Mapping[Family, str]) -> Leaderboard:
+def _board(columns: Sequence[Column], rows: Sequence[Row], without: Mapping[Family, str], unverified: str | None) -> Leaderboard:
     """With win rates, in their order, and with notes."""
     rates = [_win_rates(columns[place], [row.cells[place] for row in rows]) for place in counted(columns)]
     rated = [dataclasses.replace(row, win_rate=_mean([line[place] for line in rates])) for place, row in enumerate(rows)]
@@ -226,6 +231,7 @@ def _board(columns: Sequence[Column], rows: Sequence[Row], without: Mapping[Fami
         tuple(Footnote(*note) for note in footnotes),
         tuple(Missing(*note) for note in missing),
         without,
+        unverified,
     )
 
 
@@ -369,9 +375,3 @@ def _noted(
     for (label, note), own in by_row.items():
         shared[tuple(own), note].append(label)
     return [(tuple(labels), names, note) for (names, note), labels in shared.items()]
-
-
-def some(names: Sequence[str], most: int = 4) -> str:
-    """Names, separated by commas; of many the first, and how many there are."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

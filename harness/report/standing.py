@@ -15,8 +15,8 @@ from harness.errors import MetricError
 from harness.report import groups
 from harness.report.families import FAMILIES, UNRANKED
 from harness.report.kept import LoadMeasure, Measure
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, counted, some
-from harness.report.numbers import plain
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, counted
+from harness.report.numbers import plain, some
 from harness.stats.bootstrap import LEVEL, FloatArray, Score, Seed
 from harness.stats.ranks import RESAMPLES, Contest, Estimates, Meeting, Standing, standings_within
 from harness.store import samples

@@ -345,6 +345,8 @@ def _decode(payload: bytes, request_id: str) -> Response:
     if "windows" in content:
         return TextScore(request_id, _all(float, content["windows"]), tuple(map(bool, _all(int, content["greedy"]))))
     finish = cast("Literal['eos', 'stop', 'length']", content["finish"])
+    if not isinstance(content["text"], str):
+        raise TypeError("the text is none")
     return Generation(request_id, content["text"], _all(int, content["tokens"]), finish)
 
 

@@ -51,8 +51,6 @@ def _scores(response: ChoiceScores | TextScore, asked: int, what: str) -> str | 
 
 def _generation(request: Generate, response: Generation) -> str | None:
     tokens = response.tokens
-    if not isinstance(response.text, str):
-        return f"a text of type {type(response.text).__name__}"
     if len(tokens) > request.max_new_tokens:
         return f"{len(tokens)} new tokens where at most {request.max_new_tokens} were asked for"
     if tokens and not (min(tokens) >= 0 and max(tokens) < _TOKENS):

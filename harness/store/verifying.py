@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from harness.errors import InputError, StorageError
 from harness.store import runs, samples
@@ -51,7 +52,7 @@ class Checked:
 
     @property
     def state(self) -> State:
-        """ "changed" where anything is wrong, "not verified" where something could not be checked."""
+        """What is known of it: "changed" where anything is wrong, "not verified" where something could not be checked."""
         return "changed" if self.faults else "not verified" if self.unverified else "verified"
 
 
@@ -88,6 +89,28 @@ def verify_folder(folder: Path) -> Checked:
         unverified=tuple(record.unverified),
         unrecorded=() if record.unverified else tuple(sorted(_beside(folder) - set(recorded))),
     )
+
+
+def lines(checked: Checked) -> Iterator[str]:
+    """A line on the folder, then one for each thing that is wrong or worth knowing."""
+    yield f"{checked.state:<12}  {checked.folder}" + (f": {_counted(checked)}" if checked.tasks else "")
+    for fault in checked.faults:
+        yield f"  {fault.what}"
+    if checked.unverified:
+        yield f"  Written by an earlier version, without digests: {', '.join(checked.unverified)}."
+    for name in checked.unrecorded:
+        yield f"  {name} is recorded nowhere; no report reads it."
+
+
+def as_json(found: Iterable[Checked]) -> dict[str, Any]:
+    """All of it as JSON."""
+    folders = [{"state": one.state, **dataclasses.asdict(one), "folder": str(one.folder)} for one in found]
+    return {"verified": all(one["state"] == "verified" for one in folders), "folders": folders}
+
+
+def _counted(checked: Checked) -> str:
+    tasks, files = checked.tasks, checked.files
+    return f"{tasks} {'task' if tasks == 1 else 'tasks'}, {files} {'file' if files == 1 else 'files'} verified"
 
 
 def _faults(folder: Path, record: RunRecord) -> Iterator[Fault]:

@@ -111,9 +111,9 @@ def test_a_row_that_cannot_be_an_answer_is_not_served_whatever_its_checksum(tmp_
     path = kept(tmp_path / "r.sqlite", RIGHT)
     rewritten(path, request_, payload)
     with ResponseStore(path) as store:
-        found = store.get_many({key_of(request): request for request in RIGHT})
+        found = store.get_many({key_of(one): one for one in RIGHT})
         assert found.damaged == {key_of(request_)}
-        assert set(found.responses) == {key_of(request) for request in RIGHT if request is not request_}
+        assert set(found.responses) == {key_of(one) for one in RIGHT if one is not request_}
         store.put([(key_of(request_), request_, RIGHT[request_])])
         assert store.times(key_of(request_)) == 1
     assert served(path, RIGHT) == RIGHT
@@ -143,7 +143,7 @@ def test_rows_without_a_checksum_are_computed_again_and_said(tmp_path: Path) -> 
             "times INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID"
         )
         connection.execute("PRAGMA user_version = 1")
-        payloads = {CHOICES: '{"logprobs":[-9.0,-9.0,-9.0],"greedy":[]}', TEXT: '{"windows":[-9.0,-9.0],"greedy":[]}'}
+        payloads: dict[Request, str] = {CHOICES: '{"logprobs":[-9.0,-9.0,-9.0],"greedy":[]}', TEXT: '{"windows":[-9.0,-9.0],"greedy":[]}'}
         connection.executemany(
             "INSERT INTO responses (key, payload) VALUES (?, ?)", [(key_of(one), text) for one, text in payloads.items()]
         )

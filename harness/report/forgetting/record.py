@@ -147,7 +147,7 @@ class OverallRecord(_Record):
 
 
 class ComparisonRecord(_Record):
-    """Two systems on the same items."""
+    """Two systems on the same items. `unverified` says which results an earlier version wrote without digests."""
 
     before: SystemRecord
     after: SystemRecord
@@ -156,6 +156,7 @@ class ComparisonRecord(_Record):
     overall: OverallRecord
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
+    unverified: str | None
 
 
 class NoiseRecord(_Record):
