@@ -12,6 +12,7 @@ from harness.errors import InputError, StorageError
 from harness.store import runs
 
 from .records import group, metric, run, system, task
+from .written import as_version_1
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,20 +135,9 @@ def test_the_last_of_two_equal_keys_is_the_one_that_is_verified(tmp_path: Path) 
         runs.read(path)
 
 
-def as_version_1(path: Path) -> None:
-    """What an earlier version would have written."""
-
-    def older(content: dict[str, Any]) -> None:
-        content["schema_version"] = 1
-        del content["digest"]
-        for one in content["tasks"].values():
-            del one["files"]
-
-    changed(path, older)
-
-
 def test_version_1_is_read_but_not_verified(tmp_path: Path) -> None:
-    as_version_1(runs.write(run(), tmp_path))
+    runs.write(run(), tmp_path)
+    as_version_1(tmp_path)
     old = runs.read(tmp_path)
     assert old.unverified == ["quiz"]
     assert old.tasks["quiz"].metrics == run().tasks["quiz"].metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.saving import Part, save
 
 from .records import run, task
+from .written import as_version_1
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITERS = 6
@@ -217,10 +217,7 @@ def test_results_beside_another_runs_samples_are_refused(tmp_path: Path) -> None
 
 def test_files_of_version_1_are_read_without_a_check(tmp_path: Path) -> None:
     saved(tmp_path, ["quiz"])
-    content = json.loads((tmp_path / "results.json").read_text())
-    content["schema_version"] = 1
-    del content["digest"], content["tasks"]["quiz"]["files"]
-    (tmp_path / "results.json").write_text(json.dumps(content))
+    as_version_1(tmp_path)
     edited(tmp_path / "samples" / "quiz.jsonl")
     assert texts(tmp_path) == {"quiz": "b"}
     saved(tmp_path, ["other"])

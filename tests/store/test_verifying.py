@@ -12,8 +12,8 @@ from harness.errors import InputError
 from harness.store.verifying import Checked, lines, verify
 
 from .records import run, task
-from .test_runs import as_version_1
 from .test_saving import edited, saved
+from .written import as_version_1
 
 
 def found(*paths: Path) -> dict[str, Checked]:
@@ -71,7 +71,7 @@ def test_an_edited_or_unreadable_results_file_is_found(tmp_path: Path) -> None:
 
 def test_an_earlier_versions_results_are_not_verified(tmp_path: Path) -> None:
     saved(tmp_path / "old", ["a"])
-    as_version_1(tmp_path / "old" / "results.json")
+    as_version_1(tmp_path / "old")
     one = found(tmp_path)["old"]
     assert (one.state, one.unverified, one.unrecorded) == ("not verified", ("a",), ())
     assert list(lines(one))[1] == "  Written by an earlier version, without digests: a."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def recorded_anew(folder: Path) -> None:
         for name, task in record.tasks.items()
     }
     runs.write(record.model_copy(update={"tasks": tasks}), folder)
+
+
+def as_version_1(folder: Path) -> None:
+    """Make of a finished run what an earlier version would have written."""
+    path = folder / runs.FILE_NAME
+    content = json.loads(path.read_text())
+    content["schema_version"] = 1
+    del content["digest"]
+    for task in content["tasks"].values():
+        del task["files"]
+    path.write_text(json.dumps(content))
 
 
 def with_statistics(folder: Path, task: str, kept: Mapping[str, StatisticsRecord] | None) -> None:
