@@ -26,8 +26,9 @@ from harness.metrics.base import per_item
 from harness.report.html.leaderboard import leaderboard_page
 from harness.report.leaderboard import leaderboard
 from harness.scores import Score
-from harness.store import runs, samples
+from harness.store import runs
 from harness.store.samples import StatisticsRecord
+from harness.store.saving import Part, save
 from harness.store.signature import Signature
 
 SORTS = 40
@@ -135,15 +136,16 @@ def _write(folder: Path, systems: int, tasks: int, items: int, keep: bool) -> No
     for number in range(systems):
         name = f"model-{number}"
         skill = generator.normal(0.5, 0.1)
-        records = {}
+        records: dict[str, runs.TaskRecord] = {}
+        parts: dict[str, list[Part]] = {}
         for task in range(tasks):
             right = hard[task] + generator.normal(0, 0.1, items) < skill
             score = Score(accuracy, per_item(right.astype(float)), accuracy.signature, 0)
             title = f"task_{task}"
             records[title] = _task(title, score)
             if keep:
-                samples.write_statistics({"accuracy": StatisticsRecord("accuracy", {}, score.statistics)}, folder / name, title)
-        runs.write(_run(name, records, generator), folder / name)
+                parts[title] = [Part(title, [], {"accuracy": StatisticsRecord("accuracy", {}, score.statistics)})]
+        save(_run(name, records, generator), parts, folder / name)
 
 
 def _task(name: str, score: Score) -> runs.TaskRecord:

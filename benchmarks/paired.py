@@ -28,8 +28,9 @@ from harness.contract import ChoiceOutcome, System, TextOutcome
 from harness.report.comparison import Comparison, Plan, compare_runs
 from harness.scores import Member, Score, judge_group
 from harness.stats.bootstrap import RESAMPLES
-from harness.store import runs, samples
+from harness.store import runs
 from harness.store.samples import SampleRecord, StatisticsRecord
+from harness.store.saving import Part, save
 from harness.store.signature import Signature
 from harness.tasks.schema import Aggregate, Group
 
@@ -135,14 +136,14 @@ def _folder(
 ) -> Path:
     """Write results as a run writes them."""
     scores: dict[str, dict[str, Score]] = {}
+    parts: dict[str, list[Part]] = {}
     for task, outcomes in tasks.items():
         scores[task] = {}
         for key, (metric_name, options) in wanted.items():
             metric = metrics.load(metric_name, options)
             scores[task][key] = Score(metric, metric.statistics(outcomes), metric.signature_for(outcomes), 0)
-        samples.write(_samples(outcomes, scores[task]), folder, task)
         kept = {key: StatisticsRecord(score.metric.name, asdict(score.metric), score.statistics) for key, score in scores[task].items()}
-        samples.write_statistics(kept, folder, task)
+        parts[task] = [Part(task, _samples(outcomes, scores[task]), kept)]
     groups = (
         {
             group.group: judge_group(
@@ -171,7 +172,7 @@ def _folder(
         ),
         environment={},
     )
-    runs.write(record, folder)
+    save(record, parts, folder)
     return folder
 
 

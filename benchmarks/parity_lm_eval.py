@@ -28,7 +28,7 @@ import yaml
 
 from harness.interop import lm_eval_names
 from harness.models import digests
-from harness.store import samples
+from harness.report.kept import Results
 from harness.store.atomic import write_text
 from tests.interop.peer import BACKEND, Theirs, ours, theirs
 
@@ -172,7 +172,7 @@ class Kept:
 
 def rows(record: Any, folder: Path, peer: Peer, task: str) -> list[Row]:
     """One task on both sides."""
-    mine = samples.read(folder, f"lm_eval:{task}")
+    mine = Results.read(folder).kept(f"lm_eval:{task}", None).samples
     apart, differ = None, 0
     if peer.texts:
         differ = sum(sample.text != text for sample, text in zip(mine, peer.texts, strict=True))

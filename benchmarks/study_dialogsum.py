@@ -26,7 +26,9 @@ from benchmarks.documents import put, table
 from harness import metrics
 from harness.models.adapter_cards import AdapterCard, Training, read_card
 from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
-from harness.store import runs, samples
+from harness.report.kept import Results
+from harness.store import runs
+from harness.store.samples import SampleRecord
 
 CAUSAL, SEQ2SEQ = "smollm2-135m-instruct", "flan-t5-small-titles"
 TARGET, TRANSLATION = "dialogsum", "multi30k_de_en"
@@ -168,10 +170,10 @@ def _answers(study: Study) -> Iterator[str]:
         base = model + (f"@{quantize}" if quantize else "")
         for system in [base, *(one.system for one in CANDIDATES if (one.model, one.quantize) == (model, quantize))]:
             folder = study.work / "runs" / system
-            written = {task: samples.read(folder, task) for task in WRITTEN}
+            written = {task: Results.read(folder).kept(task, None).samples for task in WRITTEN}
             lengths = [f"{statistics.mean(len(_words(str(one.prediction))) for one in found):.1f}" for found in written.values()]
             copied = [word in _words(one.prompt) for one in written[TRANSLATION] for word in _words(str(one.prediction))]
-            chosen = [_most_frequent(samples.read(folder, task)) for task in CHOSEN]
+            chosen = [_most_frequent(Results.read(folder).kept(task, None).samples) for task in CHOSEN]
             rows.append([f"`{system}`", *lengths, f"{statistics.mean(copied):.0%}", *chosen])
     yield from table(header, rows)
 
@@ -180,7 +182,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text)
 
 
-def _most_frequent(answers: list[samples.SampleRecord]) -> str:
+def _most_frequent(answers: list[SampleRecord]) -> str:
     (index, times), *_ = Counter(int(one.prediction) for one in answers).most_common(1)
     choices = answers[0].choices
     return f"{choices[index].strip() if choices else index}: {times / len(answers):.0%}"

@@ -23,9 +23,10 @@ import numpy as np
 from benchmarks.documents import put, table
 from harness import metrics, toxicity
 from harness.contract import TextOutcome
+from harness.report.kept import Results
 from harness.scores import Score
 from harness.stats.bootstrap import RESAMPLES, FloatArray, interval
-from harness.store import runs, samples
+from harness.store import runs
 from harness.store.atomic import write_text
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -176,7 +177,7 @@ def control(data: Path) -> list[TextOutcome]:
 def generations(source: Path) -> tuple[str, list[str]]:
     """A model's name and its texts: of a results folder, or of a file of JSON lines with `prediction`, named by the file."""
     if source.is_dir():
-        kept = [sample.prediction for sample in samples.read(source, TASK)]
+        kept = [sample.prediction for sample in Results.read(source).kept(TASK, None).samples]
         return runs.read(source).system.name, [text for text in kept if isinstance(text, str)]
     return source.stem, [json.loads(line)["prediction"] for line in source.read_text(encoding="utf-8").splitlines()]
 

@@ -35,9 +35,20 @@ class Ledger:
         self._distinct = [request for request in requests if self._twins[self._keys[request.id]][0] == request.id]
         if fresh:
             store.forget(list(self._twins))
-        known = store.get_many(list(self._twins))
-        self.responses: dict[str, Response] = {i: store.restore(known[key], i) for i, key in self._keys.items() if key in known}
+        self._requests = {self._keys[request.id]: request for request in self._distinct}
+        self._cached = store.get_many(self._requests)
+        known = self._cached.responses
+        self.responses: dict[str, Response] = {i: _with_id(known[key], i) for i, key in self._keys.items() if key in known}
         self.computed = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of cached responses that are not used."""
+        unused = [
+            (len(self._cached.damaged), "damaged"),
+            (len(self._cached.unchecked), "written by an earlier version, without a checksum"),
+        ]
+        return [_unused(number, why) for number, why in unused if number]
 
     @property
     def asked(self) -> int:
@@ -66,8 +77,19 @@ class Ledger:
 
     def keep(self, batch: Sequence[Response], writer: Writer) -> dict[str, Response]:
         """Have a batch written; returns the responses of all requests that it answers."""
-        writer.put([(self._keys[response.id], response) for response in batch])
+        keys = [self._keys[response.id] for response in batch]
+        writer.put([(key, self._requests[key], response) for key, response in zip(keys, batch, strict=True)])
         self.computed += len(batch)
-        fresh = {twin: replace(response, id=twin) for response in batch for twin in self._twins[self._keys[response.id]]}
+        fresh = {twin: replace(response, id=twin) for key, response in zip(keys, batch, strict=True) for twin in self._twins[key]}
         self.responses |= fresh
         return fresh
+
+
+def _with_id(response: Response, request_id: str) -> Response:
+    return response if response.id == request_id else replace(response, id=request_id)
+
+
+def _unused(number: int, why: str) -> str:
+    if number == 1:
+        return f"1 cached response was {why}, and is computed again."
+    return f"{number:,} cached responses were {why}, and are computed again."

@@ -39,6 +39,8 @@ def explain(options: Options, watch: Watch) -> dict[str, Explained]:
     with ResponseStore(folders.cache() / "responses.sqlite") as store:
         for system, _ in evaluation.systems:
             ledger = Ledger(work.requests, response_key(system), store)
+            for note in ledger.notes:
+                watch.note(f"{system.name}: {note}")
             requests = [*ledger.scorings, *ledger.generations]
             known = 0 if options.fresh else sum(request.id in ledger.responses for request in requests)
             kept = kept_positions(config.get_text_config().vocab_size)

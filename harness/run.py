@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,8 +19,9 @@ from harness.judge import Judged, combine
 from harness.options import Clock, Options, Watch
 from harness.records import Job, efficiency, environment, seconds_alone, task_record
 from harness.scores import Member, Score, judge_group
-from harness.store import runs, samples
+from harness.store import runs
 from harness.store.responses import ResponseStore
+from harness.store.saving import Part, save
 from harness.store.writing import Writer
 from harness.systems import response_key
 from harness.tasks.schema import Group
@@ -77,13 +78,15 @@ def _answers(work: Work, system: System, adapter: Adapter | None, store: Respons
     """A response to every request: kept ones from the store, the others computed and kept as they come."""
     evaluation = work.evaluation
     ledger = Ledger(work.requests, response_key(system), store, fresh=evaluation.options.fresh)
+    for note in ledger.notes:
+        evaluation.watch.note(f"{system.name}: {note}")
     tally = Tally(evaluation.watch, work.labels)
     evaluation.watch.start(system.name, tally.totals)
     tally.finished(ledger.responses)
     if ledger.complete:
         return ledger, Usage()
     with ExitStack() as stack:
-        writer = stack.enter_context(Writer(store))
+        writer = stack.enter_context(Writer(store, system.engine))
         with clock.measure("startup"):
             engine = stack.enter_context(evaluation.engine(adapter))
         with clock.measure("score"):
@@ -147,19 +150,19 @@ def _finish(work: Work, system: System, answers: tuple[Ledger, Usage], clock: Cl
         efficiency=efficiency(usage, ledger, clock, joules),
         environment=environment(options),
     )
-    old = runs.read(folder) if (folder / runs.FILE_NAME).exists() else None
-    for name, own in wordings.items():
-        for wording, one in own.items():
-            place = name if len(own) == 1 else f"{name}@{wording}"
-            samples.write(one.samples, folder, place)
-            samples.write_statistics(one.statistics, folder, place)
-            for perturbation, copies in one.copies.items():
-                samples.write(copies, folder, f"{place}~{perturbation}")
-    for name, found in theirs.samples.items():
-        samples.write(found, folder, name)
-    merged = runs.merge(old, whole)
-    runs.write(merged, folder)
+    parts = {name: list(_parts(name, own)) for name, own in wordings.items()}
+    parts |= {name: [Part(name, found)] for name, found in theirs.samples.items()}
+    merged = save(whole, parts, folder, work.evaluation.watch.note)
     return Finished(merged, folder, tuple(whole.tasks))
+
+
+def _parts(task: str, wordings: Mapping[str, Judged]) -> Iterator[Part]:
+    """Samples and statistics of one task, and the samples of perturbed copies."""
+    for wording, judged in wordings.items():
+        place = task if len(wordings) == 1 else f"{task}@{wording}"
+        yield Part(place, judged.samples, judged.statistics)
+        for perturbation, copies in judged.copies.items():
+            yield Part(f"{place}~{perturbation}", copies)
 
 
 def _group(

@@ -14,8 +14,8 @@ from harness.contract import ScoreChoices
 from harness.errors import ModelError
 from harness.options import Options
 from harness.replicas import Replicas
+from harness.report.kept import Results
 from harness.run import Finished, run
-from harness.store import samples
 from harness.systems import open_quietly
 from tests.silent import Recorder
 from tests.tasks.cases import content, write_rows, write_yaml
@@ -57,10 +57,12 @@ def test_two_devices_say_what_one_says(root: Path, tmp_path: Path) -> None:
         assert other.record.efficiency.requests.computed == 34
         assert other.record.efficiency.tokens.asked == one.record.efficiency.tokens.asked
         for task in ("pick", "write"):
-            for mine, theirs in zip(samples.read(one.folder, task), samples.read(other.folder, task), strict=True):
+            for mine, theirs in zip(
+                Results.read(one.folder).kept(task, None).samples, Results.read(other.folder).kept(task, None).samples, strict=True
+            ):
                 assert (mine.id, mine.prediction, mine.text) == (theirs.id, theirs.prediction, theirs.text)
                 assert theirs.logprobs == (None if mine.logprobs is None else pytest.approx(mine.logprobs, abs=1e-5))
-    assert samples.read(alone[0].folder, "pick") != samples.read(alone[1].folder, "pick")
+    assert Results.read(alone[0].folder).kept("pick", None).samples != Results.read(alone[1].folder).kept("pick", None).samples
 
 
 def test_what_fails_in_a_process_is_told_as_it_is(root: Path, tmp_path: Path) -> None:

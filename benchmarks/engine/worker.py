@@ -96,13 +96,13 @@ def ctranslate2(given: argparse.Namespace) -> Report:
     from transformers import AutoTokenizer
 
     from benchmarks.engine.workloads import NEW_TOKENS
-    from harness.store import samples
+    from harness.report.kept import Results
 
     converted = given.output / "converted"
     if not converted.exists():
         library.converters.TransformersConverter(str(given.model)).convert(str(converted))
     (path,) = given.ours.rglob("*.jsonl")
-    kept = samples.read(path.parent.parent, path.stem)
+    kept = Results.read(path.parent.parent).kept(path.stem, None).samples
     tokenizer = AutoTokenizer.from_pretrained(given.model)
     translator = library.Translator(str(converted), device="cpu", compute_type="float32", intra_threads=2, inter_threads=1)
     translator.translate_batch([["▁warm", "</s>"]], beam_size=1, max_decoding_length=2)

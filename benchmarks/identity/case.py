@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Outcome = Literal["refused", "recomputed", "marked", "SLIPPED"]
+Outcome = Literal["refused", "recomputed", "marked", "kept", "SLIPPED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Case:
         point: the kind of attempt, such as "data" or "weights".
         attempt: what was done, in a few words.
         outcome: "refused" (exit 2, or a failed verification), "recomputed" (a new digest, a new response), "marked" (shown beside the
-            score), or "SLIPPED" (the old score, exit 0).
+            score), "kept" (nothing was lost, and every number is right), or "SLIPPED" (a wrong score, exit 0).
         seen: the line, digest or signature that shows it.
     """
 

@@ -44,6 +44,7 @@ def plot(
     from harness.plot.base import KINDS, Asked, Source
     from harness.plot.plots import places, plots, write
     from harness.report.figures import sides
+    from harness.report.unverified import unverified
     from harness.store import runs
 
     found = sides([(path.parent, runs.read(path)) for path in runs.find_runs(folders)])
@@ -53,6 +54,8 @@ def plot(
     write(made, files, form)
     for file in files:
         typer.echo(str(file))
+    if said := unverified((one.label, one.record) for one in found):
+        typer.echo(said, err=True)
 
 
 def _need_matplotlib() -> None:

@@ -31,3 +31,25 @@ def show(folder: Annotated[Path, typer.Argument(help="The folder of a run, or it
     from harness.store.runs import read
 
     print_run(read(folder), folder)
+
+
+@results.command()
+def verify(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders above them.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Check that scores, samples and statistics are those that the runs wrote; exit code 2 where anything is not.
+
+    Example: harness results verify results
+    """
+    from harness.store import verifying
+
+    found = []
+    for one in verifying.verify(folders):
+        found.append(one)
+        if not json_:
+            typer.echo("\n".join(verifying.lines(one)))
+    if json_:
+        typer.echo(json.dumps(verifying.as_json(found), indent=2, ensure_ascii=False))
+    if any(one.state != "verified" for one in found):
+        raise typer.Exit(2)

@@ -14,6 +14,7 @@ from harness.gate.policy import Policy, Stated
 from harness.report.comparison import compare_runs
 from harness.report.kept import LoadMeasure, Results
 from harness.report.naming import opened
+from harness.report.unverified import unverified
 
 OnUndecided: TypeAlias = Literal["pass", "fail"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "cannot tell": 3}
@@ -66,6 +67,11 @@ class Decision:
         told = ", ".join(f"{count} {words[name]}" for name, count in counts if count)
         chosen = f", undecided counts as {self.on_undecided}" if self.outcome != self.found else ""
         return f"{len(self.judged)} {'rule' if len(self.judged) == 1 else 'rules'}: {told}{chosen}"
+
+    @property
+    def unverified(self) -> str | None:
+        """Which results cannot be verified, in a sentence; None where all can."""
+        return unverified((str(one.folder), one.record) for one in (self.candidate, self.baseline) if one is not None)
 
     @property
     def advice(self) -> list[str]:

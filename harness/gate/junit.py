@@ -48,7 +48,8 @@ def junit(decision: Decision, now: datetime | None = None) -> str:
     _properties(suite, decision)
     for one, element in zip(decision.judged, found, strict=True):
         _case(suite, one, element)
-    ET.SubElement(suite, "system-out").text = plain(f"{decision.outcome}: {decision.headline}")
+    told = [f"{decision.outcome}: {decision.headline}", *([decision.unverified] if decision.unverified else [])]
+    ET.SubElement(suite, "system-out").text = plain("\n".join(told))
     ET.SubElement(suite, "system-err")
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"

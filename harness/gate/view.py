@@ -24,7 +24,8 @@ def decision_view(decision: Decision) -> RenderableType:
     for one in decision.judged:
         outcome = one.finding.outcome
         found.add_row(Text(plain(one.stated.line)), Text(outcome, style=STYLES[outcome]), Text("\n".join(map(plain, one.finding.lines))))
-    return Group(found, Text(), verdict_line(decision))
+    notes = [Text(decision.unverified, style="dim")] if decision.unverified else []
+    return Group(found, Text(), verdict_line(decision), *notes)
 
 
 def advice_lines(decision: Decision) -> list[Text]:
@@ -52,5 +53,6 @@ def summary(decision: Decision) -> str:
         )
     lines = [f"### harness gate: {decision.outcome}", "", f"{name}{against}. {decision.headline}.", ""]
     lines += table(["rule", "outcome", "why"], rows, left=3)
-    lines += [line for part in decision.advice for line in ("", escaped(part))]
+    notes = [decision.unverified] if decision.unverified else []
+    lines += [line for part in (*notes, *decision.advice) for line in ("", escaped(part))]
     return "\n".join(lines) + "\n"

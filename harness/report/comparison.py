@@ -15,6 +15,7 @@ from harness.report.items import ItemChange
 from harness.report.kept import LoadMeasure, Results, refuse_unlike
 from harness.report.overall import Overall, Unit, overall
 from harness.report.scored import Measured, MetricComparison, Plan, judged
+from harness.report.unverified import unverified
 from harness.stats.verdict import Verdict, worst
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Comparison:
         tasks: those compared, in the order of the results before.
         overall: the tasks other than the targets taken together, and the targets.
         only_before, only_after: tasks that only one result has.
+        unverified: which results cannot be verified, in a sentence; None where both can.
     """
 
     before: SystemRecord
@@ -101,6 +103,7 @@ class Comparison:
     overall: Overall
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
+    unverified: str | None = None
 
 
 def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: Plan | None = None) -> Comparison:
@@ -132,6 +135,7 @@ def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: Plan | None
         overall=overall([Unit(one.name, one.target, one.verdict, draft.placed) for one, draft in zip(tasks, drafts, strict=True)]),
         only_before=tuple(name for name in sides[0].record.tasks if name not in shared),
         only_after=tuple(name for name in sides[1].record.tasks if name not in shared),
+        unverified=unverified(((str(side.folder), side.record) for side in sides), chosen),
     )
 
 

@@ -193,17 +193,17 @@ class _Reader:
 
     def task(self, name: str, wording: str | None, key: str, record: MetricRecord) -> Diagram:
         place = name if wording is None else f"{name}@{wording}"
-        return self._drawn(Diagram(name, wording, key, record), [self._kept(place, key)])
+        return self._drawn(Diagram(name, wording, key, record), [self._kept(name, place, key)])
 
     def group(self, name: str, key: str, record: MetricRecord) -> Diagram:
         tasks = self.side.record.groups[name].tasks
         own = member_metric(record, [self.side.record.tasks[task] for task in tasks])
-        kept = [self._kept(task, own[0]) for task in tasks] if own and own[1] == "micro" else [None]
+        kept = [self._kept(task, task, own[0]) for task in tasks] if own and own[1] == "micro" else [None]
         return self._drawn(Diagram(name, None, key, record), kept)
 
-    def _kept(self, place: str, key: str) -> StatisticsRecord | None:
+    def _kept(self, task: str, place: str, key: str) -> StatisticsRecord | None:
         if place not in self._read:
-            self._read[place] = samples.read_statistics(self.side.folder, place)
+            self._read[place] = samples.read_statistics(self.side.folder, place, self.side.record.tasks[task].files)
         return self._read[place].get(key)
 
     def _drawn(self, made: Diagram, kept: Sequence[StatisticsRecord | None]) -> Diagram:

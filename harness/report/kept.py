@@ -78,9 +78,14 @@ class Results:
         return cls(path if path.is_dir() else path.parent, runs.read(path))
 
     def kept(self, task: str, wording: str | None) -> Kept:
-        """Samples and statistics of one task; `wording` where there are several."""
+        """Samples and statistics of one task; `wording` where there are several.
+
+        Raises:
+            StorageError: a file is missing, or is not the one that the results record.
+        """
         place = task if wording is None else f"{task}@{wording}"
-        return Kept(samples.read(self.folder, place), samples.read_statistics(self.folder, place))
+        files = self.record.tasks[task].files
+        return Kept(samples.read(self.folder, place, files), samples.read_statistics(self.folder, place, files))
 
 
 @dataclass(frozen=True)

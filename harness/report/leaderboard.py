@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from harness.report.columns import Key, Owner, columns_of, owners
 from harness.report.families import UNRANKED
-from harness.report.numbers import NONE, plain
+from harness.report.numbers import NONE, plain, some
 from harness.report.systems import system_notes
+from harness.report.unverified import unverified
 from harness.store.signature import Signature
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class Leaderboard:
         missing: scores without a value.
         without: of families that were asked for and have no column, why some task has none.
         systems: in what the systems were run differently, one sentence each.
+        unverified: which runs cannot be verified, in a sentence; None where all can.
     """
 
     columns: tuple[Column, ...]
@@ -151,11 +153,13 @@ class Leaderboard:
     missing: tuple[Missing, ...]
     without: Mapping[Family, str]
     systems: tuple[str, ...] = ()
+    unverified: str | None = None
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said below the table: sentences on numbers that are not ranked, and on those that are missing."""
-        return [*self.systems, *(note.text for note in self.footnotes), *(note.text for note in self.missing)]
+        """What is to be said below the table: in what systems differ, which numbers are not ranked or missing, what cannot be verified."""
+        unverified = [self.unverified] if self.unverified else []
+        return [*self.systems, *(note.text for note in self.footnotes), *(note.text for note in self.missing), *unverified]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +192,10 @@ def leaderboard(runs: Sequence[tuple[Path, RunRecord]], columns: View = "groups"
     ]
     reasons = [pair for own in owned for owner in own.values() for pair in owner.without.items()]
     there = {column.family for column in made}
-    board = _board(made, rows, {family: reason for family, reason in reversed(reasons) if family not in there})
-    systems = [(label, record.system) for label, (_, record) in zip(labels, runs, strict=True)]
-    return dataclasses.replace(board, systems=system_notes(systems))
+    without = {family: reason for family, reason in reversed(reasons) if family not in there}
+    systems = system_notes([(label, record.system) for label, (_, record) in zip(labels, runs, strict=True)])
+    board = _board(made, rows, without)
+    return dataclasses.replace(board, systems=systems, unverified=unverified(zip(labels, (record for _, record in runs), strict=True)))
 
 
 def select(board: Leaderboard, families: Container[Family]) -> Leaderboard:
@@ -216,7 +221,8 @@ def counted(columns: Sequence[Column]) -> list[int]:
 
 def _picked(board: Leaderboard, places: Sequence[int], without: Mapping[Family, str]) -> Leaderboard:
     rows = [dataclasses.replace(row, cells=tuple(row.cells[place] for place in places)) for row in board.rows]
-    return dataclasses.replace(_board([board.columns[place] for place in places], rows, without), systems=board.systems)
+    picked = _board([board.columns[place] for place in places], rows, without)
+    return dataclasses.replace(picked, systems=board.systems, unverified=board.unverified)
 
 
 def _board(columns: Sequence[Column], rows: Sequence[Row], without: Mapping[Family, str]) -> Leaderboard:
@@ -358,9 +364,3 @@ def _noted(
     for (label, note), own in by_row.items():
         shared[tuple(own), note].append(label)
     return [(tuple(labels), names, note) for (names, note), labels in shared.items()]
-
-
-def some(names: Sequence[str], most: int = 4) -> str:
-    """Names, separated by commas; of many the first, and how many there are."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 NONE = "—"
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -41,3 +42,9 @@ def bytes_text(size: int) -> str:
 def plain(name: str) -> str:
     """A name from a file, safe to print on one line: control characters become a replacement mark."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """Names, separated by commas; of many the first, and how many there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

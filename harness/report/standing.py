@@ -15,8 +15,8 @@ from harness.errors import MetricError
 from harness.report import groups
 from harness.report.families import FAMILIES, UNRANKED
 from harness.report.kept import LoadMeasure, Measure
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row, counted, some
-from harness.report.numbers import plain
+from harness.report.leaderboard import Cell, Column, Leaderboard, Row, counted
+from harness.report.numbers import plain, some
 from harness.stats.bootstrap import LEVEL, FloatArray, Score, Seed
 from harness.stats.ranks import RESAMPLES, Contest, Estimates, Meeting, Standing, standings_within
 from harness.store import samples
@@ -237,7 +237,7 @@ class _Kept:
     def _task(self, task: str, metric: str, places: Sequence[int]) -> tuple[Measure, Tables] | None:
         wordings = list(self.runs[places[0]][1].tasks[task].wordings)
         names = [f"{task}@{wording}" for wording in wordings] or [task]
-        found = [[self._statistics(self.runs[place][0], name).get(metric) for place in places] for name in names]
+        found = [[self._statistics(self.runs[place], task, name).get(metric) for place in places] for name in names]
         known = [record for line in found for record in line if record is not None]
         if len(known) < len(names) * len(places) or len({len(record.table) for record in known}) > 1:
             return None
@@ -253,9 +253,10 @@ class _Kept:
                 line[place] = record.table if record else None
         return measure, tables
 
-    def _statistics(self, folder: Path, name: str) -> Mapping[str, StatisticsRecord]:
+    def _statistics(self, run: tuple[Path, RunRecord], task: str, name: str) -> Mapping[str, StatisticsRecord]:
+        folder, record = run
         if (folder, name) not in self._read:
-            found = samples.read_statistics(folder, name)
+            found = samples.read_statistics(folder, name, record.tasks[task].files)
             self._read[folder, name] = {metric: record for metric, record in found.items() if metric in self._wanted}
         return self._read[folder, name]
 

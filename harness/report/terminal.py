@@ -13,6 +13,7 @@ from rich.text import Text
 from harness.report.grid import TOP, Quantity, pieces, tables
 from harness.report.leaderboard import MARK, Cell, Column, Leaderboard, ranks
 from harness.report.numbers import NONE, bytes_text, interval_text, plain, seconds_text, value_text
+from harness.report.unverified import unverified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,8 @@ def run_table(record: RunRecord, unfold: bool = False) -> Table:
         table.add_column(name, justify="right")
     for row in _rows(record, unfold):
         table.add_row(*row)
-    notes = [*_null_notes(record), *_shortened_notes(record), _efficiency(record)]
+    said = unverified([(record.system.name, record)])
+    notes = [*_null_notes(record), *_shortened_notes(record), *([said] if said else []), _efficiency(record)]
     table.caption = Text("\n".join(notes), style="dim")
     return table
 

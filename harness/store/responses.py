@@ -1,5 +1,8 @@
 """Every response that was ever computed, by what was asked and of whom.
 
+Each row has a checksum over its key and its payload, and what is read is held against the request that asks: a row that was damaged on the
+disk, or that cannot be the answer, is not served. A row whose key was damaged is not found.
+
 SQLite in write-ahead mode: several processes of one machine may share a file. (Write-ahead mode needs shared memory, so
 a file on a network drive must not be written from two machines.)
 """
@@ -12,30 +15,59 @@ import json
 import sqlite3
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, ScoreText, TextScore
 from harness.errors import NumericError, StorageError
 from harness.store.atomic import storage_error
+from harness.store.validity import fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
-Payload: TypeAlias = str
-"""A response without its id, as JSON."""
+Number = TypeVar("Number", int, float)
+Answer: TypeAlias = tuple[bytes, Request, Response]
+"""A key, and what it stands for."""
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of the table. Schema 1 had no checksums."""
+
+_KEYS = 1
 """Raised whenever keys or payloads change their meaning."""
 
+_UNCHECKED = 1
 _CHUNK = 500
-_CREATE = """CREATE TABLE responses (
+_CHECKSUM = "checksum BLOB CHECK (length(checksum) = 16)"
+_CREATE = f"""CREATE TABLE responses (
     key BLOB PRIMARY KEY NOT NULL CHECK (length(key) = 32),
     payload TEXT NOT NULL,
-    times INTEGER NOT NULL DEFAULT 1
+    times INTEGER NOT NULL DEFAULT 1,
+    {_CHECKSUM}
 ) WITHOUT ROWID"""
-_PUT = "INSERT INTO responses (key, payload) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET times = times + 1"
+_PUT = """INSERT INTO responses (key, payload, checksum) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+    times = times + 1,
+    payload = CASE WHEN checksum IS NULL THEN excluded.payload ELSE payload END,
+    checksum = coalesce(checksum, excluded.checksum)"""
+_DELETE = "DELETE FROM responses WHERE key = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What a store knows of some requests.
+
+    Attributes:
+        responses: by key, with the ids of the requests.
+        damaged: keys whose row was damaged, or cannot be an answer to the request.
+        unchecked: keys whose row an earlier version wrote, without a checksum. Nothing tells a damaged one of them from a sound one, so
+            that none is served.
+    """
+
+    responses: dict[bytes, Response]
+    damaged: frozenset[bytes]
+    unchecked: frozenset[bytes]
 
 
 class ResponseStore:
@@ -52,9 +84,11 @@ class ResponseStore:
     def __init__(self, path: Path, timeout: float = 60.0) -> None:
         self.path = path
         self.timeout = timeout
+        self._damaged_keys: set[bytes] = set()
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+            self._connection.text_factory = bytes  # a damaged payload may be no UTF-8, which is for the checksum to find
             try:
                 self._prepare()
             except BaseException:
@@ -70,7 +104,7 @@ class ResponseStore:
             request: what is asked of it.
         """
         name = system_key.encode()
-        parts = [struct.pack("<IQ", SCHEMA, len(name)), name]
+        parts = [struct.pack("<IQ", _KEYS, len(name)), name]
         if isinstance(request, ScoreChoices):
             parts += [b"C", _packed(request.context), struct.pack("<Q", len(request.choices))]
             parts += [_packed(choice) for choice in request.choices]
@@ -81,43 +115,57 @@ class ResponseStore:
             parts += [b"G", _packed(request.context), _settings(request)]
         return hashlib.sha256(b"".join(parts)).digest()
 
-    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Payload]:
-        """The payloads of those keys that are known; `restore` turns one into a response.
+    def get_many(self, requests: Mapping[bytes, Request]) -> Cached:
+        """The sound responses to those requests that are known.
+
+        Args:
+            requests: what is asked, by key.
 
         Raises:
             StorageError: the file cannot be read.
         """
-        found: dict[bytes, Payload] = {}
-        with self._errors():
-            for start in range(0, len(keys), _CHUNK):
-                chunk = keys[start : start + _CHUNK]
-                marks = ",".join("?" * len(chunk))
-                found.update(self._connection.execute(f"SELECT key, payload FROM responses WHERE key IN ({marks})", chunk))
-        return found
+        responses: dict[bytes, Response] = {}
+        damaged, unchecked = set(), set()
+        keys = list(requests)
+        for start in range(0, len(keys), _CHUNK):
+            chunk = keys[start : start + _CHUNK]
+            for key, payload, checksum in self._rows(chunk):
+                request = requests.get(key)
+                if request is None:  # SQLite finds rows by damaged pages too
+                    continue
+                if checksum is None:
+                    unchecked.add(key)
+                elif (response := _sound(key, payload, checksum, request)) is None:
+                    damaged.add(key)
+                else:
+                    responses[key] = response
+        self._damaged_keys |= damaged
+        return Cached(responses, frozenset(damaged), frozenset(unchecked))
 
-    def restore(self, payload: Payload, request_id: str) -> Response:
-        """The kept response, with the id of the request that asks now.
-
-        Raises:
-            StorageError: the payload was not written by this store.
-        """
-        try:
-            return _decode(payload, request_id)
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(f"an answer cannot be read ({error!r})") from error
-
-    def put(self, batch: Sequence[tuple[bytes, Response]]) -> None:
+    def put(self, batch: Sequence[Answer], engine: str = "engine") -> None:
         """Keep a batch in one transaction; it is on the disk when this returns.
 
-        A key that is already known keeps its first payload, and `times` counts that it was computed again.
+        A key that is already known keeps its first payload, and `times` counts that it was computed again; a row that this store found
+        damaged, or that has no checksum, is replaced.
+
+        Args:
+            batch: keys, what was asked, and the responses.
+            engine: who computed them, for a message.
 
         Raises:
             StorageError: the batch cannot be written; nothing of it is kept, everything before it is.
-            NumericError: a response holds a number that is not finite.
+            NumericError: a response cannot be the answer to its request; nothing of the batch is kept.
         """
-        rows = [(key, _encode(response)) for key, response in batch]
+        rows = [_row(answer, engine) for answer in batch]
+        replaced = [(key,) for key, _, _ in rows if key in self._damaged_keys]
+
+        def write() -> None:
+            self._connection.executemany(_DELETE, replaced)
+            self._connection.executemany(_PUT, rows)
+
         with self._errors():
-            self._transaction(lambda: self._connection.executemany(_PUT, rows))
+            self._transaction(write)
+        self._damaged_keys.difference_update(key for (key,) in replaced)
 
     def forget(self, keys: Sequence[bytes]) -> None:
         """Drop the responses of these keys.
@@ -126,7 +174,7 @@ class ResponseStore:
             StorageError: the file cannot be written.
         """
         with self._errors():
-            self._transaction(lambda: self._connection.executemany("DELETE FROM responses WHERE key = ?", [(key,) for key in keys]))
+            self._transaction(lambda: self._connection.executemany(_DELETE, [(key,) for key in keys]))
 
     def times(self, key: bytes) -> int:
         """How often the response of `key` was computed; 0 where it is unknown.
@@ -149,6 +197,11 @@ class ResponseStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def _rows(self, keys: Sequence[bytes]) -> list[tuple[bytes, object, object]]:
+        marks = ",".join("?" * len(keys))
+        with self._errors():
+            return self._connection.execute(f"SELECT key, payload, checksum FROM responses WHERE key IN ({marks})", keys).fetchall()
+
     def _prepare(self) -> None:
         self._write_ahead()
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -169,11 +222,14 @@ class ResponseStore:
                 time.sleep(0.02)
 
     def _create(self) -> None:
-        """Make the table, unless another process just did; the caller holds the write lock."""
+        """Make the table, or add what schema 1 lacks, unless another process just did; the caller holds the write lock."""
         version = self._version()
         tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version == 0 and tables == 0:
             self._connection.execute(_CREATE)
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        elif version == _UNCHECKED:
+            self._connection.execute(f"ALTER TABLE responses ADD COLUMN {_CHECKSUM}")
             self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
         elif version != SCHEMA:
             raise StorageError(
@@ -244,7 +300,34 @@ def _settings(request: Generate) -> bytes:
     return b"".join(parts)
 
 
-def _encode(response: Response) -> Payload:
+def _checksum(key: bytes, payload: bytes) -> bytes:
+    return hashlib.blake2b(key + payload, digest_size=16).digest()
+
+
+def _row(answer: Answer, engine: str) -> tuple[bytes, str, bytes]:
+    key, request, response = answer
+    if reason := fault(request, response):
+        raise NumericError(
+            f"The response of {engine} to request {request.id!r} cannot be right: {reason}.",
+            "It was not kept. Try another --dtype or --engine; what was computed before it is kept.",
+        )
+    payload = _encode(response)
+    return key, payload, _checksum(key, payload.encode())
+
+
+def _sound(key: bytes, payload: object, checksum: object, request: Request) -> Response | None:
+    """The response that a row holds, or None where the row is damaged or cannot be an answer to the request."""
+    if not isinstance(payload, bytes) or checksum != _checksum(key, payload):
+        return None
+    try:
+        response = _decode(payload, request.id)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return None if fault(request, response) else response
+
+
+def _encode(response: Response) -> str:
+    """A response without its id, as ASCII JSON."""
     content: dict[str, Any]
     if isinstance(response, ChoiceScores):
         content = {"logprobs": list(map(float, response.logprobs)), "greedy": list(map(int, response.greedy))}
@@ -252,17 +335,24 @@ def _encode(response: Response) -> Payload:
         content = {"windows": list(map(float, response.logprobs)), "greedy": list(map(int, response.greedy))}
     else:
         content = {"text": response.text, "tokens": list(map(int, response.tokens)), "finish": response.finish}
-    try:
-        return json.dumps(content, allow_nan=False, separators=(",", ":"))
-    except ValueError as error:
-        raise NumericError(f"The response to request {response.id!r} holds a number that is not finite.") from error
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
-def _decode(payload: Payload, request_id: str) -> Response:
+def _decode(payload: bytes, request_id: str) -> Response:
     content = json.loads(payload)
     if "logprobs" in content:
-        return ChoiceScores(request_id, tuple(map(float, content["logprobs"])), tuple(map(bool, content["greedy"])))
+        return ChoiceScores(request_id, _all(float, content["logprobs"]), tuple(map(bool, _all(int, content["greedy"]))))
     if "windows" in content:
-        return TextScore(request_id, tuple(map(float, content["windows"])), tuple(map(bool, content["greedy"])))
+        return TextScore(request_id, _all(float, content["windows"]), tuple(map(bool, _all(int, content["greedy"]))))
     finish = cast("Literal['eos', 'stop', 'length']", content["finish"])
-    return Generation(request_id, content["text"], tuple(map(int, content["tokens"])), finish)
+    if not isinstance(content["text"], str):
+        raise TypeError("the text is none")
+    return Generation(request_id, content["text"], _all(int, content["tokens"]), finish)
+
+
+def _all(kind: type[Number], values: Iterable[object]) -> tuple[Number, ...]:
+    """The values, all of them exactly of one type."""
+    found = tuple(values)
+    if any(type(value) is not kind for value in found):
+        raise TypeError(f"a value is no {kind.__name__}")
+    return cast("tuple[Number, ...]", found)

@@ -24,13 +24,19 @@ from pydantic_core import core_schema
 
 from harness.contract import AnswerForm, Family, System
 from harness.errors import InputError, StorageError
+from harness.store import digests
 from harness.store.atomic import write_text
 from harness.store.signature import Signature
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_UNVERIFIED_VERSION = 1
+"""The version that recorded no digests; it can be read, but not verified."""
 FILE_NAME = "results.json"
 NOISE_FOLDER = "noise"
 """Holds a second scoring of the system above it, in other batches."""
+_EDITED = (
+    "Results are not meant to be edited: restore the file, or remove it and run the evaluation again; cached responses make that fast."
+)
 _NOT_IDENTITY = {"name", "model", "adapter", "revision", "notes", "parameters", "adapter_parameters"}
 
 
@@ -42,6 +48,9 @@ Bound = Annotated[FiniteFloat | None, BeforeValidator(_unbounded)]
 """End of a range; None (also given as an infinity) where there is no bound."""
 
 Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^samples/[^/\\]+\.jsonl?$")]
+"""Of samples or statistics, below the results folder."""
 
 
 def _signature(value: object) -> Signature:
@@ -180,7 +189,8 @@ class TaskRecord(_Record):
 
     `signature` holds what decides the prompts and items, not the system. `wordings` is empty where there is only one; where there are
     several, `metrics` are their mean. Tokens are of all items in the first wording, shots included and nothing shared.
-    `without` says of measures that were asked for why the task has none of them.
+    `without` says of measures that were asked for why the task has none of them. `files` has the SHA-256 of each file of samples or
+    statistics; null where an earlier version wrote the task without, so that they cannot be verified.
     """
 
     title: str
@@ -201,6 +211,7 @@ class TaskRecord(_Record):
     wordings: dict[str, WordingRecord] = {}
     disturbances: list[DisturbanceRecord] = []
     without: dict[Family, str] = {}
+    files: dict[FileName, Sha256] | None = {}
 
     @model_validator(mode="after")
     def _headlines_are_scores(self) -> Self:
@@ -266,9 +277,9 @@ class EfficiencyRecord(_Record):
 
 
 class RunRecord(_Record):
-    """The whole of `results.json`. `created` is ISO 8601 in UTC."""
+    """The whole of `results.json`, but for the digest over it. `created` is ISO 8601 in UTC."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     harness_version: str
     created: str
     command: list[str]
@@ -277,6 +288,11 @@ class RunRecord(_Record):
     groups: dict[str, GroupRecord]
     efficiency: EfficiencyRecord
     environment: dict[str, str]
+
+    @property
+    def unverified(self) -> list[str]:
+        """Tasks that an earlier version wrote without recording digests."""
+        return [name for name, task in self.tasks.items() if task.files is None]
 
 
 def system_record(system: System) -> SystemRecord:
@@ -288,39 +304,50 @@ def system_record(system: System) -> SystemRecord:
 
 
 def write(record: RunRecord, folder: Path) -> Path:
-    """Write `results.json` into `folder`, replacing an earlier one as a whole.
+    """Write `results.json` into `folder`, replacing an earlier one as a whole. A run and its samples are written by `saving.save`.
 
     Raises:
         StorageError: it cannot be written; an earlier file stays.
     """
     path = folder / FILE_NAME
-    text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, text(record))
     return path
 
 
+def text(record: RunRecord) -> str:
+    """What `results.json` holds: the record, and a digest over all of it."""
+    content = record.model_dump(mode="json")
+    sealed = {"schema_version": content["schema_version"], digests.DIGEST: digests.digest(digests.canonical(content))}
+    return json.dumps(sealed | content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def read(path: Path) -> RunRecord:
-    """Read a run from its folder, or from its `results.json`.
+    """Read a run from its folder, or from its `results.json`. Files of schema 1 have no digest; their tasks are `unverified`.
 
     Raises:
-        StorageError: the file is missing, cut short, of another schema, or a field is wrong.
+        StorageError: the file is missing, cut short, of another schema, a field is wrong, or it was changed after it was written.
     """
     file = path / FILE_NAME if path.is_dir() else path
     try:
-        text = file.read_text(encoding="utf-8")
+        found = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise StorageError(f"There is no run at {file}.", "Give the folder of a finished run, the one named by --output.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"Cannot read {file}: {error}.", "Check the file's permissions, or run the evaluation again.") from error
-    _check_version(_parsed(file, text), file)
+    content = _parsed(file, found)
+    version = _version(content, file)
+    if version == _UNVERIFIED_VERSION:
+        content = digests.upgraded(content)
+    body = digests.canonical(content)
     try:
-        return RunRecord.model_validate_json(text, strict=True)
+        record = RunRecord.model_validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "the whole file"
-        raise StorageError(
-            f"{file}, field {field}: {first['msg']}.", "Results are not meant to be edited: restore the file, or run the evaluation again."
-        ) from error
+        raise StorageError(f"{file}, field {field}: {first['msg']}.", _EDITED) from error
+    if version != _UNVERIFIED_VERSION and content.get(digests.DIGEST) != digests.digest(body):
+        raise StorageError(f"{file} was changed after it was written: its content does not have the digest that it records.", _EDITED)
+    return record
 
 
 def merge(old: RunRecord | None, new: RunRecord) -> RunRecord:
@@ -363,7 +390,16 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of `results.json`."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunRecord.model_json_schema(mode="serialization")}
+    schema = RunRecord.model_json_schema(mode="serialization")
+    sealed = {
+        "type": "string",
+        "pattern": "^[0-9a-f]{64}$",
+        "description": "SHA-256 of all other fields as compact ASCII JSON, in their order.",
+    }
+    schema["properties"] = {digests.DIGEST: sealed, **schema["properties"]}
+    schema["required"] = [digests.DIGEST, *schema["required"]]
+    schema["$defs"]["TaskRecord"]["required"].append("files")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _below(folder: Path) -> list[Path]:
@@ -393,12 +429,14 @@ def _not_a_number(token: str) -> NoReturn:
     raise ValueError(f"holds {token}, which is no JSON number")
 
 
-def _check_version(content: Any, file: Path) -> None:
+def _version(content: Any, file: Path) -> int:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version is None:
         raise StorageError(f"{file} is no results file: it has no schema_version.", "Give the folder of a finished run.")
-    if version != SCHEMA_VERSION:
-        raise StorageError(
-            f"{file} has schema_version {version!r}; this version of harness reads {SCHEMA_VERSION}.",
-            "Use the version of harness that wrote it, or run the evaluation again.",
-        )
+    for known in (_UNVERIFIED_VERSION, SCHEMA_VERSION):
+        if type(version) is int and version == known:
+            return known
+    raise StorageError(
+        f"{file} has schema_version {version!r}; this version of harness reads {_UNVERIFIED_VERSION} and {SCHEMA_VERSION}.",
+        "Use the version of harness that wrote it, or run the evaluation again.",
+    )

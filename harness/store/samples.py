@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from harness.errors import StorageError
-from harness.store.atomic import write_lines, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+Files: TypeAlias = "Mapping[str, str] | None"
+"""SHA-256 (hex) of files by their path below the results folder; None where an earlier version recorded none: then nothing is verified."""
+
+_AGAIN = "Run the task again with this folder as --output."
+_RESTORE = (
+    "It was changed, exchanged, or a run was stopped while it wrote. Restore it, or run the same command again: "
+    "cached responses are not computed twice. `harness results verify` checks whole folders."
+)
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "."))
 
 
@@ -65,35 +73,39 @@ class StatisticsRecord:
     table: NDArray[np.float64]
 
 
+def folder_of(folder: Path) -> Path:
+    """Where samples and statistics lie in a results folder."""
+    return folder / "samples"
+
+
 def path_of(folder: Path, task: str) -> Path:
     """Where the samples of `task` lie in a results folder; characters that not every file system takes become dots."""
-    return folder / "samples" / f"{task.translate(_UNSAFE)}.jsonl"
+    return folder_of(folder) / f"{task.translate(_UNSAFE)}.jsonl"
 
 
-def write(samples: Iterable[SampleRecord], folder: Path, task: str) -> Path:
-    """Write the samples of one task, replacing earlier ones as a whole. Metric values that are not finite become null.
-
-    Raises:
-        StorageError: the file cannot be written.
-    """
-    path = path_of(folder, task)
-    write_lines(path, map(_line, samples))
-    return path
+def lines(samples: Iterable[SampleRecord]) -> Iterator[str]:
+    """The lines of a samples file. Metric values that are not finite become null."""
+    return map(_line, samples)
 
 
-def read(folder: Path, task: str) -> list[SampleRecord]:
+def read(folder: Path, place: str, files: Files) -> list[SampleRecord]:
     """The samples of one task, in the order in which they were written.
 
+    Args:
+        folder: the results folder.
+        place: the task; `task@wording` where it has several, `task~perturbation` for copies of its items.
+        files: what the task's record says of its files (`TaskRecord.files`).
+
     Raises:
-        StorageError: the file is missing, cut short, or holds something else; names the line.
+        StorageError: the file is missing, is not the one that was recorded, is cut short, or holds something else; names the line.
     """
-    path = path_of(folder, task)
+    path = path_of(folder, place)
     try:
-        return list(_records(path))
+        return list(_records(path, checked(folder, path, place, files).decode()))
     except FileNotFoundError as error:
-        raise StorageError(f"There are no samples of {task} in {folder}.", "Run the task again with this folder as --output.") from error
+        raise StorageError(f"There are no samples of {place} in {folder}.", _AGAIN) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"Cannot read {path}: {error}.", "Run the task again with this folder as --output.") from error
+        raise StorageError(f"Cannot read {path}: {error}.", _AGAIN) from error
 
 
 def statistics_path_of(folder: Path, task: str) -> Path:
@@ -101,36 +113,53 @@ def statistics_path_of(folder: Path, task: str) -> Path:
     return path_of(folder, task).with_suffix(".statistics.json")
 
 
-def write_statistics(kept: Mapping[str, StatisticsRecord], folder: Path, task: str) -> Path:
-    """Write the statistics of one task's metrics, replacing earlier ones as a whole; those of a metric that are not finite are left out.
-
-    Raises:
-        StorageError: the file cannot be written.
-    """
-    path = statistics_path_of(folder, task)
-    lines = [
+def statistics_lines(kept: Mapping[str, StatisticsRecord]) -> Iterator[str]:
+    """The text of a statistics file; metrics whose statistics are not finite are left out."""
+    packed = [
         f"{json.dumps(name)}: {json.dumps(_packed(record), allow_nan=False, default=str)}"
         for name, record in kept.items()
         if np.isfinite(record.table).all()
     ]
-    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
-    return path
+    yield "{\n" + ",\n".join(packed) + "\n}\n"
 
 
-def read_statistics(folder: Path, task: str) -> dict[str, StatisticsRecord]:
-    """The statistics of one task by metric; none where an earlier version wrote the results.
+def read_statistics(folder: Path, place: str, files: Files) -> dict[str, StatisticsRecord]:
+    """The statistics of one task by metric; none where the file is missing.
+
+    Args:
+        folder: the results folder.
+        place: the task; `task@wording` where it has several.
+        files: what the task's record says of its files (`TaskRecord.files`).
 
     Raises:
-        StorageError: the file cannot be read, or holds something else.
+        StorageError: the file cannot be read, is not the one that was recorded, or holds something else.
     """
-    path = statistics_path_of(folder, task)
+    path = statistics_path_of(folder, place)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(checked(folder, path, place, files))
         return {name: _unpacked(packed) for name, packed in content.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise StorageError(f"Cannot read {path}: {error}.", "Run the task again with this folder as --output.") from error
+        raise StorageError(f"Cannot read {path}: {error}.", _AGAIN) from error
+
+
+def checked(folder: Path, path: Path, place: str, files: Files) -> bytes:
+    """The bytes of a file in a results folder, after they were compared with the recorded SHA-256.
+
+    Raises:
+        OSError: the file cannot be read.
+        StorageError: it is not the file that was recorded, or none was.
+    """
+    content = path.read_bytes()
+    if files is None:
+        return content
+    recorded = files.get(path.relative_to(folder).as_posix())
+    if recorded is None:
+        raise StorageError(f"{path} ({place}) is not recorded in the results.json beside it.", _RESTORE)
+    if hashlib.sha256(content).hexdigest() != recorded:
+        raise StorageError(f"{path} ({place}) is not the file that the results.json beside it records.", _RESTORE)
+    return content
 
 
 def _packed(record: StatisticsRecord) -> dict[str, Any]:
@@ -147,20 +176,18 @@ def _unpacked(packed: dict[str, Any]) -> StatisticsRecord:
     return StatisticsRecord(packed["metric"], packed["options"], rows[np.array(packed["places"], dtype=np.intp)])
 
 
-def _records(path: Path) -> Iterator[SampleRecord]:
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                if not line.endswith("\n"):
-                    raise ValueError("the line is cut short")
-                yield _parsed(line)
-            except UnicodeDecodeError:
-                raise
-            except ValueError as error:
-                raise StorageError(
-                    f"{path}, line {number}: {error}.",
-                    "The file was cut or changed after it was written: run the task again with this folder as --output.",
-                ) from error
+def _records(path: Path, text: str) -> Iterator[SampleRecord]:
+    *whole, rest = text.split("\n")
+    for number, line in enumerate([*whole, rest] if rest else whole, start=1):
+        try:
+            if number > len(whole):
+                raise ValueError("the line is cut short")
+            yield _parsed(line)
+        except ValueError as error:
+            raise StorageError(
+                f"{path}, line {number}: {error}.",
+                "The file was cut or changed after it was written: run the task again with this folder as --output.",
+            ) from error
 
 
 def _line(sample: SampleRecord) -> str:

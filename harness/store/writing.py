@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.contract import Response
-    from harness.store.responses import ResponseStore
+    from harness.store.responses import Answer, ResponseStore
 
 _WAITING = 8
 """Batches that may wait; with more of them the work waits for the disk."""
@@ -24,23 +23,25 @@ class Writer:
 
     Args:
         store: where they are kept.
+        engine: who computes them, for a message.
     """
 
-    def __init__(self, store: ResponseStore) -> None:
+    def __init__(self, store: ResponseStore, engine: str = "engine") -> None:
         self._store = store
+        self._engine = engine
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._open: deque[Future[None]] = deque()
 
-    def put(self, batch: Sequence[tuple[bytes, Response]]) -> None:
+    def put(self, batch: Sequence[Answer]) -> None:
         """Hand a batch over.
 
         Raises:
             StorageError: this or an earlier batch could not be written.
-            NumericError: a response of an earlier batch holds a number that is not finite.
+            NumericError: a response of an earlier batch cannot be the answer to its request.
         """
         while self._open and (len(self._open) >= _WAITING or self._open[0].done()):
             self._open.popleft().result()
-        self._open.append(self._thread.submit(self._store.put, batch))
+        self._open.append(self._thread.submit(self._store.put, batch, self._engine))
 
     def __enter__(self) -> Writer:
         return self

@@ -10,7 +10,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from harness.passages import TASK
-from harness.store import runs, samples
+from harness.report.kept import Results
+from harness.store import runs
 from tests.cli.conftest import Call, forbid_model
 from tests.tasks.cases import content, write_rows, write_yaml
 
@@ -161,7 +162,7 @@ def test_a_text_is_scored_whole_whatever_the_tasks_settings(
     found = {task["name"]: task for task in report()["comparisons"][0]["tasks"]}
     assert set(found) == {"colours", TASK}
     assert found["colours"]["items"] == (2 if "--limit" in options else ITEMS)
-    kept = samples.read(Path("results/tiny"), TASK)
+    kept = Results.read(Path("results/tiny")).kept(TASK, None).samples
     assert "\n\n".join(str(sample.target) for sample in kept) == "\n\n".join(part.strip() for part in TEXT.split("\n\n"))
     score = found[TASK]["scores"]["bits_per_byte"]
     assert score["before"] > 0

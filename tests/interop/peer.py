@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from harness.options import Options
+from harness.report.kept import Results
 from harness.run import Finished, run
-from harness.store import samples
 from harness.store.samples import SampleRecord
 from tests.silent import Recorder
 
@@ -130,7 +130,7 @@ def compare(finished: Finished, peer: Theirs, task: str) -> list[SampleRecord]:
     for name, value in expected.items():
         bound = TOLERANCE * max(1.0, abs(value)) if name.split(",")[0] in NATS else 1e-9
         assert record.metrics[name].value == pytest.approx(value, abs=bound), (task, name)
-    kept = samples.read(finished.folder, f"lm_eval:{task}")
+    kept = Results.read(finished.folder).kept(f"lm_eval:{task}", None).samples
     assert [int(sample.id) for sample in kept] == [int(sample["doc_id"]) for sample in peer.first(task)]
     if kept[0].logprobs is not None:
         for sample, other in zip(kept, peer.logprobs(task), strict=True):

@@ -14,8 +14,9 @@ from harness.errors import DataError, InputError, TaskError
 from harness.interop import lm_eval_names
 from harness.interop.lm_eval_tasks import build
 from harness.options import Options
+from harness.report.kept import Results
 from harness.run import run
-from harness.store import runs, samples
+from harness.store import runs
 from harness.store.signature import Signature
 from tests.interop.peer import compare, ours, theirs, write_tasks
 from tests.silent import Recorder
@@ -60,7 +61,7 @@ def test_generated_text_of_an_encoder_decoder_model_begins_lm_evals(seq2seq: Pat
     """lm-eval lets its decoder run on for as many tokens as the source has; ours stops at the task's limit."""
     finished = ours(seq2seq, ["tiny_words"], tmp_path / "out")
     peer = theirs(seq2seq, ["tiny_words"], tiny_tasks)
-    texts = [str(sample.text) for sample in samples.read(finished.folder, "lm_eval:tiny_words")]
+    texts = [str(sample.text) for sample in Results.read(finished.folder).kept("lm_eval:tiny_words", None).samples]
     for text, longer in zip(texts, peer.texts("tiny_words"), strict=True):
         assert longer.startswith(text.rstrip("\N{REPLACEMENT CHARACTER}"))
     assert any(texts)
@@ -108,7 +109,9 @@ def test_results_name_what_decides_the_number(causal: Path, tiny_tasks: Path, tm
     fields = {"version": 3.0, "filter": "none", "lm_eval": "0.4.13", "aggregation": "mean"}
     assert two.metrics["acc"].signature == Signature.of("acc", fields)
     assert str(tiny_tasks.parent) not in two.signature.long
-    prompts = [[sample.prompt for sample in samples.read(tmp_path / name, "lm_eval:tiny_choice")] for name in ("two", "other")]
+    prompts = [
+        [sample.prompt for sample in Results.read(tmp_path / name).kept("lm_eval:tiny_choice", None).samples] for name in ("two", "other")
+    ]
     assert prompts[0] != prompts[1], "another seed draws other shots"
 
 
@@ -129,7 +132,7 @@ def test_a_base_and_its_adapter_are_judged_apart(causal: Path, lora: Path, tiny_
     assert base.record.tasks == alone.record.tasks
     values = [one.record.tasks["lm_eval:tiny_prose"].metrics["word_perplexity"].value for one in (base, tuned)]
     assert values[0] != values[1]
-    digests = [[sample.digest for sample in samples.read(one.folder, "lm_eval:tiny_choice")] for one in (base, tuned)]
+    digests = [[sample.digest for sample in Results.read(one.folder).kept("lm_eval:tiny_choice", None).samples] for one in (base, tuned)]
     assert digests[0] == digests[1], "items pair"
 
 

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from harness.options import Options
+from harness.report.kept import Results
 from harness.run import run
-from harness.store import samples
+from harness.store.samples import SampleRecord
 from tests.silent import Recorder
 
 lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is in the dev extra")
@@ -65,7 +66,7 @@ def _lm_eval_task(include: str, **changes: Any) -> dict[str, Any]:
     return {"include": str(root / include), **changes}
 
 
-def _compare(ours: Sequence[samples.SampleRecord], accuracy: float | None, theirs: Theirs) -> None:
+def _compare(ours: Sequence[SampleRecord], accuracy: float | None, theirs: Theirs) -> None:
     assert len(ours) == len(theirs.logprobs)
     for mine, other in zip(ours, theirs.logprobs, strict=True):
         assert mine.logprobs == pytest.approx(other, abs=TOLERANCE), mine.id
@@ -123,4 +124,6 @@ def test_log_likelihoods_and_accuracy_equal_lm_evals(
     (finished,) = run(options, Recorder())
     definition = _lm_eval_task(case.include, task="parity", dataset_path=str(data / case.path), dataset_name=case.config)
     theirs = _theirs(model, definition, tmp_path, limit=case.items, shots=case.shots, causal=fixture == "smollm2")
-    _compare(samples.read(finished.folder, case.task), finished.record.tasks[case.task].metrics["accuracy"].value, theirs)
+    _compare(
+        Results.read(finished.folder).kept(case.task, None).samples, finished.record.tasks[case.task].metrics["accuracy"].value, theirs
+    )

@@ -14,8 +14,9 @@ import numpy as np
 from harness import metrics
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
 from harness.scores import Member, Score, blend, judge_group
-from harness.store import runs, samples
+from harness.store import runs
 from harness.store.samples import SampleRecord, StatisticsRecord
+from harness.store.saving import Part, save
 from harness.tasks.schema import Group
 from tests.signed import signed
 from tests.store import records
@@ -76,12 +77,14 @@ def folder(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | 
     """Write a run with these tasks, and groups with the tasks they name."""
     scores: dict[str, dict[str, Score]] = {}
     kept: dict[str, runs.TaskRecord] = {}
+    parts: dict[str, list[Part]] = {}
     for name, made in tasks.items():
         each = made.each()
         scores[name] = {key: blend([own[key] for own in each.values()]) for key in made.metrics}
         kept[name] = _task_record(made, scores[name], each)
         for wording, own in each.items():
-            _write(path, f"{name}@{wording}" if wording else name, made, made.wordings.get(wording, made.answers), own)
+            place, answers = f"{name}@{wording}" if wording else name, made.wordings.get(wording, made.answers)
+            parts.setdefault(name, []).append(_part(place, made, answers, own))
     made_groups = {
         name: judge_group(
             group,
@@ -91,7 +94,7 @@ def folder(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | 
         for name, group in (groups or {}).items()
     }
     record = records.run(system, kept, made_groups, system=runs.system_record(records.system(system, **changes)))
-    runs.write(record, path)
+    save(record, parts, path)
     return path
 
 
@@ -125,7 +128,7 @@ def _task_record(made: Made, scores: Mapping[str, Score], each: Mapping[str, Map
     )
 
 
-def _write(path: Path, place: str, made: Made, answers: Sequence[AnyOutcome], scores: Mapping[str, Score]) -> None:
+def _part(place: str, made: Made, answers: Sequence[AnyOutcome], scores: Mapping[str, Score]) -> Part:
     lines = [
         _sample(number, digest, answer, made.prompts) for number, (digest, answer) in enumerate(zip(made.names(), answers, strict=True))
     ]
@@ -134,13 +137,10 @@ def _write(path: Path, place: str, made: Made, answers: Sequence[AnyOutcome], sc
         alone = values is not None and len(values) == len(lines)
         for number, line in enumerate(lines):
             line.metrics[key] = float(values[number]) if alone and values is not None else None
-    samples.write(lines, path, place)
-    if made.keep_statistics:
-        kept = {
-            key: StatisticsRecord(type(score.metric).name, dataclasses.asdict(score.metric), score.statistics)
-            for key, score in scores.items()
-        }
-        samples.write_statistics(kept, path, place)
+    kept = {
+        key: StatisticsRecord(type(score.metric).name, dataclasses.asdict(score.metric), score.statistics) for key, score in scores.items()
+    }
+    return Part(place, lines, kept if made.keep_statistics else None)
 
 
 def _sample(number: int, digest: str, answer: AnyOutcome, prompt: str) -> SampleRecord:

@@ -16,8 +16,9 @@ from harness import metrics
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
 from harness.errors import InputError
 from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
-from harness.store import samples
+from harness.report.kept import Results
 from tests.report.comparing import AnyOutcome, Made, choices, folder
+from tests.store.written import with_statistics
 
 ACCURACY: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {})}
 PLAN = Plan(resamples=400, threads=1)
@@ -281,9 +282,9 @@ def test_results_of_an_earlier_version_compare_means_but_not_corpus_scores(tmp_p
 def test_statistics_that_do_not_give_the_score_are_not_trusted(tmp_path: Path) -> None:
     made = Made(choices(BEFORE), {"mcc": ("mcc", {})})
     before, after = folder(tmp_path / "before", {"quiz": made}), folder(tmp_path / "after", {"quiz": made})
-    kept = samples.read_statistics(after, "quiz")
+    kept = dict(Results.read(after).kept("quiz", None).statistics)
     kept["mcc"] = dataclasses.replace(kept["mcc"], table=np.tile([1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], (400, 1)).astype(float))
-    samples.write_statistics(kept, after, "quiz")
+    with_statistics(after, "quiz", kept)
     (task,) = compare_runs(before, after, metrics.load, PLAN).tasks
     assert task.scores["mcc"].reason == "the statistics kept do not give the score beside them; run the task again"
 
@@ -292,8 +293,8 @@ def test_a_metric_that_is_not_installed_is_named(tmp_path: Path) -> None:
     made = Made(choices(BEFORE), {"mcc": ("mcc", {})})
     before, after = folder(tmp_path / "before", {"quiz": made}), folder(tmp_path / "after", {"quiz": made})
     for side in (before, after):
-        path = samples.statistics_path_of(side, "quiz")
-        path.write_text(path.read_text().replace('"metric": "mcc"', '"metric": "my_own"'))
+        kept = Results.read(side).kept("quiz", None).statistics
+        with_statistics(side, "quiz", {key: dataclasses.replace(one, metric="my_own") for key, one in kept.items()})
     (task,) = compare_runs(before, after, metrics.load, PLAN).tasks
     assert task.scores["mcc"].reason == "Unknown metric 'my_own'."
 

@@ -17,6 +17,7 @@ from harness.store import runs, samples
 from tests.report.comparing import Made, folder
 from tests.report.measured import CALIBRATED, all_of, answers, measured, quiz, read
 from tests.signed import signed
+from tests.store.written import recorded_anew
 
 
 def drawn(path: Path) -> dict[tuple[str, str], Diagram]:
@@ -82,6 +83,7 @@ def test_statistics_that_are_not_the_scores_own_are_not_drawn(tmp_path: Path, ch
     content = kept(path)
     change(content)
     samples.statistics_path_of(path, "quiz").write_text(json.dumps(content))
+    recorded_anew(path)
     one = drawn(path)["quiz", "ece_10_bin"]
     assert one.points == ()
     assert said in str(one.reason)

@@ -10,6 +10,7 @@ import pytest
 
 from harness import metrics
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
+from harness.report.kept import Results
 from harness.report.leaderboard import Leaderboard, View, leaderboard
 from harness.report.standing import Ranking, ranking
 from harness.store import runs, samples
@@ -18,6 +19,7 @@ from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import Made, choices, folder
 from tests.signed import signed
 from tests.store.records import metric, run, task
+from tests.store.written import with_statistics
 
 ACCURACY: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {})}
 Kept = list[tuple[Path, RunRecord]]
@@ -29,7 +31,7 @@ def answers(share: float, items: int, seed: int) -> list[ChoiceOutcome]:
 
 def kept(place: Path, shares: dict[str, float], group: str | None = None, keep_statistics: bool = True) -> Kept:
     """Runs on three tasks of unlike sizes, with a group over them by one average."""
-    found = []
+    found: Kept = []
     for number, (name, share) in enumerate(shares.items()):
         tasks = {
             f"t{size}": Made(answers(share, size, 10 * number + size), ACCURACY, keep_statistics=keep_statistics) for size in (40, 90, 200)
@@ -77,8 +79,9 @@ def test_one_run_without_statistics_is_enough_to_draw_from_intervals(tmp_path: P
 
 def test_statistics_that_do_not_give_the_score_are_not_used(tmp_path: Path) -> None:
     found = kept(tmp_path, SHARES)
-    other = samples.statistics_path_of(found[1][0], "t90").read_text()
-    samples.statistics_path_of(found[0][0], "t90").write_text(other)
+    folder_, other = found[0][0], Results(*found[1]).kept("t90", None).statistics
+    with_statistics(folder_, "t90", other)
+    found[0] = folder_, runs.read(folder_)
     assert [label.split()[0] for label in ranked(found)[1].estimated] == ["t90"]
 
 
@@ -205,9 +208,9 @@ def test_each_file_of_statistics_is_read_once(tmp_path: Path, monkeypatch: pytes
     asked: list[tuple[Path, str]] = []
     read = samples.read_statistics
 
-    def counted(path: Path, name: str) -> dict[str, samples.StatisticsRecord]:
+    def counted(path: Path, name: str, files: samples.Files) -> dict[str, samples.StatisticsRecord]:
         asked.append((path, name))
-        return read(path, name)
+        return read(path, name, files)
 
     monkeypatch.setattr(samples, "read_statistics", counted)
     for columns in ("groups", "tasks"):

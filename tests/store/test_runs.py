@@ -12,6 +12,7 @@ from harness.errors import InputError, StorageError
 from harness.store import runs
 
 from .records import group, metric, run, system, task
+from .written import as_version_1
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +74,9 @@ def changed(path: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(schema_version=2), "schema_version 2"),
+        (lambda c: c.update(schema_version=3), "schema_version 3"),
+        (lambda c: c.update(schema_version="2"), "schema_version '2'"),
+        (lambda c: c["tasks"]["quiz"].update(files={"samples/../../x.jsonl": "0" * 64}), r"tasks\.quiz\.files"),
         (lambda c: c.pop("schema_version"), "no schema_version"),
         (lambda c: c["tasks"]["quiz"]["metrics"]["acc"].update(value="0.5"), r"tasks\.quiz\.metrics\.acc\.value"),
         (lambda c: c["tasks"]["quiz"].pop("shots"), r"tasks\.quiz\.shots"),
@@ -86,6 +89,70 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: Any, message: str) -> No
     changed(runs.write(run(), tmp_path), change)
     with pytest.raises(StorageError, match=message):
         runs.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["tasks"]["quiz"]["metrics"]["acc"].update(value=0.51),
+        lambda c: c["tasks"]["quiz"]["metrics"]["acc"].update(ci=[0.49, 0.5]),
+        lambda c: c["tasks"]["quiz"]["metrics"]["acc"].update(n=1000),
+        lambda c: c["tasks"]["quiz"].update(shots=0),
+        lambda c: c["tasks"]["quiz"].update(files={"samples/quiz.jsonl": "0" * 64}),
+        lambda c: c["tasks"]["quiz"].update(files=None),
+        lambda c: c["tasks"]["quiz"].update(metrics=dict(reversed(c["tasks"]["quiz"]["metrics"].items()))),
+        lambda c: c["system"].update(name="another"),
+        lambda c: c["system"].update(digest="0" * 64),
+        lambda c: c["efficiency"].update(peak_memory_bytes=1),
+        lambda c: c.update(created="2027-01-01T00:00:00+00:00"),
+        lambda c: c.update(digest="0" * 64),
+        lambda c: c.pop("digest"),
+    ],
+)
+def test_an_edited_file_is_refused(tmp_path: Path, change: Any) -> None:
+    two = {"acc": metric(0.5), "f1": metric(0.4)}
+    changed(runs.write(run(tasks={"quiz": task(metrics=two)}), tmp_path), change)
+    with pytest.raises(StorageError, match=r"results\.json was changed after it was written") as caught:
+        runs.read(tmp_path)
+    assert "run the evaluation again" in caught.value.remedy
+
+
+def test_another_layout_of_the_same_content_is_accepted(tmp_path: Path) -> None:
+    path = runs.write(run(), tmp_path)
+    whole = runs.read(path)
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=None))
+    assert runs.read(path) == whole
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert runs.read(path) == whole
+
+
+def test_the_last_of_two_equal_keys_is_the_one_that_is_verified(tmp_path: Path) -> None:
+    path = runs.write(run(), tmp_path)
+    path.write_text(path.read_text().replace('"value": 0.5,', '"value": 0.9, "value": 0.5,'))
+    assert runs.read(path).tasks["quiz"].metrics["acc"].value == 0.5
+    path.write_text(path.read_text().replace('"value": 0.9, "value": 0.5,', '"value": 0.5, "value": 0.9,'))
+    with pytest.raises(StorageError, match="was changed"):
+        runs.read(path)
+
+
+def test_version_1_is_read_but_not_verified(tmp_path: Path) -> None:
+    runs.write(run(), tmp_path)
+    as_version_1(tmp_path)
+    old = runs.read(tmp_path)
+    assert old.unverified == ["quiz"]
+    assert old.tasks["quiz"].metrics == run().tasks["quiz"].metrics
+    runs.write(old, tmp_path)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert (content["schema_version"], content["tasks"]["quiz"]["files"]) == (2, None)
+    assert runs.read(tmp_path).unverified == ["quiz"]
+    merged = runs.merge(old, run(tasks={"other": task()}))
+    assert merged.unverified == ["quiz"]
+
+
+def test_the_schema_requires_the_digests() -> None:
+    schema = runs.json_schema()
+    assert "digest" in schema["required"]
+    assert "files" in schema["$defs"]["TaskRecord"]["required"]
 
 
 @pytest.mark.parametrize("content", [b"[]", b"3", b"null", b"\xff\xfe\x00"])
@@ -171,7 +238,7 @@ def test_a_path_without_runs_is_named(tmp_path: Path) -> None:
 def test_the_published_schema_describes_the_file() -> None:
     schema = runs.json_schema()
     assert schema["additionalProperties"] is False
-    assert set(schema["properties"]) == set(run().model_dump())
+    assert set(schema["properties"]) == {*run().model_dump(), "digest"}
     assert schema["$schema"].startswith("https://json-schema.org/")
 
 

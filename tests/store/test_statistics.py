@@ -15,6 +15,8 @@ from harness.errors import StorageError
 from harness.store import samples
 from harness.store.samples import StatisticsRecord
 
+from .written import write_statistics
+
 tables = arrays.arrays(
     np.float64,
     st.tuples(st.integers(0, 6), st.integers(1, 5)),
@@ -25,8 +27,8 @@ tables = arrays.arrays(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(tables)
 def test_tables_come_back_to_the_last_bit(tmp_path: Path, table: np.ndarray) -> None:
-    samples.write_statistics({"mine": StatisticsRecord("bleu", {"smooth": "floor"}, table)}, tmp_path, "quiz")
-    (found,) = samples.read_statistics(tmp_path, "quiz").values()
+    write_statistics({"mine": StatisticsRecord("bleu", {"smooth": "floor"}, table)}, tmp_path, "quiz")
+    (found,) = samples.read_statistics(tmp_path, "quiz", None).values()
     assert (found.metric, found.options) == ("bleu", {"smooth": "floor"})
     np.testing.assert_array_equal(found.table, table)
     assert found.table.shape == table.shape
@@ -34,15 +36,15 @@ def test_tables_come_back_to_the_last_bit(tmp_path: Path, table: np.ndarray) -> 
 
 def test_cells_of_a_large_matrix_take_little_room(tmp_path: Path) -> None:
     cells = np.eye(77 * 77)[np.random.default_rng(0).integers(0, 77 * 77, size=50)]
-    path = samples.write_statistics({"f1_macro": StatisticsRecord("f1_macro", {}, cells)}, tmp_path, "raft")
+    path = write_statistics({"f1_macro": StatisticsRecord("f1_macro", {}, cells)}, tmp_path, "raft")
     assert path == tmp_path / "samples" / "raft.statistics.json"
     assert path.stat().st_size < 20_000
-    np.testing.assert_array_equal(samples.read_statistics(tmp_path, "raft")["f1_macro"].table, cells)
+    np.testing.assert_array_equal(samples.read_statistics(tmp_path, "raft", None)["f1_macro"].table, cells)
 
 
 def test_each_metric_has_a_line_of_plain_json(tmp_path: Path) -> None:
     record = StatisticsRecord("accuracy", {"normalize": "none", "range": (1, 2)}, np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]]))
-    path = samples.write_statistics({"acc": record, "again": record}, tmp_path, "a/b.c")
+    path = write_statistics({"acc": record, "again": record}, tmp_path, "a/b.c")
     assert len(path.read_text().splitlines()) == 4
     content = json.loads(path.read_text())["acc"]
     assert content["places"] == [1, 0, 1]
@@ -51,12 +53,12 @@ def test_each_metric_has_a_line_of_plain_json(tmp_path: Path) -> None:
 
 def test_a_table_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
     finite, infinite = (StatisticsRecord("perplexity", {}, np.array([[value, 1.0]])) for value in (1.0, np.inf))
-    samples.write_statistics({"one": finite, "two": infinite}, tmp_path, "quiz")
-    assert list(samples.read_statistics(tmp_path, "quiz")) == ["one"]
+    write_statistics({"one": finite, "two": infinite}, tmp_path, "quiz")
+    assert list(samples.read_statistics(tmp_path, "quiz", None)) == ["one"]
 
 
 def test_results_without_statistics_have_none(tmp_path: Path) -> None:
-    assert samples.read_statistics(tmp_path, "quiz") == {}
+    assert samples.read_statistics(tmp_path, "quiz", None) == {}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +66,8 @@ def test_results_without_statistics_have_none(tmp_path: Path) -> None:
     ["", "[1]", '{"acc": 1}', '{"acc": {"metric": "accuracy", "options": {}, "width": 2, "columns": [9], "rows": [[1]], "places": [0]}}'],
 )
 def test_a_file_that_was_changed_is_named(tmp_path: Path, text: str) -> None:
-    path = samples.write_statistics({}, tmp_path, "quiz")
-    assert samples.read_statistics(tmp_path, "quiz") == {}
+    path = write_statistics({}, tmp_path, "quiz")
+    assert samples.read_statistics(tmp_path, "quiz", None) == {}
     path.write_text(text)
     with pytest.raises(StorageError, match=r"quiz\.statistics\.json"):
-        samples.read_statistics(tmp_path, "quiz")
+        samples.read_statistics(tmp_path, "quiz", None)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract import ChoiceScores, Response, ScoreChoices
+from harness.contract import ChoiceScores, ScoreChoices
 from harness.errors import StorageError
-from harness.store.responses import ResponseStore
+from harness.store.responses import Answer, ResponseStore
 from harness.store.writing import Writer
 
 
-def batch(number: int) -> list[tuple[bytes, Response]]:
+def batch(number: int) -> list[Answer]:
     request = ScoreChoices(f"r{number}", (number,), ((1,),))
-    return [(ResponseStore.key("system", request), ChoiceScores(request.id, (-1.0 * number,), (False,)))]
+    return [(ResponseStore.key("system", request), request, ChoiceScores(request.id, (-1.0 * number,), (False,)))]
 
 
 def test_everything_is_on_the_disk_when_the_writer_is_left(tmp_path: Path) -> None:
@@ -24,8 +24,8 @@ def test_everything_is_on_the_disk_when_the_writer_is_left(tmp_path: Path) -> No
         for number in range(50):
             writer.put(batch(number))
     with ResponseStore(tmp_path / "store.sqlite") as store:
-        keys = [batch(number)[0][0] for number in range(50)]
-        assert len(store.get_many(keys)) == 50
+        requests = {key: request for number in range(50) for key, request, _ in batch(number)}
+        assert len(store.get_many(requests).responses) == 50
 
 
 def hand_over(store: ResponseStore, numbers: Iterable[int], then: BaseException | None = None) -> None:
@@ -41,7 +41,7 @@ def test_what_was_handed_over_is_kept_when_the_work_fails(tmp_path: Path) -> Non
     with ResponseStore(tmp_path / "store.sqlite") as store:
         with pytest.raises(KeyboardInterrupt):
             hand_over(store, [1], KeyboardInterrupt())
-        assert len(store.get_many([batch(1)[0][0]])) == 1
+        assert store.times(batch(1)[0][0]) == 1
 
 
 class Broken(ResponseStore):
@@ -51,7 +51,7 @@ class Broken(ResponseStore):
         super().__init__(path)
         self.tried = 0
 
-    def put(self, batch: Sequence[tuple[bytes, Response]]) -> None:
+    def put(self, batch: Sequence[Answer], engine: str = "engine") -> None:
         self.tried += 1
         if self.tried > 1:
             raise StorageError("No space left.", "Make room.")

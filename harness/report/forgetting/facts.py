@@ -269,6 +269,8 @@ def remarks(comparison: Comparison) -> list[str]:
             found.append(f"Only {side}, not compared: {', '.join(map(plain, names))}.")
     if comparison.overall.left_out:
         found.append(f"Without a bounded scale, in no mean: {', '.join(map(plain, comparison.overall.left_out))}.")
+    if comparison.unverified:
+        found.append(comparison.unverified)
     return found
 
 

@@ -157,7 +157,7 @@ class OverallRecord(_Record):
 
 
 class ComparisonRecord(_Record):
-    """Two systems on the same items."""
+    """Two systems on the same items. `unverified` says which results an earlier version wrote without digests."""
 
     before: SystemRecord
     after: SystemRecord
@@ -166,6 +166,7 @@ class ComparisonRecord(_Record):
     overall: OverallRecord
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
+    unverified: str | None
 
 
 class NoiseRecord(_Record):

@@ -206,3 +206,5 @@ def _of_sides(comparison: Comparison) -> Iterator[str]:
         yield guessed
     if comparison.overall.left_out:
         yield f"In no mean, having no bounded scale: {', '.join(map(plain, comparison.overall.left_out))}"
+    if comparison.unverified:
+        yield comparison.unverified.removesuffix(".")

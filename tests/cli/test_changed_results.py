@@ -1,0 +1,127 @@
+"""Results that were changed after they were written are refused by every command that reads them; unverified ones are marked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report.kept import Results
+from tests.cli.conftest import Call
+from tests.report.comparing import Made, choices, folder
+from tests.store.written import as_version_1, with_statistics
+
+METRICS: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {}), "ece_10_bin": ("ece_10_bin", {})}
+GATE = ("gate", "tuned", "--baseline", "base")
+FORGETTING = ("forgetting", "--before", "base", "--after", "tuned")
+LEADERBOARD = ("leaderboard", "base", "tuned", "--format", "json")
+PAGE = ("leaderboard", "base", "tuned", "--html", "board.html")
+PLOT = ("plot", "base", "tuned", "--out", "figures")
+SHOW = ("results", "show", "tuned")
+
+
+@pytest.fixture(autouse=True)
+def made(in_tmp: Path) -> None:
+    """A base and a tuned system on two tasks."""
+    for name, right in (("base", 24), ("tuned", 18)):
+        one = Made(choices([number < right for number in range(40)]), METRICS)
+        other = Made(choices([number % 2 == 0 for number in range(40)]), METRICS)
+        folder(in_tmp / name, {"quiz": one, "other": other}, system=name)
+
+
+def results(change: Callable[[dict[str, Any]], object]) -> None:
+    path = Path("tuned/results.json")
+    content = json.loads(path.read_text())
+    change(content["tasks"]["quiz"]["metrics"]["accuracy"])
+    path.write_text(json.dumps(content, indent=2))
+
+
+def samples(old: str, new: str, file: str = "quiz.jsonl") -> None:
+    path = Path("tuned/samples") / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def swap() -> None:
+    for ending in (".jsonl", ".statistics.json"):
+        one, other = (Path("tuned/samples") / f"{name}{ending}" for name in ("quiz", "other"))
+        first, second = one.read_bytes(), other.read_bytes()
+        one.write_bytes(second)
+        other.write_bytes(first)
+
+
+def beside_other_samples() -> None:
+    shutil.copyfile("base/results.json", "tuned/results.json")
+
+
+EDITS: dict[str, tuple[Callable[[], None], list[tuple[str, ...]]]] = {
+    "value": (lambda: results(lambda one: one.update(value=0.99)), [GATE, FORGETTING, LEADERBOARD, PAGE, PLOT, SHOW]),
+    "interval": (lambda: results(lambda one: one.update(ci=[0.59, 0.61])), [GATE, FORGETTING, LEADERBOARD]),
+    "sample": (lambda: samples('"metrics": {"accuracy": 0.0', '"metrics": {"accuracy": 1.0'), [GATE, FORGETTING]),
+    "statistic": (
+        lambda: samples('"places": [', '"places": [0, ', "quiz.statistics.json"),
+        [FORGETTING, LEADERBOARD, PAGE, PLOT],
+    ),
+    "swapped": (swap, [GATE, FORGETTING, LEADERBOARD]),
+    "another run's": (beside_other_samples, [GATE, FORGETTING]),
+}
+
+
+@pytest.mark.parametrize(("edit", "command"), [(edit, command) for edit, (_, commands) in EDITS.items() for command in commands])
+def test_what_was_changed_is_refused(call: Call, edit: str, command: tuple[str, ...]) -> None:
+    assert call(*command).code in (0, 3)
+    EDITS[edit][0]()
+    message = call(*command).message
+    assert "was changed after it was written" in message or "is not the file that the results.json beside it records" in message
+    done = call("results", "verify", "base", "tuned")
+    assert done.code == 2
+    assert [line.split()[0] for line in done.out.splitlines() if line[0] != " "] == ["verified", "changed"]
+
+
+def test_missing_samples_are_said_where_they_are_needed_and_nowhere_else(call: Call) -> None:
+    shutil.rmtree("tuned/samples")
+    done = call(*LEADERBOARD)
+    assert done.code == 0
+    assert call(*SHOW).code == 0
+    assert "There are no samples of quiz in tuned" in call(*GATE).message
+    assert "samples/quiz.jsonl (quiz) is missing" in call("results", "verify", "tuned").out
+
+
+def test_what_cannot_be_verified_is_read_and_marked_everywhere(call: Call) -> None:
+    reports: dict[str, list[tuple[str, ...]]] = {
+        "out": [GATE, FORGETTING, LEADERBOARD, ("leaderboard", "base", "tuned"), ("leaderboard", "base", "tuned", "--format", "md"), SHOW],
+        "err": [PLOT],
+    }
+    files: dict[str, tuple[str, ...]] = {
+        "board.html": PAGE,
+        "x.md": (*FORGETTING, "--md", "x.md"),
+        "x.html": (*FORGETTING, "--html", "x.html"),
+        "x.json": (*FORGETTING, "--json", "x.json"),
+        "gate.md": (*GATE, "--summary", "gate.md"),
+        "gate.xml": (*GATE, "--junit", "gate.xml"),
+    }
+    for marked in (False, True):
+        if marked:
+            as_version_1(Path("tuned"))
+        for stream, commands in reports.items():
+            for command in commands:
+                done = call(*command)
+                assert done.code in (0, 3)
+                said = " ".join(getattr(done, stream).split())
+                assert ("Not verified: tuned" in said) == marked, command
+                assert ("An earlier version wrote these results without digests" in said) == marked, command
+        for file, command in files.items():
+            assert call(*command).code in (0, 3)
+            assert ("Not verified: tuned" in Path(file).read_text()) == marked, file
+
+
+def test_only_the_tasks_that_cannot_be_verified_are_marked(call: Call) -> None:
+    as_version_1(Path("tuned"))
+    with_statistics(Path("tuned"), "quiz", Results.read(Path("base")).kept("quiz", None).statistics)
+    assert "Not verified: tuned (other)." in call("leaderboard", "base", "tuned").out
+    assert "Not verified" not in call("forgetting", "--before", "base", "--after", "base").out
