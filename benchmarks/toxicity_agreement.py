@@ -24,7 +24,8 @@ from benchmarks.documents import put, table
 from harness import metrics, toxicity
 from harness.contract import TextOutcome
 from harness.scores import Score
-from harness.stats.bootstrap import RESAMPLES, FloatArray, interval
+from harness.stats.bootstrap import RESAMPLES, FloatArray
+from harness.stats.intervals import interval
 from harness.store import runs, samples
 from harness.store.atomic import write_text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Question:
         targets: indices of the right choices, else empty.
         references: the right answers as text, the first being the one a shot shows.
         labels: what the task says about the item.
+        cluster: what it shares with other items, as canonical text; None where it stands alone.
     """
 
     item: Item
@@ -32,6 +34,7 @@ class Question:
     targets: tuple[int, ...]
     references: tuple[str, ...]
     labels: Labels
+    cluster: str | None = None
 
     @property
     def target(self) -> int | None:
@@ -66,10 +69,18 @@ class Wording:
         value = evaluate(expression, item.row, where)
         labels = {name: evaluate(source, item.row, where) for name, source in self.task.labels.items()}
         if self.task.answer != "choices":
-            return Question(item, (), (), _references(value, where), labels)
+            return Question(item, (), (), _references(value, where), labels, self._cluster(item, where))
         choices = self._choices(item, where)
         targets = _indices(value, choices, where)
-        return Question(item, choices, targets, tuple(choices[index] for index in targets), labels)
+        return Question(item, choices, targets, tuple(choices[index] for index in targets), labels, self._cluster(item, where))
+
+    def _cluster(self, item: Item, where: Where) -> str | None:
+        if self.task.clustered_by is None:
+            return None
+        value = evaluate(self.task.clustered_by, item.row, where)
+        if value is None:
+            raise TaskError(f"{where}: the cluster is none.", f"Mend the expression {self.task.clustered_by!r}, or leave `cluster` out.")
+        return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
     def _choices(self, item: Item, where: Where) -> tuple[str, ...]:
         source = self.template.choices if self.template.choices is not None else self.task.choices

@@ -9,7 +9,6 @@ from harness.stats.bootstrap import (
     Interval,
     Score,
     by_cluster,
-    interval,
     interval_of,
     is_mean,
     macro_replicates,
@@ -17,6 +16,7 @@ from harness.stats.bootstrap import (
     replicates,
     resampled_totals,
 )
+from harness.stats.intervals import interval
 
 MEAN: Score = load("accuracy").score
 BLEU: Score = load("bleu").score
