@@ -43,7 +43,8 @@ def default_margin(high: float | None, unit: str, before: float) -> float:
     """How much change does not matter: a hundredth of the scale, and of the score itself where nothing ends the scale.
 
     Args:
-        high, unit: see `scale_end`.
+        high: best or worst value, see `scale_end`.
+        unit: as the metric says.
         before: the score before.
     """
     end = scale_end(high, unit)
