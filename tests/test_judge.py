@@ -64,7 +64,7 @@ def test_accuracy_of_four_questions() -> None:
     assert (record.low, record.high) == (0.0, 1.0)
     assert record.ci is not None
     assert 0.0 <= record.ci[0] < 0.75 < record.ci[1] <= 1.0
-    assert record.ci_method == "percentile"
+    assert record.ci_method == "wilson"
     assert record.signature.startswith("accuracy|v:")
 
 

@@ -128,7 +128,7 @@ def test_wider_level_gives_a_wider_interval_around_the_score() -> None:
     assert narrow is not None
     assert wide is not None
     assert wide.low < narrow.low < statistics[:, 0].mean() < narrow.high < wide.high
-    assert wide.method == "percentile"
+    assert wide.method == "bca"
 
 
 @pytest.mark.parametrize(("value", "hits"), [(0.0, 0), (1.0, 1)])
