@@ -134,31 +134,6 @@ def by_cluster(statistics: FloatArray, clusters: Sequence[object]) -> FloatArray
     return table
 
 
-def macro_replicates(
-    tasks: Sequence[tuple[FloatArray, Score]],
-    *,
-    weights: Sequence[float] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    threads: int | None = None,
-) -> FloatArray:
-    """Replicates [resamples] of the mean of several tasks' scores; each task's items are resampled independently.
-
-    Args:
-        tasks: statistics and score of each; the numbers of statistics may differ.
-        weights: of the tasks, by default equal.
-        seed: of the resampling; task i draws from the stream (seed, i).
-        resamples: number of replicates.
-        threads: at most this many; by default one a core. The result does not depend on it.
-    """
-    columns = [
-        replicates(statistics, score, seed=(seed, number), resamples=resamples, threads=threads)
-        for number, (statistics, score) in enumerate(tasks)
-    ]
-    result: FloatArray = np.average(columns, axis=0, weights=weights)
-    return result
-
-
 def resampled_totals(statistics: FloatArray, *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None) -> FloatArray:
     """Summed statistics of each resample: array [resamples, statistics].
 

@@ -13,7 +13,6 @@ from harness import metrics
 from harness.contract import Item, Prompt, TokenIds
 from harness.errors import HarnessError, TaskError, UnavailableError
 from harness.metrics.base import check_form
-from harness.stats.intervals import FEW
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import Question, Wording, draw_shots
 from harness.tasks.registry import Entry, Registry
@@ -24,6 +23,9 @@ SHOWN = 3
 
 SAMPLE = 300
 """Items, drawn from the whole split, whose questions and answers are looked at in every wording."""
+
+FEW_CLUSTERS = 10
+"""From so many on, intervals are about as wide as the items' likeness makes them."""
 
 LONGEST = 50
 """Longest items whose prompts are tokenized in every wording."""
@@ -240,7 +242,7 @@ def _clusters(task: Task, items: Sequence[Item]) -> list[str]:
     count = len({wording.cluster(item) for item in items})
     if count == len(items):
         return ["each item is a cluster of its own: `cluster` changes nothing"]
-    if count >= FEW:
+    if count >= FEW_CLUSTERS:
         return []
     few = "1 cluster, so there are no intervals" if count == 1 else f"{count} clusters, so intervals are wide"
     return [f"all {_count(len(items), 'item')} are of {few}"]
