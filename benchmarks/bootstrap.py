@@ -14,7 +14,8 @@ from rich.table import Table
 
 from harness.metrics import load
 from harness.metrics.base import FloatArray, per_item
-from harness.stats.bootstrap import RESAMPLES, Score, interval
+from harness.stats.bootstrap import RESAMPLES, Score
+from harness.stats.intervals import interval
 
 REPEATS = 3
 

@@ -25,7 +25,8 @@ from harness import metrics, toxicity
 from harness.contract import TextOutcome
 from harness.report.kept import Results
 from harness.scores import Score
-from harness.stats.bootstrap import RESAMPLES, FloatArray, interval
+from harness.stats.bootstrap import RESAMPLES, FloatArray
+from harness.stats.intervals import interval
 from harness.store import runs
 from harness.store.atomic import write_text
 

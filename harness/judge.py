@@ -29,6 +29,7 @@ from harness.evaluation.signatures import ReadLabels, metric_signature
 from harness.measures import Measures
 from harness.metrics.base import Metric, check_form
 from harness.scores import Score, blend
+from harness.stats.intervals import Codes
 from harness.store.runs import DisturbanceRecord
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.worst import Disturbed, disturbances, worst_case
@@ -91,11 +92,14 @@ class Judge:
         answers = [responses[one.request.id] for one in asked]
         read: set[str] = set()
         outcomes = [_outcome(one, responses, read) for one in asked]
+        clusters = _clusters(asked)
         scores = {}
         for name, metric in self.metrics.items():
             read.clear()
-            statistics, signature = metric.statistics(outcomes), metric.signature_for(outcomes)
-            scores[name] = Score(metric, statistics, metric_signature(signature, read, self.labels), seed)
+            table = metric.statistics(outcomes)
+            signature = metric_signature(metric.signature_for(outcomes), read, self.labels)
+            own = None if clusters is None else _of_rows(metric, outcomes, clusters, len(table))
+            scores[name] = Score(metric, table, signature, seed, clusters=own)
         lost: list[DisturbanceRecord] = []
         for name in self.headlines if copies else ():
             worst, found = _disturbed(name, scores[name], copies, responses)
@@ -135,7 +139,7 @@ class Judged:
     def statistics(self) -> dict[str, StatisticsRecord]:
         """Each metric's statistics as results keep them."""
         return {
-            name: StatisticsRecord(type(score.metric).name, dataclasses.asdict(score.metric), score.statistics)
+            name: StatisticsRecord(type(score.metric).name, dataclasses.asdict(score.metric), score.statistics, score.clusters)
             for name, score in self.scores.items()
         }
 
@@ -144,6 +148,19 @@ def combine(wordings: Mapping[str, Judged]) -> dict[str, Score]:
     """The mean scores of a task over its wordings."""
     first = next(iter(wordings.values()))
     return {name: blend([judged.scores[name] for judged in wordings.values()]) for name in first.scores}
+
+
+def _clusters(asked: Sequence[Asked]) -> Codes | None:
+    """Number of each item's cluster [items], in the order in which they first appear; None where items stand alone."""
+    places: dict[str, int] = {}
+    found = [places.setdefault(one.question.cluster, len(places)) for one in asked if one.question.cluster is not None]
+    return np.array(found, dtype=np.intp) if found else None
+
+
+def _of_rows(metric: Metric[Any], outcomes: Sequence[Outcome], clusters: Codes, rows: int) -> Codes | None:
+    """The cluster of each row's first item [rows]; None where a metric does not say what its rows are made of."""
+    sources = np.array(metric.sources(outcomes), dtype=np.intp)
+    return clusters[sources] if len(sources) == rows else None
 
 
 def _disturbed(
@@ -203,14 +220,16 @@ def _outcome(asked: Asked, responses: Mapping[str, Response], read: set[str]) ->
 
 def _sample(asked: Asked, response: Response) -> SampleRecord:
     question, item, labels = asked.question, asked.question.item, dict(asked.question.labels) or None
+    cluster = question.cluster
     if isinstance(response, Generation):
         target: str | list[str] = question.references[0] if len(question.references) == 1 else list(question.references)
-        return SampleRecord(item.id, item.digest, asked.text, target, response.text, {}, labels=labels)
+        return SampleRecord(item.id, item.digest, asked.text, target, response.text, {}, labels=labels, cluster=cluster)
     logprobs = list(response.logprobs)
     if question.choices:
         right: int | list[int] = question.targets[0] if len(question.targets) == 1 else list(question.targets)
         prediction = max(range(len(logprobs)), key=logprobs.__getitem__)
         choices = list(question.choices)
-        return SampleRecord(item.id, item.digest, asked.text, right, prediction, {}, logprobs=logprobs, labels=labels, choices=choices)
+        record = SampleRecord(item.id, item.digest, asked.text, right, prediction, {}, logprobs=logprobs, labels=labels)
+        return dataclasses.replace(record, choices=choices, cluster=cluster)
     text = question.references[0]
-    return SampleRecord(item.id, item.digest, asked.text, text, text, {}, logprobs=logprobs, labels=labels)
+    return SampleRecord(item.id, item.digest, asked.text, text, text, {}, logprobs=logprobs, labels=labels, cluster=cluster)

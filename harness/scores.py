@@ -13,7 +13,8 @@ import numpy as np
 from harness.contract import Family
 from harness.evaluation.signatures import average_signature
 from harness.metrics.base import FloatArray, Metric
-from harness.stats.bootstrap import Interval, interval, interval_of, reflected, replicates
+from harness.stats.bootstrap import Interval, interval_of, is_ratio, reflected, replicates
+from harness.stats.intervals import Codes, Part, all_clusters, interval, mean_interval
 from harness.store.runs import GroupRecord, MetricRecord, SpreadRecord
 from harness.store.signature import Signature
 
@@ -32,6 +33,7 @@ class Score:
         seed: of the resampling.
         wordings: how many stand side by side; the score is their mean.
         family: what it is a measure of, where not what the metric is.
+        clusters: number of each row's cluster [items], the same in all of a task's scores; None where items stand alone.
     """
 
     metric: Metric[Any]
@@ -40,6 +42,7 @@ class Score:
     seed: int
     wordings: int = 1
     family: Family | None = None
+    clusters: Codes | None = None
 
     @property
     def parts(self) -> list[FloatArray]:
@@ -79,26 +82,66 @@ class Score:
         """Whether every item says the same, so that a point is what they all say."""
         return bool((self.statistics == self.statistics[:1]).all())
 
+    @cached_property
+    def part(self) -> Part:
+        """What is resampled. Means over the same items in several wordings are one mean of the items' mean values."""
+        weights = [part[:, 1:] for part in self.parts]
+        plain = self.wordings > 1 and weights[0].shape[1] == 1 and is_ratio(self.metric.score)
+        if plain and all(np.array_equal(weights[0], one) for one in weights):
+            values = np.mean([part[:, 0] for part in self.parts], axis=0)
+            return Part(np.column_stack([values, weights[0]]), self.metric.score, self.clusters)
+        return Part(self.statistics, self.score, self.clusters)
+
+    @property
+    def clustered(self) -> int | None:
+        """How many clusters are resampled; None where rows stand alone."""
+        if self.clusters is None:
+            return None
+        count = len(np.unique(self.clusters))
+        return count if count < len(self.clusters) else None
+
+    def _interval(self) -> Interval | None:
+        """Of the score, within the metric's range."""
+        part, metric = self.part, self.metric
+        if metric.pulled:
+            found = interval_of(replicates(part.resampled, part.score, seed=self.seed)) if len(part.resampled) > 1 else None
+            return reflected(found, self.value, (metric.low, metric.high)) if found and found.low < found.high else found
+        found = interval(part.statistics, part.score, clusters=part.clusters, seed=self.seed)
+        return found and Interval(max(found.low, metric.low), min(found.high, metric.high), found.method)
+
     def record(self) -> MetricRecord:
         """The score as results keep it."""
         if refused := self.refused:
             record = metric_record(self.metric, float("nan"), None, len(self.statistics), self.signature, refused)
         else:
-            reason = self.no_interval
-            bounds = None if reason else interval(self.statistics, self.score, seed=self.seed)
-            if bounds and bounds.low == bounds.high and bounds.method == "percentile" and not self._alike:
-                reason, bounds = "every resample of these items has the same score, which says nothing of others", None
-            if bounds and self.metric.pulled:
-                bounds = reflected(bounds, self.value, (self.metric.low, self.metric.high))
+            reason, bounds = self.no_interval, None
+            if reason is None:
+                reason, bounds = self._certainty()
             record = metric_record(self.metric, self.value, bounds, len(self.statistics), self.signature, reason, self._spread_record())
         beside = dict(self.metric.beside(self.statistics)) if self.wordings == 1 else {}
-        return record.model_copy(update={"family": self.family or record.family, "beside": beside})
+        return record.model_copy(update={"family": self.family or record.family, "beside": beside, "clusters": self.clustered})
+
+    @property
+    def too_few(self) -> str | None:
+        """Why a single cluster gives no interval; None where there are several, or one item alone."""
+        alone = len(self.statistics) > 1 and self.clusters is not None and len(np.unique(self.clusters)) == 1
+        return "all items are of one cluster, which says nothing of others" if alone else None
+
+    def _certainty(self) -> tuple[str | None, Interval | None]:
+        """The interval, or the reason why there is none."""
+        if reason := self.too_few:
+            return reason, None
+        bounds = self._interval()
+        if bounds and bounds.low == bounds.high and not self._alike:
+            return "every resample of these items has the same score, which says nothing of others", None
+        return None, bounds
 
     def _spread_record(self) -> SpreadRecord | None:
         each = self._each(self.statistics.sum(axis=0))
         if self.wordings == 1 or not np.isfinite(each).all():
             return None
-        bounds = None if self.no_interval else interval_of(replicates(self.statistics, self._spread, seed=self.seed))
+        rows = Part(self.statistics, self._spread, self.clusters).resampled
+        bounds = None if self.no_interval or self.too_few else interval_of(replicates(rows, self._spread, seed=self.seed))
         ci = (bounds.low, bounds.high) if bounds else None
         return SpreadRecord(wordings=self.wordings, lowest=float(each.min()), highest=float(each.max()), spread=float(np.ptp(each)), ci=ci)
 
@@ -110,7 +153,7 @@ def blend(scores: Sequence[Score]) -> Score:
         return first
     pooled = first.metric.pool([score.statistics for score in scores])
     parts = np.split(pooled, len(scores))
-    return Score(first.metric, np.concatenate(parts, axis=1), first.signature, first.seed, len(scores), first.family)
+    return Score(first.metric, np.concatenate(parts, axis=1), first.signature, first.seed, len(scores), first.family, first.clusters)
 
 
 @dataclass(frozen=True)
@@ -189,12 +232,21 @@ def _aggregate(
         return metric_record(first.metric, float("nan"), None, count, signature, "its tasks are scored in different units or directions")
     value = float(np.average([np.mean([score.value for score in scores]) for scores in tasks], weights=weights))
     reason = next((reason for score in every if (reason := score.no_interval)), None)
+    reason = reason or next((reason for score in every if count > len(tasks) and (reason := score.too_few)), None)
     bounds = None
     if reason is None and count > len(tasks):
-        drawn = [_replicates(scores, number) for number, scores in enumerate(tasks)]
-        bounds = interval_of(np.average(drawn, axis=0, weights=weights))
+        bounds = mean_interval([[score.part for score in scores] for scores in tasks], weights, seed=first.seed)
     widest = min((score.metric for score in every), key=lambda metric: metric.low)
-    return metric_record(widest, value, bounds, count, signature, reason)
+    record = metric_record(widest, value, bounds, count, signature, reason)
+    return record.model_copy(update={"clusters": _clustered([scores[0] for scores in tasks])})
+
+
+def _clustered(scores: Sequence[Score]) -> int | None:
+    """How many clusters are resampled in all, a row that stands alone being its own; None where no task has any."""
+    counts = [score.clustered for score in scores]
+    if all(count is None for count in counts):
+        return None
+    return sum(len(score.statistics) if count is None else count for score, count in zip(scores, counts, strict=True))
 
 
 def _scale(metric: Metric[Any]) -> tuple[float | str, bool]:
@@ -202,18 +254,14 @@ def _scale(metric: Metric[Any]) -> tuple[float | str, bool]:
     return metric.high if math.isfinite(metric.high) else metric.unit, metric.higher_is_better
 
 
-def _replicates(scores: Sequence[Score], number: int) -> FloatArray:
-    """Replicates of the mean of one task's scores; with one seed, scores over the same items are resampled alike."""
-    seed = (scores[0].seed, number)
-    result: FloatArray = np.mean([replicates(score.statistics, score.score, seed=seed) for score in scores], axis=0)
-    return result
-
-
 def _pooled(scores: Sequence[Score], signature: Signature) -> Score:
     """All items of several tasks as one."""
     metric, wordings = scores[0].metric, scores[0].wordings
     columns = [metric.gather([score.parts[number] for score in scores]) for number in range(wordings)]
-    return Score(metric, np.concatenate(columns, axis=1), signature, scores[0].seed, wordings, scores[0].family)
+    table = np.concatenate(columns, axis=1)
+    clusters = all_clusters([(score.clusters, len(score.statistics)) for score in scores])
+    known = clusters if clusters is not None and len(clusters) == len(table) else None
+    return Score(metric, table, signature, scores[0].seed, wordings, scores[0].family, known)
 
 
 def metric_record(

@@ -13,6 +13,8 @@ from harness.contract import Family
 from harness.evaluation.signatures import worst_signature
 from harness.metrics.base import FloatArray
 from harness.scores import Score, metric_record
+from harness.stats.bootstrap import by_cluster
+from harness.stats.intervals import Codes
 from harness.stats.paired import Pairs, difference_interval
 from harness.store.runs import DisturbanceRecord, MetricRecord
 from harness.store.signature import Signature
@@ -62,7 +64,7 @@ def worst_case(score: Score, copies: Sequence[Disturbed]) -> Score | None:
         table[one.places[worse]] = one.statistics[worse]
         lowest[one.places[worse]] = sign * theirs[worse]
     signature = worst_signature(score.signature, [one.signature for one in copies])
-    return Score(metric, table, signature, score.seed, family=copies[0].family)
+    return Score(metric, table, signature, score.seed, family=copies[0].family, clusters=score.clusters)
 
 
 def disturbances(key: str, score: Score, copies: Sequence[Disturbed], worst: Mapping[Family, Score]) -> list[DisturbanceRecord]:
@@ -87,37 +89,41 @@ def _record(
     key: str, signature: Signature, family: Family, score: Score, places: NDArray[np.intp], statistics: FloatArray
 ) -> DisturbanceRecord:
     before = score.statistics[places]
+    clusters = None if score.clusters is None else score.clusters[places]
     return DisturbanceRecord(
         perturbation=signature,
         family=family,
         metric=key,
         items=len(score.statistics),
         changed=len(places),
-        before=_over(score, before, family),
-        after=_over(score, statistics, family),
-        drop=_drop(score, before, statistics, family),
+        before=_over(score, before, clusters, family),
+        after=_over(score, statistics, clusters, family),
+        drop=_drop(score, before, statistics, clusters, family),
     )
 
 
-def _over(score: Score, statistics: FloatArray, family: Family) -> MetricRecord:
+def _over(score: Score, statistics: FloatArray, clusters: Codes | None, family: Family) -> MetricRecord:
     if len(statistics) == 0:
         record = metric_record(score.metric, math.nan, None, 0, score.signature, "no item's text changed")
         return record.model_copy(update={"family": family})
-    return Score(score.metric, statistics, score.signature, score.seed, family=family).record()
+    return Score(score.metric, statistics, score.signature, score.seed, family=family, clusters=clusters).record()
 
 
-def _drop(score: Score, before: FloatArray, after: FloatArray, family: Family) -> MetricRecord:
-    """What is lost, with an interval from resampling items with their copies."""
-    metric = score.metric
-    reason = "no item's text changed" if len(before) == 0 else metric.no_interval(before) or metric.no_interval(after)
+def _drop(score: Score, before: FloatArray, after: FloatArray, clusters: Codes | None, family: Family) -> MetricRecord:
+    """What is lost, with an interval from resampling items, or clusters of them, with their copies."""
+    metric, count = score.metric, len(before)
+    reason = "no item's text changed" if count == 0 else metric.no_interval(before) or metric.no_interval(after)
     span = metric.high - metric.low
-    value, bounds = math.nan, None
-    if len(before):
+    value, bounds, rows = math.nan, None, None
+    if count:
         first, second = (after, before) if metric.higher_is_better else (before, after)
         pairs = Pairs(first, second, metric.score, span)
         value = pairs.difference
+        if clusters is not None and (found := len(np.unique(clusters))) < count:
+            rows, names = found, clusters.tolist()
+            pairs = Pairs(by_cluster(first, names), by_cluster(second, names), metric.score, span)
         drawn = pairs.replicates(seed=score.seed)
         bounds = None if reason else difference_interval(pairs, drawn[1] - drawn[0])
-    record = metric_record(metric, value, bounds, len(before), score.signature.with_fields(change="drop"), reason)
+    record = metric_record(metric, value, bounds, count, score.signature.with_fields(change="drop"), reason)
     ends = {"low": None, "high": None} if math.isinf(span) else {"low": -span, "high": span}
-    return record.model_copy(update={"higher_is_better": False, "family": family, **ends})
+    return record.model_copy(update={"higher_is_better": False, "family": family, "clusters": rows, **ends})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreText, TextScore
-from harness.errors import MetricError
+from harness.errors import MetricError, TaskError
 from harness.judge import Judge, Judged, combine
 from harness.prepare import Asked
 from harness.scores import Member, judge_group
@@ -65,7 +65,7 @@ def test_accuracy_of_four_questions() -> None:
     assert (record.low, record.high) == (0.0, 1.0)
     assert record.ci is not None
     assert 0.0 <= record.ci[0] < 0.75 < record.ci[1] <= 1.0
-    assert record.ci_method == "percentile"
+    assert record.ci_method == "wilson"
     assert (record.signature.name, record.signature["version"]) == ("accuracy", 1)
 
 
@@ -263,3 +263,76 @@ def test_a_context_for_each_choice_is_judged_like_one_for_all() -> None:
 def test_a_metric_that_cannot_judge_is_told_before_anything_runs(metrics: list[Any], told: str) -> None:
     with pytest.raises(MetricError, match=told):
         Judge.of(task(metrics=metrics))
+
+
+def clustered(items: int = 40, **changes: Any) -> Judged:
+    """Pairs of items that share a thing, answered alike."""
+    pairs = []
+    for number in range(items):
+        made = task(target="answer", labels={"pair": "thing"}, **changes)
+        one = Wording(made, made.templates[0], False).question(item(number, thing=f"x{number // 2}", answer=0))
+        said = RIGHT if number // 2 % 4 else WRONG
+        pairs.append((Asked(one, "prompt", ScoreChoices(str(number), (1,), ((1,), (1, 2)))), ChoiceScores(str(number), said)))
+    return judged(pairs, labels={"pair": "thing"}, **changes)
+
+
+def test_items_of_one_cluster_are_resampled_together_and_keep_its_name() -> None:
+    together, alone = clustered(cluster="thing"), clustered()
+    first, second = together.scores["accuracy"].record(), alone.scores["accuracy"].record()
+    assert first.value == second.value == 0.75
+    assert (first.n, first.clusters, second.n, second.clusters) == (40, 20, 40, None)
+    assert first.ci is not None
+    assert second.ci is not None
+    assert first.ci[1] - first.ci[0] > 1.3 * (second.ci[1] - second.ci[0])
+    assert [sample.cluster for sample in together.samples[:3]] == ["x0", "x0", "x1"]
+    assert alone.samples[0].cluster is None
+    kept = together.statistics["accuracy"].clusters
+    assert kept is not None
+    assert kept.tolist() == [number // 2 for number in range(40)]
+
+
+def test_what_a_metric_judges_as_one_is_the_cluster_by_default() -> None:
+    both = ["accuracy", {"metric": "all_correct", "by": "pair"}]
+    found = clustered(metrics=both)
+    records = {name: score.record() for name, score in found.scores.items()}
+    assert (records["accuracy"].n, records["accuracy"].clusters) == (40, 20)
+    assert (records["all_correct"].n, records["all_correct"].clusters) == (20, None), "each group is a cluster of its own"
+    wide = clustered(metrics=both, cluster="thing[:2]").scores["all_correct"].record()
+    assert (wide.n, wide.clusters) == (20, 10), "x1 and x10 to x19 are one cluster"
+
+
+def test_items_of_a_single_cluster_have_no_interval_and_say_so() -> None:
+    record = clustered(cluster="thing[:1]").scores["accuracy"].record()
+    assert (record.value, record.ci) == (0.75, None)
+    assert record.reason == "all items are of one cluster, which says nothing of others"
+
+
+def test_the_name_of_a_long_cluster_is_its_digest_and_none_is_an_error() -> None:
+    made = task(target="answer", cluster="thing")
+    one, same, other = (Wording(made, made.templates[0], False).cluster(item(0, thing=text * 50, answer=0)) for text in ("ab", "ab", "cd"))
+    assert one == same != other
+    assert one is not None
+    assert len(one) == 16
+    empty = task(target="answer", cluster="none")
+    with pytest.raises(TaskError, match="the cluster is none"):
+        Wording(empty, empty.templates[0], False).question(item(0, thing="x", answer=0))
+
+
+def test_headlines_of_one_task_are_resampled_together_in_a_group() -> None:
+    """Twice the same score under two names: the group is as sure as one of them, not as two independent ones."""
+    twin = clustered(metrics=["accuracy", {"metric": "accuracy", "as": "again"}], cluster="thing")
+    one = Group.model_validate({"group": "g", "title": "G", "aggregate": [{"as": "mean"}]})
+    member = Member(twin.scores, ("accuracy", "again"), 1.0)
+    single = Member({"accuracy": twin.scores["accuracy"]}, ("accuracy",), 1.0)
+    both, alone = (judge_group(one, {"t": members}, {"t": Signature("t")}).metrics["mean"] for members in (member, single))
+    assert both.ci is not None
+    assert alone.ci is not None
+    assert both.clusters == alone.clusters == 20
+    assert both.ci[1] - both.ci[0] == pytest.approx(alone.ci[1] - alone.ci[0], rel=0.15)
+
+
+def test_all_right_in_every_wording_is_no_certainty() -> None:
+    record = combine({"a": hits(10, 10), "b": hits(10, 10)})["accuracy"].record()
+    assert (record.value, record.ci_method) == (1.0, "clopper-pearson")
+    assert record.ci is not None
+    assert record.ci[0] == pytest.approx(0.025 ** (1 / 10))

@@ -91,3 +91,20 @@ def test_a_perturbation_that_changed_nothing_has_no_scores_and_says_so() -> None
     one, whole = disturbances("exact_match", original, [nothing], {"robustness": worst})
     assert (one.changed, one.after.value, one.after.reason, one.drop.value) == (0, None, "no item's text changed", None)
     assert (whole.changed, whole.drop.value) == (0, 0.0)
+
+
+def test_items_and_copies_of_one_cluster_are_resampled_together() -> None:
+    right = np.repeat([1.0] * 30 + [0.0] * 10, 5)
+    spoilt = np.repeat([0.0] * 10 + [1.0] * 30, 5)
+    widths = {}
+    for name, codes in (("items", None), ("clusters", np.repeat(np.arange(40), 5))):
+        original = Score(metrics.load("exact_match"), per_item(right), signed("exact_match|v:1"), 0, clusters=codes)
+        other = copies(list(range(200)), spoilt.tolist())
+        worst = worst_case(original, [other])
+        assert worst is not None
+        one, whole = disturbances("exact_match", original, [other], {"robustness": worst})
+        for record in (one.before, one.after, one.drop, whole.drop, worst.record()):
+            assert (record.n, record.clusters) == (200, None if codes is None else 40)
+        assert one.drop.ci is not None
+        widths[name] = one.drop.ci[1] - one.drop.ci[0]
+    assert widths["clusters"] > 1.8 * widths["items"]

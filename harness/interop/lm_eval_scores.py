@@ -18,7 +18,8 @@ import numpy as np
 from harness.contract import TextOutcome
 from harness.errors import TaskError
 from harness.metrics.base import FloatArray, per_item
-from harness.stats.bootstrap import Interval, interval, interval_of, replicates
+from harness.stats.bootstrap import Interval, interval_of, replicates
+from harness.stats.intervals import Part, interval, mean_interval
 from harness.store.runs import MetricRecord
 from harness.store.signature import Signature
 
@@ -183,9 +184,13 @@ def group_record(scores: Sequence[LmEvalScore], value: float, *, by_size: bool, 
     reason = next((reason for score in scores if (reason := score.no_interval)), None)
     if reason or count == len(scores):
         return metric_record(scores[0], value, None, count, signature, reason)
+    weights = [float(len(score.items)) if by_size else 1.0 for score in scores]
+    totals = [score.totals for score in scores]
+    known = [[Part(one.statistics, one.score)] for one in totals if one is not None]
+    if len(known) == len(scores):
+        return metric_record(scores[0], value, mean_interval(known, weights, seed=scores[0].seed), count, signature, None)
     columns = [score.resampled((scores[0].seed, number)) for number, score in enumerate(scores)]
     shortest = min(map(len, columns))
-    weights = [float(len(score.items)) if by_size else 1.0 for score in scores]
     drawn = np.average([column[:shortest] for column in columns], axis=0, weights=weights)
     return metric_record(scores[0], value, interval_of(drawn), count, signature, None)
 

@@ -78,6 +78,13 @@ class Metric(Generic[AnyOutcome]):
         """
         raise NotImplementedError
 
+    def sources(self, outcomes: Sequence[AnyOutcome]) -> Sequence[int]:
+        """Place of the outcome, or the first of the outcomes, that each row of the statistics is made of [rows].
+
+        A metric whose rows are not its outcomes one by one says so here, so that rows of one cluster are known.
+        """
+        return range(len(outcomes))
+
     def score(self, totals: FloatArray) -> FloatArray:
         """Scores [...] from summed statistics [..., statistics]; by default the first statistic's mean over the second."""
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -85,6 +85,10 @@ class BbqBias(ChoiceMetric):
         rows = [self._item(outcome) for outcome in outcomes if self._condition(outcome) == self.condition]
         return np.asarray(rows, dtype=np.float64).reshape(-1, 4)
 
+    def sources(self, outcomes: Sequence[ChoiceOutcome]) -> Sequence[int]:
+        """Places of the items of its condition."""
+        return [place for place, outcome in enumerate(outcomes) if self._condition(outcome) == self.condition]
+
     def score(self, totals: FloatArray) -> FloatArray:
         """Bias scores [...] from summed statistics [..., 4]."""
         biased, informative, right, count = np.moveaxis(totals, -1, 0)

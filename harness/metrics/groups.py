@@ -37,10 +37,18 @@ class GroupMetric(Metric[ChoiceOutcome]):
         Raises:
             MetricError: an item lacks the label.
         """
-        groups: dict[str, list[ChoiceOutcome]] = {}
-        for outcome in outcomes:
-            groups.setdefault(json.dumps(label(outcome, self.by, self), sort_keys=True, default=str), []).append(outcome)
-        return per_item([self.judge(group) for group in groups.values() if len(group) >= self.smallest])
+        return per_item([self.judge([outcomes[place] for place in group]) for group in self._groups(outcomes)])
+
+    def sources(self, outcomes: Sequence[ChoiceOutcome]) -> Sequence[int]:
+        """Place of each group's first item."""
+        return [group[0] for group in self._groups(outcomes)]
+
+    def _groups(self, outcomes: Sequence[ChoiceOutcome]) -> list[list[int]]:
+        """Places of the items of each group that is large enough."""
+        groups: dict[str, list[int]] = {}
+        for place, outcome in enumerate(outcomes):
+            groups.setdefault(json.dumps(label(outcome, self.by, self), sort_keys=True, default=str), []).append(place)
+        return [group for group in groups.values() if len(group) >= self.smallest]
 
     def judge(self, group: Sequence[ChoiceOutcome]) -> float:
         """The score of one group, of at least `smallest` items."""

@@ -21,9 +21,6 @@ from harness.store.runs import MetricRecord, RunRecord, TaskRecord
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.signature import Signature
 
-CLUSTER_LABEL = "cluster"
-"""Items whose label of this name is equal are resampled together."""
-
 _TOLERANCE = 1e-9
 
 
@@ -171,13 +168,15 @@ class Table:
     Attributes:
         pairs: the rows that are resampled: items, groups that the metric judges as one, or clusters.
         items: the same with a row for each shared item; None where the metric's rows are no items.
-        clustered: whether rows are clusters of items.
+        clustered: whether rows are clusters of items, or of groups.
+        clusters: of the groups that a metric judges as one; None where rows are items, or groups stand alone.
         gather: puts statistics of several tasks' rows together, for a micro average.
     """
 
     pairs: Pairs
     items: Pairs | None
     clustered: bool = False
+    clusters: Sequence[Hashable] | None = None
     gather: Gather = np.concatenate
 
     @property
@@ -200,7 +199,7 @@ class Reader:
         load: finds metrics.
         before, after: what the results say of the task.
         joined: its wordings.
-        cluster: label that says which items belong together; by default that of a metric which judges several items as one.
+        cluster: label that says which items belong together; by default the cluster that the task gave them.
     """
 
     load: LoadMeasure
@@ -225,23 +224,32 @@ class Reader:
         return task.metrics[key] if wording is None else task.wordings[wording].metrics[key]
 
     def _clustered(self, table: Table) -> Table:
-        labels = self.clusters()
-        if table.items is None or labels is None or len(set(labels)) in (1, len(labels)):
+        labels = table.clusters if table.items is None else self.clusters()
+        if labels is None or len(set(labels)) in (1, len(labels)):
             return table
-        items = table.items
-        pairs = Pairs(by_cluster(items.before, labels), by_cluster(items.after, labels), items.score, items.span)
-        return Table(pairs, items, True)
+        rows = table.pairs
+        pairs = Pairs(by_cluster(rows.before, labels), by_cluster(rows.after, labels), rows.score, rows.span)
+        return Table(pairs, table.items, True)
 
     def clusters(self) -> list[Hashable] | None:
         """The cluster of each shared item; None where items stand alone."""
         first = self.joined[0]
-        judged = (record.options.get("by") for record in first.before.statistics.values())
-        name = self.cluster or next((str(by) for by in [CLUSTER_LABEL, *judged] if by and self._has(str(by))), None)
+        name = self.cluster
+        if name is None:
+            own = [one.cluster or other.cluster for one, other in first.pairs]
+            if any(own):
+                return list(own)
+            name = self._judged_by()
         if name is None:
             return None
         if not self._has(name):
             raise InputError(f"The items of {self.before.title} have no label {name!r} to cluster by.", "Name one of the task's labels.")
         return [str((one.labels or {})[name]) for one, _ in first.pairs]
+
+    def _judged_by(self) -> str | None:
+        """For results that keep no clusters: the label by which a metric judges several items as one."""
+        judged = (record.options.get("by") for record in self.joined[0].before.statistics.values())
+        return next((str(by) for by in judged if by and self._has(str(by))), None)
 
     def _has(self, name: str) -> bool:
         return bool(self.joined[0].pairs) and all(name in (one.labels or {}) for one, _ in self.joined[0].pairs)
@@ -275,7 +283,8 @@ def _from_statistics(
     if len(first) == len(joined.before.samples) and len(second) == len(joined.after.samples):
         return _per_item(first, second, joined, measure.score, span, measure.gather)
     if joined.same_items and len(first) == len(second):
-        return Table(Pairs(first, second, measure.score, span), None, gather=measure.gather)
+        clusters = None if before.clusters is None else before.clusters.tolist()
+        return Table(Pairs(first, second, measure.score, span), None, clusters=clusters, gather=measure.gather)
     return "the metric judges several items as one, and the two results do not hold the same items in the same order"
 
 
@@ -317,7 +326,7 @@ def _blend(tables: Sequence[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
     pairs = side_by_side([table.pairs for table in tables])
-    return Table(pairs, pairs if all(table.items is not None for table in tables) else None)
+    return Table(pairs, pairs if all(table.items is not None for table in tables) else None, clusters=tables[0].clusters)
 
 
 def side_by_side(parts: Sequence[Pairs]) -> Pairs:

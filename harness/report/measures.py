@@ -129,6 +129,7 @@ def _text(cell: Cell | None, notes: dict[str, int]) -> Text:
     interval = interval_text(low, high, record.unit)
     if not interval and record.reason:
         interval = f"no interval ({notes.setdefault(record.reason, len(notes) + 1)})"
-    for line in (interval, f"n {record.n:,}", plain(cell.name) + (f" +{cell.more}" if cell.more else "")):
+    count = f"n {record.n:,}" + (f" in {record.clusters:,} clusters" if record.clusters else "")
+    for line in (interval, count, plain(cell.name) + (f" +{cell.more}" if cell.more else "")):
         text.append(f"\n{line}" if line else "", style="dim")
     return text

@@ -15,8 +15,7 @@ from harness.stats.bootstrap import FloatArray, Interval, interval_of, joint_rep
 from harness.stats.contrast import FEW
 from harness.stats.paired import Difference
 from harness.stats.pairs import Pairs
-from harness.stats.verdict import VERDICTS, Verdict, worst
-from harness.store.runs import MetricRecord
+from harness.stats.verdict import VERDICTS, Verdict, scale_end, worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +104,11 @@ class Overall:
         return self.mean_change
 
 
-def scale_of(record: MetricRecord) -> float | None:
-    """What a score is divided by to lie on a scale of 1; None where it has no bound."""
-    return 100.0 if record.unit == "points" else record.high
-
-
 def on_scale(headlines: Sequence[Measured], chance: float, plan: Plan, seed: Sequence[int]) -> Placed | None:
     """Put a task's headlines on the scale; None where one of them has no bounded scale or cannot be compared."""
     parts = []
     for one in headlines:
-        scale = scale_of(one.record)
+        scale = scale_end(one.record.high, one.record.unit)
         if scale is None or one.pairs is None or one.difference is None:
             return None
         parts.append((one.sign / scale, one.pairs, one.difference))

@@ -17,7 +17,8 @@ from harness.report.families import FAMILIES, UNRANKED
 from harness.report.kept import LoadMeasure, Measure
 from harness.report.leaderboard import Cell, Column, Leaderboard, Row, counted
 from harness.report.numbers import plain, some
-from harness.stats.bootstrap import LEVEL, FloatArray, Score, Seed
+from harness.stats.bootstrap import LEVEL, FloatArray, Score, Seed, by_cluster
+from harness.stats.intervals import Codes, all_clusters
 from harness.stats.ranks import RESAMPLES, Contest, Estimates, Meeting, Standing, standings_within
 from harness.store import samples
 from harness.store.runs import RunRecord
@@ -221,10 +222,14 @@ class _Kept:
         if not members or len(tasks) < len(members):
             return None
         if average == "macro":
-            return _Average([_contest(measure, tables, column.higher_is_better) for measure, tables in tasks])
-        measure = tasks[0][0]
-        tables = tasks[0][1] if not average else _gathered(measure, [own for _, own in tasks])
-        return None if tables is None else _contest(measure, tables, column.higher_is_better)
+            return _Average([_contest(*task, column.higher_is_better) for task in tasks])
+        measure, tables, clusters = tasks[0]
+        if average:
+            gathered = _gathered(measure, [own for _, own, _ in tasks])
+            if gathered is None:
+                return None
+            tables, clusters = gathered, all_clusters([(own, _rows(table)) for _, table, own in tasks])
+        return _contest(measure, tables, clusters, column.higher_is_better)
 
     def _members(self, column: Column, record: RunRecord) -> tuple[str, list[tuple[str, str]]]:
         """The tasks with the metric that a column is of, and how they are averaged; no tasks where their metrics differ."""
@@ -234,7 +239,7 @@ class _Kept:
         own = groups.member_metric(group.metrics[column.metric], [record.tasks[name] for name in group.tasks])
         return (own[1], [(name, own[0]) for name in group.tasks]) if own else ("", [])
 
-    def _task(self, task: str, metric: str, places: Sequence[int]) -> tuple[Measure, Tables] | None:
+    def _task(self, task: str, metric: str, places: Sequence[int]) -> tuple[Measure, Tables, Codes | None] | None:
         wordings = list(self.runs[places[0]][1].tasks[task].wordings)
         names = [f"{task}@{wording}" for wording in wordings] or [task]
         found = [[self._statistics(self.runs[place], task, name).get(metric) for place in places] for name in names]
@@ -251,7 +256,7 @@ class _Kept:
         for line, own in zip(tables, found, strict=True):
             for place, record in zip(places, own, strict=True):
                 line[place] = record.table if record else None
-        return measure, tables
+        return measure, tables, next((record.clusters for record in known if record.clusters is not None), None)
 
     def _statistics(self, run: tuple[Path, RunRecord], task: str, name: str) -> Mapping[str, StatisticsRecord]:
         folder, record = run
@@ -284,8 +289,12 @@ def _all_of(measure: Measure, parts: Sequence[FloatArray | None]) -> FloatArray 
     return measure.gather(known) if known else None
 
 
-def _contest(measure: Measure, tables: Tables, higher_is_better: bool) -> Contest:
-    """All wordings side by side, whose mean is the score; statistics of one width."""
+def _rows(tables: Tables) -> int:
+    return next(len(table) for line in tables for table in line if table is not None)
+
+
+def _contest(measure: Measure, tables: Tables, clusters: Codes | None, higher_is_better: bool) -> Contest:
+    """All wordings side by side, whose mean is the score; statistics of one width, summed over clusters where there are any."""
     known = [table for line in tables for table in line if table is not None]
     pooled = measure.pool(known)
     scales = _scales(pooled, len(known[0]))
@@ -293,7 +302,10 @@ def _contest(measure: Measure, tables: Tables, higher_is_better: bool) -> Contes
     systems = [[next(blocks) if table is not None else None for table in line] for line in tables]
     own = [[table for table in system if table is not None] for system in zip(*systems, strict=True)]
     score = _mean(measure, len(tables), scales)
-    return Contest([np.concatenate(one, axis=1) if one else None for one in own], score, higher_is_better)
+    sides = [np.concatenate(one, axis=1) if one else None for one in own]
+    if clusters is not None and len(clusters) == len(known[0]):
+        sides = [None if side is None else by_cluster(side, clusters.tolist()) for side in sides]
+    return Contest(sides, score, higher_is_better)
 
 
 def _scales(table: FloatArray, items: int) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 from harness.stats.bootstrap import LEVEL, FloatArray, Interval, Score, interval_of
 
 _NORMAL = NormalDist()
+_LEAST_TAIL = 1e-12  # a level so wide that it rounds to 1 means all replicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,24 @@ class Jackknife:
     acceleration: float
 
 
+def influence(statistics: FloatArray, score: Score) -> FloatArray | None:
+    """How far each row moves a score: the mean of the scores without a row, less the score without this one [rows].
+
+    Args:
+        statistics: per row, array [rows, statistics], at least two rows.
+        score: from totals [..., statistics] to scores [...].
+
+    Returns:
+        None where a score without some row is not a number.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        without = score(statistics.sum(axis=0) - statistics)
+    if not np.isfinite(without).all():
+        return None
+    result: FloatArray = without.mean() - without
+    return result
+
+
 def jackknife(statistics: FloatArray, score: Score) -> Jackknife | None:
     """Leave each row out once (Efron and Tibshirani, 1993, equations 11.5 and 14.15).
 
@@ -40,13 +59,11 @@ def jackknife(statistics: FloatArray, score: Score) -> Jackknife | None:
         None where a score without some row is not a number.
     """
     count = len(statistics)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        without = score(statistics.sum(axis=0) - statistics)
-    if not np.isfinite(without).all():
+    moved = influence(statistics, score)
+    if moved is None:
         return None
-    influence = without.mean() - without
-    squares = float((influence**2).sum())
-    cubes = float((influence**3).sum())
+    squares = float((moved**2).sum())
+    cubes = float((moved**3).sum())
     acceleration = cubes / (6.0 * squares**1.5) if squares > 0 else 0.0
     return Jackknife(math.sqrt((count - 1) / count * squares), acceleration)
 
@@ -68,9 +85,10 @@ def bca_interval(scores: FloatArray, estimate: float, acceleration: float, level
     if not 0 < below < len(defined):
         return interval_of(scores, level)
     bias = _NORMAL.inv_cdf(below / len(defined))
+    reach = _NORMAL.inv_cdf(max((1 - level) / 2, _LEAST_TAIL))
     ends = []
-    for tail in ((1 - level) / 2, (1 + level) / 2):
-        shifted = bias + _NORMAL.inv_cdf(tail)
+    for quantile in (reach, -reach):
+        shifted = bias + quantile
         room = 1.0 - acceleration * shifted
         if room <= 0:
             return interval_of(scores, level)

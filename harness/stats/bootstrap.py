@@ -36,48 +36,12 @@ class Interval:
 
     Attributes:
         low, high: its ends.
-        method: how it was made: "percentile", "bca", "clopper-pearson", "score" or "unseen".
+        method: how it was made: "wilson", "clopper-pearson", "bca", "percentile", "reflected percentile", "score" or "unseen".
     """
 
     low: float
     high: float
     method: str
-
-
-def interval(
-    statistics: FloatArray,
-    score: Score,
-    *,
-    seed: Seed = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    proportion: bool = True,
-    threads: int | None = None,
-) -> Interval | None:
-    """Percentile interval of a score.
-
-    Where every item has the same statistics, all resamples are equal and the interval is a point. The exception is a share
-    of 0 or of 1 (a mean of values that are all 0 or all 1): a point would claim certainty, so the exact Clopper-Pearson
-    interval is given. Resamples in which the score is not a number are left out (see `interval_of`).
-
-    Args:
-        statistics: per item, array [items, statistics].
-        score: from totals [..., statistics] to scores [...].
-        seed: of the resampling. Scores of the same items are resampled alike by `joint_replicates`, not by equal seeds.
-        resamples: number of replicates.
-        level: coverage aimed at, between 0 and 1.
-        proportion: False for differences and whatever else may be a mean of zeros without being a share.
-        threads: at most this many; by default one a core. The result does not depend on it.
-
-    Returns:
-        The interval, or None for fewer than 2 items or where no resample has a score.
-    """
-    items = len(statistics)
-    if items < 2:
-        return None
-    if proportion and (share := _certain_share(statistics, score)) is not None:
-        return clopper_pearson_at_bound(share, _effective_items(statistics[:, 1]), level)
-    return interval_of(replicates(statistics, score, seed=seed, resamples=resamples, threads=threads), level)
 
 
 def reflected(found: Interval, value: float, bounds: tuple[float, float]) -> Interval:
@@ -170,31 +134,6 @@ def by_cluster(statistics: FloatArray, clusters: Sequence[object]) -> FloatArray
     return table
 
 
-def macro_replicates(
-    tasks: Sequence[tuple[FloatArray, Score]],
-    *,
-    weights: Sequence[float] | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    threads: int | None = None,
-) -> FloatArray:
-    """Replicates [resamples] of the mean of several tasks' scores; each task's items are resampled independently.
-
-    Args:
-        tasks: statistics and score of each; the numbers of statistics may differ.
-        weights: of the tasks, by default equal.
-        seed: of the resampling; task i draws from the stream (seed, i).
-        resamples: number of replicates.
-        threads: at most this many; by default one a core. The result does not depend on it.
-    """
-    columns = [
-        replicates(statistics, score, seed=(seed, number), resamples=resamples, threads=threads)
-        for number, (statistics, score) in enumerate(tasks)
-    ]
-    result: FloatArray = np.average(columns, axis=0, weights=weights)
-    return result
-
-
 def resampled_totals(statistics: FloatArray, *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None) -> FloatArray:
     """Summed statistics of each resample: array [resamples, statistics].
 
@@ -275,25 +214,10 @@ def _in_blocks(draw: _Drawer, resamples: int, size: int, seed: Seed, threads: in
 
 def is_mean(statistics: FloatArray, score: Score) -> bool:
     """Whether the score is the plain mean of a value per row: statistics (value, 1), and their ratio."""
-    return statistics.shape[1] == 2 and bool((statistics[:, 1] == 1.0).all()) and _is_ratio(score)
+    return statistics.shape[1] == 2 and bool((statistics[:, 1] == 1.0).all()) and is_ratio(score)
 
 
-def _is_ratio(score: Score) -> bool:
+def is_ratio(score: Score) -> bool:
     """Whether a score of two statistics is the first's ratio to the second; perplexity has two, and is not."""
     probe = np.array([[0.25, 1.0], [1.0, 2.0], [1.0, 4.0]])
     return bool(np.array_equal(score(probe), [0.25, 0.5, 0.25]))
-
-
-def _certain_share(statistics: FloatArray, score: Score) -> float | None:
-    """0 or 1 where the score is a mean, weighted or not, of values that are all 0 or all 1; None elsewhere."""
-    if statistics.shape[1] != 2 or not statistics[:, 1].any() or not _is_ratio(score):
-        return None
-    values, weights = statistics.T
-    if not values.any():
-        return 0.0
-    return 1.0 if np.array_equal(values, weights) else None
-
-
-def _effective_items(weights: FloatArray) -> float:
-    """How many items of equal weight tell as much: Kish, "Survey Sampling" (1965), section 11.7."""
-    return float(weights.sum() ** 2 / (weights**2).sum())

@@ -30,19 +30,28 @@ IMPROVED_AT = 0.05
 MARGIN = 0.01
 
 
-def default_margin(high: float | None, unit: str, before: float) -> float:
-    """How much change does not matter: a hundredth of a scale that ends at `high`, and of the score itself where none ends it.
+def scale_end(high: float | None, unit: str) -> float | None:
+    """Where a score's scale from 0 ends: at its bound, at 100 for points that may exceed it, such as TER's; None where nothing ends it.
 
     Args:
-        high: best or worst value, or None where there is no bound.
-        unit: as the metric says; points are hundredths, also of scores that may exceed 100.
+        high: best or worst value, or None or infinity where there is no bound.
+        unit: as the metric says.
+    """
+    if high is not None and math.isfinite(high):
+        return high
+    return 100.0 if unit == "points" else None
+
+
+def default_margin(high: float | None, unit: str, before: float) -> float:
+    """How much change does not matter: a hundredth of the scale, and of the score itself where nothing ends the scale.
+
+    Args:
+        high: best or worst value, see `scale_end`.
+        unit: as the metric says.
         before: the score before.
     """
-    if unit == "points":
-        return 100.0 * MARGIN
-    if high is not None and math.isfinite(high):
-        return high * MARGIN
-    return abs(before) * MARGIN
+    end = scale_end(high, unit)
+    return MARGIN * (abs(before) if end is None else end)
 
 
 def change(bounds: Interval, higher_is_better: bool) -> tuple[float, float]:

@@ -110,7 +110,8 @@ class SpreadRecord(_Record):
 class MetricRecord(_Record):
     """One score. `ci` is the 95 % interval (low, high); `reason` says why `value` is null; `low` and `high` bound the metric's range.
 
-    `beside` helps to read it: what it is counted from, and what it would be `by chance`.
+    `beside` helps to read it: what it is counted from, and what it would be `by chance`. `clusters` is how many clusters of the `n`
+    rows were resampled, null where rows stand alone.
     """
 
     value: FiniteFloat | None
@@ -126,6 +127,7 @@ class MetricRecord(_Record):
     family: Family = "accuracy"
     beside: dict[str, FiniteFloat] = {}
     spread: SpreadRecord | None = None
+    clusters: Count | None = None
 
     @model_validator(mode="after")
     def _null_has_a_reason(self) -> Self:

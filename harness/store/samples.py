@@ -42,6 +42,7 @@ class SampleRecord:
         metrics: score of this item alone by metric; None where a single item has none.
         logprobs: natural-log probability of each choice; choices form only.
         choices: their texts.
+        cluster: what it shares with other items, with which it is resampled; None where it stands alone.
         text: the generated text before it was cut to the prediction; other forms only.
         labels: what the task says about the item.
     """
@@ -56,6 +57,7 @@ class SampleRecord:
     text: str | None = None
     labels: dict[str, Any] | None = None
     choices: list[str] | None = None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,13 @@ class StatisticsRecord:
         metric: the metric's registered name.
         options: its options.
         table: [rows, statistics], float64; a row is a sample, or a group of samples that the metric judges as one.
+        clusters: number of each row's cluster [rows], the same in all metrics of a task; None where rows stand alone.
     """
 
     metric: str
     options: dict[str, Any]
     table: NDArray[np.float64]
+    clusters: NDArray[np.intp] | None = None
 
 
 def folder_of(folder: Path) -> Path:
@@ -167,13 +171,18 @@ def _packed(record: StatisticsRecord) -> dict[str, Any]:
     rows, places = np.unique(record.table, axis=0, return_inverse=True)
     columns = np.flatnonzero((rows != 0).any(axis=0))
     content: dict[str, Any] = {"metric": record.metric, "options": record.options, "width": record.table.shape[1]}
-    return content | {"columns": columns.tolist(), "rows": rows[:, columns].tolist(), "places": places.ravel().tolist()}
+    content |= {"columns": columns.tolist(), "rows": rows[:, columns].tolist(), "places": places.ravel().tolist()}
+    return content if record.clusters is None else content | {"clusters": record.clusters.tolist()}
 
 
 def _unpacked(packed: dict[str, Any]) -> StatisticsRecord:
     rows = np.zeros((len(packed["rows"]), packed["width"]))
     rows[:, packed["columns"]] = np.array(packed["rows"], dtype=np.float64).reshape(len(rows), len(packed["columns"]))
-    return StatisticsRecord(packed["metric"], packed["options"], rows[np.array(packed["places"], dtype=np.intp)])
+    table = rows[np.array(packed["places"], dtype=np.intp)]
+    clusters = np.array(packed["clusters"], dtype=np.intp) if packed.get("clusters") is not None else None
+    if clusters is not None and clusters.shape != (len(table),):
+        raise ValueError(f"{clusters.size} clusters for {len(table)} rows")
+    return StatisticsRecord(packed["metric"], packed["options"], table, clusters)
 
 
 def _records(path: Path, text: str) -> Iterator[SampleRecord]:
@@ -201,6 +210,8 @@ def _line(sample: SampleRecord) -> str:
         content["text"] = sample.text
     if sample.labels is not None:
         content["labels"] = sample.labels
+    if sample.cluster is not None:
+        content["cluster"] = sample.cluster
     content["metrics"] = {name: value if value is None or math.isfinite(value) else None for name, value in sample.metrics.items()}
     line = json.dumps(content, ensure_ascii=False, allow_nan=False)
     try:
@@ -249,4 +260,5 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "choices": lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
     "text": lambda value: value is None or _is_text(value),
     "labels": lambda value: value is None or isinstance(value, dict),
+    "cluster": lambda value: value is None or _is_text(value),
 }

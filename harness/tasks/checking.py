@@ -16,12 +16,16 @@ from harness.metrics.base import check_form
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import Question, Wording, draw_shots
 from harness.tasks.registry import Entry, Registry
+from harness.tasks.schema import Task
 
 SHOWN = 3
 """Items whose whole prompts, shots included, are rendered in every wording."""
 
 SAMPLE = 300
 """Items, drawn from the whole split, whose questions and answers are looked at in every wording."""
+
+FEW_CLUSTERS = 10
+"""From so many on, intervals are about as wide as the items' likeness makes them."""
 
 LONGEST = 50
 """Longest items whose prompts are tokenized in every wording."""
@@ -179,7 +183,7 @@ def check_entry(entry: Entry, reader: DataReader, encoder: Encoder | None = None
         check_form(metrics.load(spec.metric, spec.options), task.answer)
     items = reader.split(task, task.data.split, beside).items
     pool, warnings = _shots(entry, reader, items)
-    warnings += _duplicates(items)
+    warnings += _duplicates(items) + _clusters(task, items)
     sample = _sample(items)
     told: dict[str, list[str]] = {}
     for template in task.templates:
@@ -228,6 +232,20 @@ def _duplicates(items: Sequence[Item]) -> list[str]:
             again.append(item)
         seen.add(item.digest)
     return [f"repeats of an earlier item: {_of(again, items)}"] if again else []
+
+
+def _clusters(task: Task, items: Sequence[Item]) -> list[str]:
+    """What is remarkable about the items' clusters, where the task names any."""
+    if task.cluster is None or len(items) < 2:
+        return []
+    wording = Wording(task, task.templates[0], chat=False)
+    count = len({wording.cluster(item) for item in items})
+    if count == len(items):
+        return ["each item is a cluster of its own: `cluster` changes nothing"]
+    if count >= FEW_CLUSTERS:
+        return []
+    few = "1 cluster, so there are no intervals" if count == 1 else f"{count} clusters, so intervals are wide"
+    return [f"all {_count(len(items), 'item')} are of {few}"]
 
 
 def _check_wording(

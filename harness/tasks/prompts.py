@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,9 @@ from harness.tasks.data import DataReader
 from harness.tasks.schema import Task, Template
 from harness.tasks.templates import Where, evaluate, render
 
+_LONGEST_CLUSTER = 64
+"""Characters of a cluster's name; a whole passage is kept by its digest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -25,6 +30,8 @@ class Question:
         targets: indices of the right choices, else empty.
         references: the right answers as text, the first being the one a shot shows.
         labels: what the task says about the item.
+        cluster: what it shares with other items, as text, or the text's SHA-256 (16 characters) where it is long; None where it stands
+            alone.
     """
 
     item: Item
@@ -32,6 +39,7 @@ class Question:
     targets: tuple[int, ...]
     references: tuple[str, ...]
     labels: Labels
+    cluster: str | None = None
 
     @property
     def target(self) -> int | None:
@@ -66,10 +74,25 @@ class Wording:
         value = evaluate(expression, item.row, where)
         labels = {name: evaluate(source, item.row, where) for name, source in self.task.labels.items()}
         if self.task.answer != "choices":
-            return Question(item, (), (), _references(value, where), labels)
+            return Question(item, (), (), _references(value, where), labels, self.cluster(item))
         choices = self._choices(item, where)
         targets = _indices(value, choices, where)
-        return Question(item, choices, targets, tuple(choices[index] for index in targets), labels)
+        return Question(item, choices, targets, tuple(choices[index] for index in targets), labels, self.cluster(item))
+
+    def cluster(self, item: Item) -> str | None:
+        """What an item shares with others, as `Question.cluster` has it.
+
+        Raises:
+            TaskError: the expression fails, or gives none.
+        """
+        if self.task.clustered_by is None:
+            return None
+        where = Where(self.task.task, "cluster", item.id)
+        value = evaluate(self.task.clustered_by, item.row, where)
+        if value is None:
+            raise TaskError(f"{where}: the cluster is none.", f"Mend the expression {self.task.clustered_by!r}, or leave `cluster` out.")
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+        return text if len(text) <= _LONGEST_CLUSTER else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def _choices(self, item: Item, where: Where) -> tuple[str, ...]:
         source = self.template.choices if self.template.choices is not None else self.task.choices

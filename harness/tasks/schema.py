@@ -180,6 +180,11 @@ class Task(Strict):
     labels: dict[str, Expression] = Field(
         default_factory=dict, description="What metrics and reports may know of an item: its question, category, …"
     )
+    cluster: Expression | None = Field(
+        None,
+        description="Names the passage, document or template that an item shares with others: its items are resampled together. By default "
+        "the label by which a metric judges several items as one; without such, each item stands alone.",
+    )
     templates: Annotated[tuple[Template, ...], AfterValidator(_distinct_templates)] = ()
     template_files: tuple[str, ...] = Field(
         (), description="Further templates: files in promptsource's format, their paths relative to the task file."
@@ -198,6 +203,12 @@ class Task(Strict):
     def headlines(self) -> tuple[str, ...]:
         """Names of the metrics whose mean is the task's one score."""
         return self.headline or tuple(spec.key for spec in self.metrics[:1])
+
+    @property
+    def clustered_by(self) -> Expression | None:
+        """The expression that names an item's cluster; None where each item stands alone."""
+        judged = (self.labels.get(str(spec.options.get("by"))) for spec in self.metrics)
+        return self.cluster or next(filter(None, judged), None)
 
     @model_validator(mode="after")
     def _headline_is_measured(self) -> Task:

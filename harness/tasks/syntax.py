@@ -26,6 +26,7 @@ def check_templates(task: Task, document: Document) -> None:
     check(task.data.filter, ["data", "filter"], expression=True)
     check(task.data.id, ["data", "id"], expression=True)
     check(task.data.merge.by if task.data.merge else None, ["data", "merge", "by"], expression=True)
+    check(task.cluster, ["cluster"], expression=True)
     for name, source in task.labels.items():
         check(source, ["labels", name], expression=True)
     for name, source in task.data.derive.items():

@@ -68,7 +68,7 @@ def test_sufficient_statistics_agree_with_lm_eval(aggregation: str, kind: str) -
     assert record.ci is not None
     assert record.value is not None
     assert record.ci[0] < record.value < record.ci[1]
-    assert record.ci_method == "percentile"
+    assert record.ci_method in ("wilson", "bca")
 
 
 def test_one_class_alone_has_a_correlation_of_zero_as_in_lm_eval() -> None:

@@ -15,7 +15,7 @@ from harness.errors import InputError, MetricError
 from harness.metrics import known, load
 from harness.metrics.association import Association, GroupWords, Null, Representation, Support, words
 from harness.metrics.base import FloatArray
-from harness.stats.bootstrap import interval
+from harness.stats.intervals import interval
 
 GENDER = Representation(groups="gender")
 RACE = Representation(groups="race")

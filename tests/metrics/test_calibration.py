@@ -16,7 +16,7 @@ from harness.errors import MetricError
 from harness.metrics import known, load
 from harness.metrics.base import FloatArray
 from harness.metrics.calibration import platt, reliability
-from harness.stats.bootstrap import interval
+from harness.stats.intervals import interval
 
 from .cases import choice_outcomes
 

@@ -10,7 +10,8 @@ from scipy import stats
 from harness.contract import ChoiceOutcome, TextOutcome
 from harness.errors import MetricError
 from harness.metrics import known, load
-from harness.stats.bootstrap import interval, replicates
+from harness.stats.bootstrap import replicates
+from harness.stats.intervals import interval
 
 NAMES = ["pearson", "spearman", "expected_pearson", "expected_spearman"]
 GRADES = ("0", "1", "2", "3", "4", "5")

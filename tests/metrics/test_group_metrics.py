@@ -10,7 +10,7 @@ from harness.contract import ChoiceOutcome
 from harness.errors import MetricError
 from harness.metrics import load
 from harness.scores import Score, blend
-from harness.stats.bootstrap import interval
+from harness.stats.intervals import interval
 
 from .cases import choice_outcomes
 

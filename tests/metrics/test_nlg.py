@@ -17,7 +17,7 @@ from harness.contract import TextOutcome
 from harness.errors import MetricError
 from harness.metrics import known, load
 from harness.scores import Score
-from harness.stats.bootstrap import interval
+from harness.stats.intervals import interval
 
 from .cases import text_outcomes
 from .wordnet import write_wordnet

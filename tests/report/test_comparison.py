@@ -17,6 +17,8 @@ from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
 from harness.errors import InputError
 from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
 from harness.report.kept import Results
+from harness.store import runs
+from harness.store.saving import Part, save
 from tests.report.comparing import AnyOutcome, Made, choices, folder
 from tests.store.written import with_statistics
 
@@ -405,3 +407,28 @@ def test_a_comparison_is_the_same_twice_and_fits_json(tmp_path: Path) -> None:
     assert one == two
     text = json.dumps([dataclasses.asdict(task) for task in one.tasks] + [dataclasses.asdict(one.overall)], allow_nan=False)
     assert "forgot" in text
+
+
+def test_groups_that_a_metric_judges_as_one_go_by_the_clusters_that_were_kept(tmp_path: Path) -> None:
+    wanted: dict[str, tuple[str, dict[str, Any]]] = {"em": ("all_correct", {"by": "question"})}
+    sides = []
+    for number, name in enumerate(("before", "after")):
+        path = folder(tmp_path / name, {"quiz": Made(asked(40, 5, number, 0.3), wanted)})
+        kept = Results.read(path).kept("quiz", None).statistics
+        codes = np.repeat(np.arange(10), 4)
+        with_statistics(path, "quiz", {key: dataclasses.replace(one, clusters=codes) for key, one in kept.items()})
+        sides.append(path)
+    (task,) = compare_runs(sides[0], sides[1], metrics.load, PLAN).tasks
+    assert (task.scores["em"].resampled, task.scores["em"].rows) == ("clusters", 10)
+
+
+def test_items_go_by_the_cluster_of_their_samples(tmp_path: Path) -> None:
+    sides = []
+    for number, name in enumerate(("before", "after")):
+        path = folder(tmp_path / name, {"quiz": Made(asked(40, 5, number, 0.3), ACCURACY)})
+        kept = Results.read(path).kept("quiz", None)
+        lines = [dataclasses.replace(one, cluster=f"p{place // 20}") for place, one in enumerate(kept.samples)]
+        save(runs.read(path), {"quiz": [Part("quiz", lines, kept.statistics)]}, path)
+        sides.append(path)
+    (task,) = compare_runs(sides[0], sides[1], metrics.load, PLAN).tasks
+    assert (task.scores["accuracy"].resampled, task.scores["accuracy"].rows) == ("clusters", 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,18 @@ def test_scores_of_large_fractions_are_resampled_too(tmp_path: Path) -> None:
     assert [row.label for row in board.rows] == ["fluent", "halting"]
     assert (made.resampled, made.estimated) == (1, ())
     assert [(one.win_rate, one.low, one.high) for one in made.overall] == [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0)]
+
+
+def test_clusters_are_resampled_in_place_of_items(tmp_path: Path) -> None:
+    """Forty right answers more are much among 200 items, and little among 20 clusters of which each is right or wrong as a whole."""
+    ranks = {}
+    for name, codes in (("items", None), ("clusters", np.repeat(np.arange(20), 10))):
+        found = []
+        for system, share in (("less", 8), ("more", 12)):
+            hits = np.repeat(np.random.default_rng(share).permutation(np.arange(20) < share), 10)
+            path = folder(tmp_path / name / system, {"t": Made(choices(hits), ACCURACY)}, system=system)
+            records = Results.read(path).kept("t", None).statistics
+            with_statistics(path, "t", {key: dataclasses.replace(one, clusters=codes) for key, one in records.items()})
+            found.append((path, runs.read(path)))
+        ranks[name] = [(one.best, one.worst) for one in ranked(found)[1].overall]
+    assert ranks == {"items": [(1, 1), (2, 2)], "clusters": [(1, 2), (1, 2)]}

@@ -9,14 +9,13 @@ from harness.stats.bootstrap import (
     Interval,
     Score,
     by_cluster,
-    interval,
     interval_of,
     is_mean,
-    macro_replicates,
     reflected,
     replicates,
     resampled_totals,
 )
+from harness.stats.intervals import interval
 
 MEAN: Score = load("accuracy").score
 BLEU: Score = load("bleu").score
@@ -128,7 +127,7 @@ def test_wider_level_gives_a_wider_interval_around_the_score() -> None:
     assert narrow is not None
     assert wide is not None
     assert wide.low < narrow.low < statistics[:, 0].mean() < narrow.high < wide.high
-    assert wide.method == "percentile"
+    assert wide.method == "bca"
 
 
 @pytest.mark.parametrize(("value", "hits"), [(0.0, 0), (1.0, 1)])
@@ -194,22 +193,6 @@ def test_resamples_without_a_score_are_left_out() -> None:
     assert found is not None
     assert (found.low, found.high) == pytest.approx((4.0, 4.0))
     assert interval_of(np.full(5, np.nan)) is None
-
-
-def test_macro_average_resamples_tasks_independently() -> None:
-    tasks = [(continuous(100, 1), MEAN), (continuous(100, 2), MEAN)]
-    both = macro_replicates(tasks, seed=5)
-    each = [replicates(statistics, score, seed=(5, number)) for number, (statistics, score) in enumerate(tasks)]
-    np.testing.assert_allclose(both, (each[0] + each[1]) / 2)
-    assert abs(np.corrcoef(each[0], each[1])[0, 1]) < 0.05
-    assert both.std() == pytest.approx(np.sqrt(each[0].var() + each[1].var()) / 2, rel=0.05)
-
-
-def test_macro_average_of_tasks_with_unequal_statistics() -> None:
-    tasks = [(binary(80), MEAN), (cells(60), MCC), (bleu_counts(50), BLEU)]
-    weighted = macro_replicates(tasks, weights=[2.0, 1.0, 1.0], resamples=500)
-    each = [replicates(statistics, score, seed=(0, number), resamples=500) for number, (statistics, score) in enumerate(tasks)]
-    np.testing.assert_allclose(weighted, (2 * each[0] + each[1] + each[2]) / 4)
 
 
 def test_micro_average_pools_items() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,8 @@ def test_several_scores_are_as_good_as_the_worst() -> None:
         (1.0, "share", 0.7, 0.01),
         (100.0, "points", 30.0, 1.0),
         (None, "points", 60.0, 1.0),
+        (10.0, "points", 5.0, 0.1),
+        (math.inf, "points", 60.0, 1.0),
         (1.0, "correlation", -0.1, 0.01),
         (None, "perplexity per word", 25.0, 0.25),
     ],

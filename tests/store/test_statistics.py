@@ -71,3 +71,14 @@ def test_a_file_that_was_changed_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(StorageError, match=r"quiz\.statistics\.json"):
         samples.read_statistics(tmp_path, "quiz", None)
+
+
+def test_clusters_come_back_and_must_fit_the_rows(tmp_path: Path) -> None:
+    record = StatisticsRecord("accuracy", {}, np.ones((3, 2)), np.array([0, 0, 1]))
+    path = write_statistics({"acc": record}, tmp_path, "quiz")
+    found = samples.read_statistics(tmp_path, "quiz", None)["acc"].clusters
+    assert found is not None
+    assert found.tolist() == [0, 0, 1]
+    path.write_text(path.read_text().replace('"clusters": [0, 0, 1]', '"clusters": [0, 0]'))
+    with pytest.raises(StorageError, match="2 clusters for 3 rows"):
+        samples.read_statistics(tmp_path, "quiz", None)

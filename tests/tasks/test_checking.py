@@ -61,6 +61,9 @@ WARNED: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
         {"choices": ["red", "blue", "{{ other }}"]},
         "choices of the same text: 5 of 250 items (0, 50, 100, …)",
     ),
+    ("clusters of one item", MANY[:20], {"cluster": "thing"}, "each item is a cluster of its own: `cluster` changes nothing"),
+    ("few clusters", MANY[:20], {"cluster": "label"}, "all 20 items are of 2 clusters, so intervals are wide"),
+    ("one cluster", MANY[:20], {"cluster": "'all'"}, "all 20 items are of 1 cluster, so there are no intervals"),
 ]
 
 

@@ -1,0 +1,316 @@
+"""The 95 % interval of one system's score, or of an average of scores over tasks.
+
+Two rules; `docs/design/statistics.md` gives their measured coverage:
+
+* A share of right or wrong has Wilson's score interval, in clusters with the effective number of items; at 0 and 1 the exact
+  Clopper-Pearson interval.
+* Every other score, a mean of values as well as BLEU or a correlation, has the BCa interval at a level that is widened as Student's t
+  is wider than the normal.
+
+Rows are resampled, which are items, groups of items that a metric judges as one, or clusters of either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.stats.bca import bca_interval, influence
+from harness.stats.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    FloatArray,
+    Interval,
+    Score,
+    Seed,
+    clopper_pearson_at_bound,
+    interval_of,
+    is_ratio,
+    joint_replicates,
+)
+from harness.stats.share import wilson_bounds
+from harness.stats.student import t_quantile
+
+Codes = NDArray[np.intp]
+"""Number of each row's cluster [rows]; equal numbers are resampled together."""
+
+FEW = 10
+"""Of fewer rows no resample reaches as far as Student's quantile; the interval is then at least Student's own."""
+
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One score of a task.
+
+    Attributes:
+        statistics: array [rows, statistics].
+        score: from totals [..., statistics] to scores [...].
+        clusters: of the rows; None where they stand alone. Numbers mean the same in all parts of a task.
+    """
+
+    statistics: FloatArray
+    score: Score
+    clusters: Codes | None = None
+
+    @cached_property
+    def value(self) -> float:
+        """The score over all rows."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float(self.score(self.statistics.sum(axis=0)))
+
+    @cached_property
+    def resampled(self) -> FloatArray:
+        """What is resampled: the rows, or their sums over each cluster."""
+        return self.statistics if self.clusters is None else _summed([self])[0]
+
+    @cached_property
+    def share(self) -> bool:
+        """Whether the score is a mean, weighted or not, of what is right (its whole weight) or wrong (0)."""
+        if self.statistics.shape[1] != 2 or not self.statistics[:, 1].any() or not is_ratio(self.score):
+            return False
+        values, weights = self.statistics.T
+        return bool(((values == 0) | (values == weights)).all())
+
+
+Task = Sequence[Part]
+"""Scores of the same items, whose mean is the task's one score."""
+
+
+def interval(
+    statistics: FloatArray,
+    score: Score,
+    *,
+    clusters: Codes | None = None,
+    seed: Seed = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    proportion: bool = True,
+    threads: int | None = None,
+) -> Interval | None:
+    """Interval of one score over its rows.
+
+    Where every row has the same statistics the interval is a point, unless the score is a share. Resamples in which the score is
+    not a number are left out.
+
+    Args:
+        statistics: array [rows, statistics].
+        score: from totals [..., statistics] to scores [...].
+        clusters: of the rows [rows].
+        seed: of the resampling.
+        resamples: number of replicates.
+        level: coverage aimed at, between 0 and 1.
+        proportion: False for differences and whatever else may be a mean of zeros and ones without being a share.
+        threads: at most this many; the result does not depend on it.
+
+    Returns:
+        The interval, or None for fewer than 2 rows or clusters, or where no resample has a score.
+    """
+    part = Part(statistics, score, clusters)
+    if len(part.resampled) < 2:
+        return None
+    if proportion and part.share:
+        return _share_interval([part], [1.0], level)
+    return _bca([[part]], [1.0], [seed], level, resamples, threads)
+
+
+def mean_interval(
+    tasks: Sequence[Task],
+    weights: Sequence[float],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    threads: int | None = None,
+) -> Interval | None:
+    """Interval of the weighted mean of several tasks' scores; each task's rows are resampled by themselves.
+
+    A task of several scores has their mean, and its scores are resampled together: they are of the same items.
+
+    Args:
+        tasks: the scores of each.
+        weights: of the tasks; their sum does not matter.
+        seed: of the resampling; task i draws from the stream (seed, i).
+        resamples: number of replicates.
+        level: coverage aimed at, between 0 and 1.
+        threads: at most this many; the result does not depend on it.
+
+    Returns:
+        None where no task has two rows or clusters, or no resample has a score.
+    """
+    shares = [weight / sum(weights) for weight in weights]
+    if all(len(part.resampled) < 2 for task in tasks for part in task):
+        return None
+    if all(len(task) == 1 and task[0].share for task in tasks):
+        return _share_interval([task[0] for task in tasks], shares, level)
+    return _bca(tasks, shares, [(seed, number) for number in range(len(tasks))], level, resamples, threads)
+
+
+def all_clusters(tasks: Sequence[tuple[Codes | None, int]]) -> Codes | None:
+    """Clusters of several tasks' rows one after the other, of which no two tasks share one; None where no task has any.
+
+    Args:
+        tasks: clusters of each task's rows, and the number of rows.
+    """
+    if all(codes is None for codes, _ in tasks):
+        return None
+    every: list[Codes] = []
+    begin = 0
+    for codes, rows in tasks:
+        own = np.arange(rows) if codes is None else codes
+        every.append(own + begin)
+        begin += int(own.max(initial=-1)) + 1
+    return np.concatenate(every)
+
+
+def _share_interval(parts: Sequence[Part], weights: Sequence[float], level: float) -> Interval:
+    """Wilson's score interval (1927) of a mean of shares, as if of so many independent items as give its variance.
+
+    The variance is that of a ratio of sums over clusters. One task never counts more items than it has, for clusters that seem to
+    tell more than their items do so by chance (Korn and Graubard, 1998); in clusters the quantile is Student's (Dean and Pagano,
+    2015). Tasks are strata: their mean may be surer than that of as many items drawn from all of them together.
+    """
+    known = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight]
+    share = math.fsum(weight * part.value for part, weight in known)
+    sizes = [_independent(part.resampled[:, 1]) for part, _ in known]
+    if share in (0.0, 1.0) or all(part.value in (0.0, 1.0) for part, _ in known):
+        items = 1.0 / math.fsum(weight**2 / size for (_, weight), size in zip(known, sizes, strict=True))
+        if share in (0.0, 1.0):
+            return clopper_pearson_at_bound(share, items, level)
+        return _wilson(share, items, _NORMAL.inv_cdf((1 + level) / 2))
+    variances = [weight**2 * _share_variance(part) for part, weight in known]
+    items = share * (1 - share) / math.fsum(variances) + 1  # of one task's single items exactly their number
+    clustered = any(part.clusters is not None for part, _ in known)
+    freedom = _freedom(variances, [len(part.resampled) for part, _ in known])
+    quantile = t_quantile((1 + level) / 2, freedom) if clustered else _NORMAL.inv_cdf((1 + level) / 2)
+    return _wilson(share, items, quantile)
+
+
+def _wilson(share: float, items: float, quantile: float) -> Interval:
+    low, high = wilson_bounds(np.asarray(share), np.asarray(items), quantile)
+    return Interval(float(low), float(high), "wilson")
+
+
+def _share_variance(part: Part) -> float:
+    """Of a share p: p (1 - p) / (n - 1) for n independent items of equal weight, times what clusters add to it, at least 1."""
+    count = _independent(part.statistics[:, 1])
+    alone = part.value * (1 - part.value) / max(count - 1, 1.0)
+    if part.clusters is None:
+        return alone
+    ratio = _ratio_variance(part.resampled, part.value) / _ratio_variance(part.statistics, part.value)
+    return alone * max(ratio, 1.0)
+
+
+def _ratio_variance(table: FloatArray, ratio: float) -> float:
+    """Linearized variance of a ratio of sums over rows [rows, 2] (Cochran, 1977, section 6.4); infinite for one row."""
+    count = len(table)
+    residuals = table[:, 0] - ratio * table[:, 1]
+    return float(count / (count - 1) * (residuals**2).sum() / table[:, 1].sum() ** 2) if count > 1 else math.inf
+
+
+def _independent(weights: FloatArray) -> float:
+    """How many rows of equal weight tell as much: Kish, "Survey Sampling" (1965), section 11.7."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def _bca(
+    tasks: Sequence[Task], weights: Sequence[float], seeds: Sequence[Seed], level: float, resamples: int, threads: int | None
+) -> Interval | None:
+    """BCa interval of a mean over tasks (Davison and Hinkley, 1997, section 5.3.2, for several samples), its level widened.
+
+    The bootstrap's variance of m rows is (m - 1) / m of the unbiased one, and its quantiles are those of a known variance; Student's
+    quantile times sqrt(m / (m - 1)) mends both (Hesterberg, 2015, section 4.5, "expanded percentile"). Of several tasks the degrees
+    of freedom are Satterthwaite's (1946).
+    """
+    estimate, drawn = 0.0, np.zeros(resamples)
+    variances, rows, cubes = [], [], 0.0
+    for task, weight, seed in zip(tasks, weights, seeds, strict=True):
+        own = _Resampled.of(task, seed, resamples, threads)
+        estimate += weight * own.value
+        drawn += weight * own.replicates
+        variances.append(weight**2 * own.variance)
+        cubes += weight**3 * own.cubes
+        rows.append(own.rows)
+    if not math.isfinite(estimate):
+        return None
+    total = math.fsum(variances)
+    if not total > 0:
+        return interval_of(drawn, level)
+    squares = math.fsum(variance * max(count, 2) / (max(count, 2) - 1) for variance, count in zip(variances, rows, strict=True))
+    student = t_quantile((1 + level) / 2, _freedom(variances, rows))
+    widened = 2 * _NORMAL.cdf(math.sqrt(squares / total) * student) - 1
+    found = bca_interval(drawn, estimate, cubes / (6.0 * squares**1.5), widened)
+    if found is None or max(rows) >= FEW:
+        return found
+    reach = student * math.sqrt(total)
+    return Interval(min(found.low, estimate - reach), max(found.high, estimate + reach), "bca or t")
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """A task's mean score over its parts: replicates [resamples], jackknife variance, sum of cubed influences, rows."""
+
+    value: float
+    replicates: FloatArray
+    variance: float
+    cubes: float
+    rows: int
+
+    @classmethod
+    def of(cls, task: Task, seed: Seed, resamples: int, threads: int | None) -> _Resampled:
+        value = float(np.mean([part.value for part in task]))
+        tables = _aligned(task)
+        if tables is None:
+            return cls._apart(task, value, seed, resamples, threads)
+        scored = [(table, part.score) for table, part in zip(tables, task, strict=True)]
+        drawn = joint_replicates(scored, seed=seed, resamples=resamples, threads=threads).mean(axis=0)
+        rows = len(tables[0])
+        each = [influence(table, score) for table, score in scored] if rows > 1 else [np.zeros(rows)]
+        known = [one for one in each if one is not None]
+        if len(known) < len(each):
+            return cls(value, drawn, float(np.nanvar(drawn)) if np.isfinite(drawn).any() else 0.0, 0.0, rows)
+        moved = np.mean(known, axis=0)
+        return cls(value, drawn, (rows - 1) / rows * float((moved**2).sum()), float((moved**3).sum()), rows)
+
+    @classmethod
+    def _apart(cls, task: Task, value: float, seed: Seed, resamples: int, threads: int | None) -> _Resampled:
+        """Scores whose rows cannot be matched are taken to go up and down together, which is the widest they can be."""
+        each = [joint_replicates([(part.resampled, part.score)], seed=seed, resamples=resamples, threads=threads)[0] for part in task]
+        drawn = np.mean([np.sort(one) for one in each], axis=0)
+        np.random.default_rng(seed).shuffle(drawn)
+        variance = float(np.nanvar(drawn)) if np.isfinite(drawn).any() else 0.0
+        return cls(value, drawn, variance, 0.0, min(len(part.resampled) for part in task))
+
+
+def _aligned(task: Task) -> list[FloatArray] | None:
+    """Tables of the same rows, one for each part; None where the parts' rows cannot be matched."""
+    if all(part.clusters is not None for part in task):
+        return _summed(task)
+    if any(part.clusters is not None for part in task) or len({len(part.statistics) for part in task}) > 1:
+        return None
+    return [part.statistics for part in task]
+
+
+def _summed(task: Task) -> list[FloatArray]:
+    """Sums over each cluster that any of the parts has: arrays [clusters, statistics]."""
+    codes = [part.clusters for part in task if part.clusters is not None]
+    known, places = np.unique(np.concatenate(codes), return_inverse=True)
+    tables = []
+    for part, own in zip(task, np.split(places, np.cumsum([len(one) for one in codes])[:-1]), strict=True):
+        table = np.zeros((len(known), part.statistics.shape[1]))
+        np.add.at(table, own, part.statistics)
+        tables.append(table)
+    return tables
+
+
+def _freedom(variances: Sequence[float], rows: Sequence[int]) -> float:
+    """Degrees of freedom of a sum of variances, each estimated from so many rows (Satterthwaite, 1946)."""
+    parts = [variance**2 / max(count - 1, 1) for variance, count in zip(variances, rows, strict=True)]
+    return math.fsum(variances) ** 2 / math.fsum(parts) if math.fsum(parts) > 0 else 1.0

@@ -1,0 +1,32 @@
+"""Quantiles of Student's t without the second that importing SciPy takes."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+_NORMAL = NormalDist()
+
+
+def t_quantile(probability: float, freedom: float) -> float:
+    """The t below which a share `probability` of Student's distribution lies.
+
+    Exact for 1 and 2 degrees of freedom; above that the expansion about the normal quantile (Abramowitz and Stegun, 1964, 26.7.5),
+    whose relative error at 0.975 is 0.0012 for 3 degrees and 0.0001 for 5. Below 3 the degrees are rounded down.
+
+    Args:
+        probability: between 0 and 1.
+        freedom: degrees of freedom, at least 1.
+    """
+    if freedom < 2:
+        return math.tan(math.pi * (probability - 0.5))
+    if freedom < 3:
+        return (2 * probability - 1) / math.sqrt(2 * probability * (1 - probability))
+    z = _NORMAL.inv_cdf(probability)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
