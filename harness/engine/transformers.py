@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
+from harness.engine.agreement import agrees, beams_refused, recomputed_note, unheld_note
 from harness.engine.budget import Budget, kept_positions
 from harness.engine.causal import CausalForward
 from harness.engine.decoding import Decoder
@@ -21,11 +22,15 @@ from harness.engine.logprobs import Scored, read_off
 from harness.engine.memory import Halving
 from harness.engine.planning import Planned, Row, area, plan_scoring, prompt_of, rows_of, side_by_side
 from harness.engine.prefixes import Pass, flat_size, plan_passes
-from harness.engine.probe import Abilities, causal_abilities, readable_soft_prompt, seq2seq_abilities
+from harness.engine.probe import Abilities, causal_abilities, readable_soft_prompt, readable_source_prompt, seq2seq_abilities
+from harness.engine.recomputing import RecomputedRows
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
 from harness.errors import NumericError
 from harness.sequences import common_prefix
+
+_TRIED_BEAMS = 3
+"""Beams of a trial, whatever the number asked for: enough for rows to change places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +85,38 @@ class TransformersEngine:
         """What the model's forward allows; found out by a few tokens."""
         if not self.share:
             return Abilities(False, False)
-        if self._prompted:  # peft's forward puts a soft prompt before the input, so nothing before or behind it can be called apart
-            soft = readable_soft_prompt(self.module) if self.architecture == "causal" else None
-            if soft is None:
-                return Abilities(False, False)
-            self._causal = replace(self._causal, soft=soft)
-        found = causal_abilities(self._causal) if self.architecture == "causal" else seq2seq_abilities(self._seq2seq)
+        found = self._causal_abilities() if self.architecture == "causal" else self._seq2seq_abilities()
         if found.why:
             self.notes.append(found.why)
         return found
 
+    # peft's forward puts a soft prompt before the input, so nothing before or behind it can be called apart unless it can be read
+
+    def _causal_abilities(self) -> Abilities:
+        if self._prompted:
+            soft = readable_soft_prompt(self.module)
+            if soft is None:
+                return Abilities(False, False)
+            self._causal = replace(self._causal, soft=soft)
+        return causal_abilities(self._causal)
+
+    def _seq2seq_abilities(self) -> Abilities:
+        if self._prompted:
+            soft = readable_source_prompt(self.module)
+            if soft is None:
+                return Abilities(False, False)
+            prompted = replace(self._seq2seq, soft=soft)
+            found = seq2seq_abilities(prompted)
+            if found.share:
+                self._seq2seq = prompted
+            return found
+        return seq2seq_abilities(self._seq2seq)
+
     def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Score choices and texts, batch by batch."""
         plain = list(requests)
-        if requests and self.architecture == "causal" and self.abilities.share:
+        asked = bool(requests) and (self.architecture == "causal" or self._prompted)
+        if asked and self.abilities.share and self.architecture == "causal":
             packed, plain = [], []
             for request in requests:
                 rows = rows_of(request, None)
@@ -107,21 +130,69 @@ class TransformersEngine:
             yield from self._answered(Pass((), (tuple(padded),)), done, packed=False)
 
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
-        """Continue prompts; texts are handed on as they finish."""
+        """Continue prompts; texts are handed on as they finish.
+
+        Raises:
+            ModelError: beams are asked for, and no way to search with them gives what the model's own forward gives. Raised by the
+                call itself, before anything is computed.
+        """
         wanted = [request for request in requests if request.id not in done]
-        if not wanted:
-            return
         slots = [one for one in wanted if one.beams == 1 and self.abilities.slots and self._within(need(one))]
-        decoder = Decoder(self._slots, self._rows, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
-        for finished in decoder.run(self._queue(slots)):
-            yield list(finished)
         chosen = {one.id for one in slots}
-        generator = Generator(self.module, self._endings, self.architecture == "seq2seq", self.usage)
-        # peft drops position ids beside soft prompts, so padding between the two would move every position
-        padded = self.architecture == "seq2seq" or not self._prompted
-        for batch in plan_generation([one for one in wanted if one.id not in chosen], self.budget.generate, padded=padded):
-            texts: list[Generation] = self._halving.run(batch, _generation_size, generator.run)
-            yield list(texts)
+        others = [one for one in wanted if one.id not in chosen]
+        alone, beams = [one for one in others if one.beams == 1], [one for one in others if one.beams > 1]
+        ways = [(part, way) for part, way in ((alone, self._alone if alone else None), (beams, self._beams if beams else None)) if part]
+        return self._texts(slots, ways)
+
+    def _texts(self, slots: Sequence[Generate], others: Sequence[tuple[Sequence[Generate], _Way | None]]) -> Iterator[list[Response]]:
+        for finished in self._decoder(self._slots).run(self._queue(slots)):
+            yield list(finished)
+        for requests, way in others:
+            if way is None:
+                for finished in self._decoder(self._recomputed).run([Waiting(one) for one in _longest_first(requests)]):
+                    yield list(finished)
+                continue
+            for batch in plan_generation(requests, self.budget.generate, padded=way.padded):
+                texts: list[Generation] = self._halving.run(batch, _generation_size, way.generator.run)
+                yield list(texts)
+
+    def _decoder(self, make: Callable[[Sequence[Waiting], int | None], Slots]) -> Decoder:
+        return Decoder(make, self._rows, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
+
+    @cached_property
+    def _alone(self) -> _Way | None:
+        """How `generate` continues single rows as full forwards do; None where it does not."""
+        found = self._agreeing(1, (True,))
+        if found is None:
+            self.notes.append(recomputed_note())
+        return found
+
+    @cached_property
+    def _beams(self) -> _Way:
+        """How `generate` searches with beams by the numbers of full forwards."""
+        found = self._agreeing(_TRIED_BEAMS, (True, False))
+        if found is None:
+            raise beams_refused()
+        if not found.generator.held:
+            self.notes.append(unheld_note())
+        return found
+
+    def _agreeing(self, beams: int, holding: Sequence[bool]) -> _Way | None:
+        """The first way to call `generate` that agrees with full forwards: in padded batches rather than in batches of equal lengths."""
+        forward: CausalForward | Seq2SeqForward = self._causal if self.architecture == "causal" else self._seq2seq
+        plain = replace(forward, usage=Usage()).plain
+        for held in holding:
+            generator = Generator(self.module, self._endings, self.architecture == "seq2seq", self.usage, held)
+            for padded in (True, False):
+                if agrees(generator, plain, self._start, beams, padded=padded):
+                    return _Way(generator, padded)
+        return None
+
+    def _recomputed(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
+        forward = self._causal if self.architecture == "causal" else self._seq2seq
+        longest = max(need(one.request) for one in waiting)
+        rows = max(1, self.budget.score // longest)
+        return RecomputedRows(forward, self._start, rows if most is None else min(rows, most))
 
     def _rows(self, longest: int, requests: int, most: int | None) -> int:
         """How many rows are decoded at once, the longest of which needs so many tokens."""
@@ -227,10 +298,18 @@ class TransformersEngine:
         rows = self._rows(longest, len(waiting), most)
         if self.architecture == "causal":
             return CausalSlots(self._causal, rows, longest, min(self.budget.score, self.budget.strip))
-        source = max(len(one.request.context) for one in waiting)
+        source = self._seq2seq.virtual_source + max(len(one.request.context) for one in waiting)
         new = max(one.request.max_new_tokens for one in waiting)
         boolean = self.module.config._attn_implementation == "sdpa"
         return Seq2SeqSlots(self._seq2seq, rows, source, new, self.budget.score, self.abilities.anytime, boolean)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How `generate` is called, and whether its batches may hold prompts of different lengths."""
+
+    generator: Generator
+    padded: bool
 
 
 @dataclass(frozen=True)
@@ -259,6 +338,10 @@ class _Packed:
                 size, kept = len(one.row.tokens) - self.skip, one.row.kept
             before = one.row.tokens
         return found
+
+
+def _longest_first(requests: Sequence[Generate]) -> list[Generate]:
+    return sorted(requests, key=lambda one: (-need(one), one.id))
 
 
 def _padded_size(owned: Sequence[_Owned]) -> int:
