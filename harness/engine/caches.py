@@ -54,7 +54,7 @@ def held_cache(held: KeysValues, *, keep: bool) -> Cache:
     return Cache(layers=[layer(keys, values) for keys, values in held])
 
 
-def as_argument(module: Any, held: Cache | None) -> dict[str, Cache | None]:
+def cache_argument(module: Any, held: Cache | None) -> dict[str, Cache | None]:
     """Keys and values by the name under which a transformers model's forward takes them: `past_key_values`, since 5.24 `cache`.
 
     Args:
@@ -72,7 +72,7 @@ def _name_of_cache(model: Any) -> str:
 
 
 @contextmanager
-def without_pefts_warnings() -> Iterator[None]:
+def silence_peft_warnings() -> Iterator[None]:
     """Without what peft's own calls of a model bring up and a user can do nothing about.
 
     It knows the argument `past_key_values` by no other name yet, and drops position ids beside soft prompts, as is allowed for here.

@@ -11,7 +11,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from harness.contract import Generate, Generation, TokenIds, Usage
-from harness.engine.caches import without_pefts_warnings
+from harness.engine.caches import silence_peft_warnings
 from harness.engine.decoding import broken_logits
 from harness.engine.endings import Endings
 from harness.engine.planning import Size, pack
@@ -92,13 +92,13 @@ class CheckNumbers:
 
 
 @dataclass(frozen=True)
-class Searched:
-    """A search as `generate` reports it.
+class SearchOutput:
+    """Output of `generate` with the numbers it chose by.
 
     Attributes:
-        texts: the tokens found, one text a row.
-        logits: [rows, tokens, vocabulary] from which a single beam's tokens were chosen; None for several beams.
-        scores: [rows] mean log-probability of a text's tokens that several beams arrived at; None for a single one.
+        texts: token ids of each text.
+        logits: [texts, tokens, vocabulary] for a single beam; None for several.
+        scores: [texts] mean natural-log probability of a text's tokens for several beams; None for a single one.
     """
 
     texts: list[TokenIds]
@@ -115,14 +115,14 @@ class Generator:
         endings: tells when a text ends.
         seq2seq: whether new tokens start from the decoder's start token instead of following the prompt.
         usage: where tokens and seconds are counted.
-        held: whether keys and values are held from one token to the next.
+        use_cache: whether a KV cache is used.
     """
 
     module: Any
     endings: Endings
     seq2seq: bool
     usage: Usage
-    held: bool = True
+    use_cache: bool = True
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> list[Generation]:
@@ -133,7 +133,7 @@ class Generator:
         began = time.perf_counter()
         if first.temperature > 0:
             torch.manual_seed(first.seed)
-        with without_pefts_warnings():
+        with silence_peft_warnings():
             output = self.module.generate(
                 input_ids=ids,
                 attention_mask=mask,
@@ -148,16 +148,16 @@ class Generator:
         return results
 
     @torch.inference_mode()
-    def searched(self, batch: Batch) -> Searched:
-        """What `generate` itself says of its search, for texts of exactly `max_new_tokens` tokens."""
+    def search_output(self, batch: Batch) -> SearchOutput:
+        """Search for texts of exactly `max_new_tokens` tokens; returns the numbers behind the search with them."""
         ids, mask = self._padded(batch)
         config = self._config(batch[0])
         config.update(min_new_tokens=config.max_new_tokens, return_dict_in_generate=True, output_logits=True, output_scores=True)
         output = self.module.generate(input_ids=ids, attention_mask=mask, generation_config=config)
         texts = [tuple(tokens) for tokens in output.sequences[:, self._offset(ids) :].tolist()]
         if batch[0].beams > 1:
-            return Searched(texts, None, output.sequences_scores)
-        return Searched(texts, torch.stack(output.logits, dim=1), None)
+            return SearchOutput(texts, None, output.sequences_scores)
+        return SearchOutput(texts, torch.stack(output.logits, dim=1), None)
 
     def _offset(self, ids: torch.Tensor) -> int:
         """How many tokens of a row of `generate`'s output stand before the new ones."""
@@ -177,7 +177,7 @@ class Generator:
         return ids.to(device), mask.to(device)
 
     def _config(self, request: Generate) -> GenerationConfig:
-        how: dict[str, Any] = {} if self.held else {"use_cache": False}
+        how: dict[str, Any] = {} if self.use_cache else {"use_cache": False}
         if request.temperature > 0:
             how |= {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
         if request.beams > 1:

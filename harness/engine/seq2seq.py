@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from harness.contract import TokenIds, Usage
-from harness.engine.caches import KeysValues, as_argument, contents, padded, to_device, without_pefts_warnings
+from harness.engine.caches import KeysValues, cache_argument, contents, padded, silence_peft_warnings, to_device
 from harness.engine.causal import consecutive
 from harness.engine.logprobs import kept_positions
 from harness.engine.planning import Row
@@ -108,7 +108,7 @@ class Seq2SeqForward:
                 attention_mask=mask,
                 decoder_input_ids=start,
                 use_cache=True,
-                **as_argument(self.inner, cache),
+                **cache_argument(self.inner, cache),
             ).logits
         self._count(sources)
         self._count([(self.start,)] * len(sources))
@@ -128,7 +128,7 @@ class Seq2SeqForward:
                 attention_mask=encoded.mask[index],
                 decoder_input_ids=ids,
                 use_cache=True,
-                **as_argument(self.inner, cache),
+                **cache_argument(self.inner, cache),
             ).logits
         self._count(targets)
         return logits[0]
@@ -141,7 +141,7 @@ class Seq2SeqForward:
         decoder_ids, _ = padded(targets, self.pad, self.device)
         batch = torch.tensor([number for number, row in enumerate(rows) for _ in range(row.kept)])
         place = torch.tensor([row.start + offset for row in rows for offset in range(row.kept)])
-        with kept_positions(self.module, lambda states: states[batch, place]), without_pefts_warnings():
+        with kept_positions(self.module, lambda states: states[batch, place]), silence_peft_warnings():
             logits: torch.Tensor = self.module(input_ids=ids, attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False).logits
         self.usage.asked_tokens += sum(map(len, sources)) + sum(map(len, targets))
         self._count(sources)

@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from harness.contract import Generate, TokenIds
-from harness.engine.caches import KeysValues, Place, SlotLayer, as_argument, buffers, move_row, resize, to_device
+from harness.engine.caches import KeysValues, Place, SlotLayer, buffers, cache_argument, move_row, resize, to_device
 from harness.engine.causal import CausalForward, attention_mask
 from harness.engine.seq2seq import Seq2SeqForward
 
@@ -146,7 +146,7 @@ class CausalSlots:
             attention_mask=forward.mask(seen[:, None, None]),
             position_ids=columns.unsqueeze(1),
             use_cache=True,
-            **as_argument(forward.inner, self._cache),
+            **cache_argument(forward.inner, self._cache),
         ).logits[:, -1]
         self._lengths = [length + 1 for length in self._lengths]
         return logits
@@ -285,7 +285,7 @@ class Seq2SeqSlots:
             decoder_input_ids=to_device(torch.tensor(tokens).unsqueeze(1), device),
             decoder_attention_mask=attention_mask(seen[:, None, None], self.boolean, dtype),
             use_cache=True,
-            **as_argument(self.forward.inner, self._cache),
+            **cache_argument(self.forward.inner, self._cache),
         ).logits[:, -1]
         self._column += 1
         return logits

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from harness.engine.caches import KeysValues, as_argument, contents
+from harness.engine.caches import KeysValues, cache_argument, contents
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def soft_prompt(module: Any) -> SoftPrompt | None:
     base, given, prefix = found
     if not prefix:
         held = Cache(layer_class_to_replicate=DynamicLayer)
-        base(inputs_embeds=given.to(base.get_input_embeddings().weight.dtype), use_cache=True, **as_argument(base, held))
+        base(inputs_embeds=given.to(base.get_input_embeddings().weight.dtype), use_cache=True, **cache_argument(base, held))
         given = held
     content = contents(given)
     return SoftPrompt(base, content, int(content[0][0].shape[2]))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
-from harness.engine.agreement import agrees, beams_refused, recomputed_note, unheld_note
+from harness.engine.agreement import beams_error, generate_matches, uncached_beams_note, uncached_note
 from harness.engine.budget import Budget, kept_positions
 from harness.engine.causal import CausalForward
 from harness.engine.decoding import Decoder
@@ -23,14 +23,14 @@ from harness.engine.memory import Halving
 from harness.engine.planning import Planned, Row, area, plan_scoring, prompt_of, rows_of, side_by_side
 from harness.engine.prefixes import Pass, flat_size, plan_passes
 from harness.engine.probe import Abilities, causal_abilities, readable_soft_prompt, readable_source_prompt, seq2seq_abilities
-from harness.engine.recomputing import RecomputedRows
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
+from harness.engine.uncached import UncachedSlots
 from harness.errors import NumericError
 from harness.sequences import common_prefix
 
-_TRIED_BEAMS = 3
-"""Beams of a trial, whatever the number asked for: enough for rows to change places."""
+_PROBE_BEAMS = 3
+"""Beams in a probe, whatever the number requested: enough for rows to change places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,66 +133,72 @@ class TransformersEngine:
         """Continue prompts; texts are handed on as they finish.
 
         Raises:
-            ModelError: beams are asked for, and no way to search with them gives what the model's own forward gives. Raised by the
-                call itself, before anything is computed.
+            ModelError: beam search is requested, and `generate` does not match full forward passes of this model. Raised by the call
+                itself, before anything is computed.
         """
         wanted = [request for request in requests if request.id not in done]
         slots = [one for one in wanted if one.beams == 1 and self.abilities.slots and self._within(need(one))]
         chosen = {one.id for one in slots}
-        others = [one for one in wanted if one.id not in chosen]
-        alone, beams = [one for one in others if one.beams == 1], [one for one in others if one.beams > 1]
-        ways = [(part, way) for part, way in ((alone, self._alone if alone else None), (beams, self._beams if beams else None)) if part]
-        return self._texts(slots, ways)
+        others: list[_Generations] = []
+        if single := [one for one in wanted if one.beams == 1 and one.id not in chosen]:
+            others.append((single, self._single_mode))
+        if beams := [one for one in wanted if one.beams > 1]:
+            others.append((beams, self._beam_mode))
+        return self._texts(slots, others)
 
-    def _texts(self, slots: Sequence[Generate], others: Sequence[tuple[Sequence[Generate], _Way | None]]) -> Iterator[list[Response]]:
+    def _texts(self, slots: Sequence[Generate], others: Sequence[_Generations]) -> Iterator[list[Response]]:
         for finished in self._decoder(self._slots).run(self._queue(slots)):
             yield list(finished)
-        for requests, way in others:
-            if way is None:
-                for finished in self._decoder(self._recomputed).run([Waiting(one) for one in _longest_first(requests)]):
+        for requests, mode in others:
+            if mode is None:
+                for finished in self._decoder(self._uncached_slots).run([Waiting(one) for one in _longest_first(requests)]):
                     yield list(finished)
                 continue
-            for batch in plan_generation(requests, self.budget.generate, padded=way.padded):
-                texts: list[Generation] = self._halving.run(batch, _generation_size, way.generator.run)
+            for batch in plan_generation(requests, self.budget.generate, padded=mode.padded):
+                texts: list[Generation] = self._halving.run(batch, _generation_size, mode.generator.run)
                 yield list(texts)
 
     def _decoder(self, make: Callable[[Sequence[Waiting], int | None], Slots]) -> Decoder:
         return Decoder(make, self._rows, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
 
     @cached_property
-    def _alone(self) -> _Way | None:
-        """How `generate` continues single rows as full forwards do; None where it does not."""
-        found = self._agreeing(1, (True,))
+    def _single_mode(self) -> _GenerateMode | None:
+        """How to call `generate` for a single beam; None where it does not match full forward passes."""
+        found = self._matching_mode(1, (True,))
         if found is None:
-            self.notes.append(recomputed_note())
+            self.notes.append(uncached_note())
         return found
 
     @cached_property
-    def _beams(self) -> _Way:
-        """How `generate` searches with beams by the numbers of full forwards."""
-        found = self._agreeing(_TRIED_BEAMS, (True, False))
+    def _beam_mode(self) -> _GenerateMode:
+        """How to call `generate` for several beams.
+
+        Raises:
+            ModelError: it does not match full forward passes.
+        """
+        found = self._matching_mode(_PROBE_BEAMS, (True, False))
         if found is None:
-            raise beams_refused()
-        if not found.generator.held:
-            self.notes.append(unheld_note())
+            raise beams_error()
+        if not found.generator.use_cache:
+            self.notes.append(uncached_beams_note())
         return found
 
-    def _agreeing(self, beams: int, holding: Sequence[bool]) -> _Way | None:
-        """The first way to call `generate` that agrees with full forwards: in padded batches rather than in batches of equal lengths."""
+    def _matching_mode(self, beams: int, caching: Sequence[bool]) -> _GenerateMode | None:
+        """The first way to call `generate` that matches full forward passes; padded batches are tried before batches of equal lengths."""
         forward: CausalForward | Seq2SeqForward = self._causal if self.architecture == "causal" else self._seq2seq
         plain = replace(forward, usage=Usage()).plain
-        for held in holding:
-            generator = Generator(self.module, self._endings, self.architecture == "seq2seq", self.usage, held)
+        for use_cache in caching:
+            generator = Generator(self.module, self._endings, self.architecture == "seq2seq", self.usage, use_cache)
             for padded in (True, False):
-                if agrees(generator, plain, self._start, beams, padded=padded):
-                    return _Way(generator, padded)
+                if generate_matches(generator, plain, self._start, beams, padded=padded):
+                    return _GenerateMode(generator, padded)
         return None
 
-    def _recomputed(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
+    def _uncached_slots(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
         forward = self._causal if self.architecture == "causal" else self._seq2seq
         longest = max(need(one.request) for one in waiting)
         rows = max(1, self.budget.score // longest)
-        return RecomputedRows(forward, self._start, rows if most is None else min(rows, most))
+        return UncachedSlots(forward, self._start, rows if most is None else min(rows, most))
 
     def _rows(self, longest: int, requests: int, most: int | None) -> int:
         """How many rows are decoded at once, the longest of which needs so many tokens."""
@@ -305,11 +311,15 @@ class TransformersEngine:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How `generate` is called, and whether its batches may hold prompts of different lengths."""
+class _GenerateMode:
+    """How to call `generate`, and whether prompts of different lengths can share a batch."""
 
     generator: Generator
     padded: bool
+
+
+_Generations = tuple[Sequence[Generate], _GenerateMode | None]
+"""Requests, and how to call `generate` for them; None to decode them without a KV cache."""
 
 
 @dataclass(frozen=True)

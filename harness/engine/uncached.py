@@ -1,4 +1,4 @@
-"""Decoding without held keys and values: every step computes each row from its first token on. Slow, and right for every model."""
+"""Decoding without a KV cache: each step runs full forward passes. Slow, and correct for every model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from harness.engine.slots import Rows, Waiting
 
 
 @dataclass
-class RecomputedRows:
-    """Rows in place of slots.
+class UncachedSlots:
+    """Decode slots that hold tokens instead of keys and values.
 
     Args:
         forward: a `CausalForward` or `Seq2SeqForward`, whose `plain` is the model's own forward.
@@ -30,17 +30,17 @@ class RecomputedRows:
     _rows: list[tuple[Generate, list[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._repeats = replace(self.forward, usage=Usage())  # what a step computes again is no prompt
+        self._repeats = replace(self.forward, usage=Usage())  # recomputed tokens are not counted as prompt tokens
 
     def refit(self, others: Sequence[Generate], rows: Rows) -> None:
-        """Nothing is held, so nothing is given up."""
+        """Do nothing: there are no buffers to resize."""
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
-        """As many as there is room for."""
+        """Return how many waiting requests fit."""
         return min(len(queue), self.capacity - self.active)
 
     def admit(self, entering: Sequence[Waiting]) -> torch.Tensor:
-        """Run prompts; returns logits [entering, vocabulary]."""
+        """Run prompts; return logits [entering, vocabulary]."""
         fresh: list[tuple[Generate, list[int]]] = [(one.request, []) for one in entering]
         logits = self._last(self.forward, fresh)
         self._rows += fresh
@@ -48,7 +48,7 @@ class RecomputedRows:
         return logits
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Append a token to every row; returns logits [active, vocabulary]."""
+        """Append a token to every row; return logits [active, vocabulary]."""
         for (_, answer), token in zip(self._rows, tokens, strict=True):
             answer.append(token)
         return self._last(self._repeats, self._rows)
