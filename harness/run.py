@@ -89,11 +89,12 @@ def _answers(work: Work, system: System, adapter: Adapter | None, store: Respons
         writer = stack.enter_context(Writer(store, system.engine))
         with clock.measure("startup"):
             engine = stack.enter_context(evaluation.engine(adapter))
+            texts = engine.generate(ledger.generations, ledger.answered)  # what cannot be generated is refused before anything is computed
         with clock.measure("score"):
             for batch in engine.score(ledger.scorings, ledger.answered):
                 tally.finished(ledger.keep(batch, writer), engine.usage)
         with clock.measure("generate"):
-            for batch in engine.generate(ledger.generations, ledger.answered):
+            for batch in texts:
                 tally.finished(ledger.keep(batch, writer), engine.usage)
         evaluation.say_once(engine.notes)
         return ledger, engine.usage

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.options import Options, Watch
     from harness.replicas import Replicas
 
-ENGINE_REVISION = 2
+ENGINE_REVISION = 3
 VLLM_REVISION = 1
 """Raised whenever the engine would answer the same request otherwise; kept answers are then asked again."""
 

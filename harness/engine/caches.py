@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -48,6 +52,35 @@ def held_cache(held: KeysValues, *, keep: bool) -> Cache:
         return Cache(layer_class_to_replicate=DynamicLayer)
     layer = GrowingLayer if keep else HeldLayer
     return Cache(layers=[layer(keys, values) for keys, values in held])
+
+
+def cache_argument(module: Any, held: Cache | None) -> dict[str, Cache | None]:
+    """Keys and values by the name under which a transformers model's forward takes them: `past_key_values`, since 5.24 `cache`.
+
+    Args:
+        module: the transformers model, or a peft model around one that hands on what it is given.
+        held: the keys and values.
+    """
+    base = module.get_base_model() if hasattr(module, "get_base_model") else module
+    kind: Any = type(base)
+    return {_name_of_cache(kind): held}
+
+
+@cache
+def _name_of_cache(model: Any) -> str:
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+@contextmanager
+def silence_peft_warnings() -> Iterator[None]:
+    """Without what peft's own calls of a model bring up and a user can do nothing about.
+
+    It knows the argument `past_key_values` by no other name yet, and drops position ids beside soft prompts, as is allowed for here.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`past_key_values` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
+        yield
 
 
 def contents(cache: Cache) -> KeysValues:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.contract import TokenIds, Usage
-from harness.engine.caches import KeysValues, contents, held_cache, padded, to_device
+from harness.engine.caches import KeysValues, cache_argument, contents, held_cache, padded, silence_peft_warnings, to_device
 from harness.engine.logprobs import kept_positions
 from harness.engine.packing import Strip, attention, lay_out
 from harness.engine.planning import Row
@@ -91,7 +91,7 @@ class CausalForward:
             soft_prompt = hidden.shape[1] - ids.shape[1]
             return hidden[torch.tensor(batch), torch.tensor(position) + soft_prompt]
 
-        with kept_positions(self.module, select):
+        with kept_positions(self.module, select), silence_peft_warnings():
             logits: torch.Tensor = self.module(input_ids=ids, use_cache=False).logits
         tokens = sum(map(len, sequences))
         self.usage.asked_tokens += tokens
@@ -168,8 +168,8 @@ class CausalForward:
                 input_ids=to_device(ids, self.device),
                 attention_mask=self._seen(strips, held),
                 position_ids=to_device(positions, self.device),
-                past_key_values=cache,
                 use_cache=cache is not None,
+                **cache_argument(self.inner, cache),
             ).logits
         tokens = sum(map(len, strips))
         self.usage.prefill_tokens += tokens

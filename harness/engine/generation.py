@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from harness.contract import Generate, Generation, Usage
+from harness.contract import Generate, Generation, TokenIds, Usage
+from harness.engine.caches import silence_peft_warnings
 from harness.engine.decoding import broken_logits
 from harness.engine.endings import Endings
 from harness.engine.planning import Size, pack
@@ -90,6 +91,21 @@ class CheckNumbers:
         return scores
 
 
+@dataclass(frozen=True)
+class SearchOutput:
+    """Output of `generate` with the numbers it chose by.
+
+    Attributes:
+        texts: token ids of each text.
+        logits: [texts, tokens, vocabulary] for a single beam; None for several.
+        scores: [texts] mean natural-log probability of a text's tokens for several beams; None for a single one.
+    """
+
+    texts: list[TokenIds]
+    logits: torch.Tensor | None
+    scores: torch.Tensor | None
+
+
 @dataclass
 class Generator:
     """Runs batches through the model's own `generate`. Beams run to their ends; stop strings are cut off afterwards.
@@ -99,38 +115,57 @@ class Generator:
         endings: tells when a text ends.
         seq2seq: whether new tokens start from the decoder's start token instead of following the prompt.
         usage: where tokens and seconds are counted.
+        use_cache: whether a KV cache is used.
     """
 
     module: Any
     endings: Endings
     seq2seq: bool
     usage: Usage
+    use_cache: bool = True
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> list[Generation]:
         """Continue every prompt of the batch."""
-        device = next(self.module.parameters()).device
-        ids, mask = self._padded(batch, device)
+        ids, mask = self._padded(batch)
         first = batch[0]
-        stop = StopOnText(batch, 1 if self.seq2seq else ids.shape[1], self.endings)
+        stop = StopOnText(batch, self._offset(ids), self.endings)
         began = time.perf_counter()
         if first.temperature > 0:
             torch.manual_seed(first.seed)
-        output = self.module.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=self._config(first),
-            logits_processor=LogitsProcessorList([CheckNumbers(batch)]),
-            stopping_criteria=StoppingCriteriaList([stop] if first.beams == 1 else []),
-        )
+        with silence_peft_warnings():
+            output = self.module.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=self._config(first),
+                logits_processor=LogitsProcessorList([CheckNumbers(batch)]),
+                stopping_criteria=StoppingCriteriaList([stop] if first.beams == 1 else []),
+            )
         new = output[:, stop.offset :].tolist()
         ended = time.perf_counter()
         results = [self.endings.generation(request, tokens) for request, tokens in zip(batch, new, strict=True)]
         self._count(batch, ids, results, (began, stop.first_step or ended, ended))
         return results
 
-    def _padded(self, batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    @torch.inference_mode()
+    def search_output(self, batch: Batch) -> SearchOutput:
+        """Search for texts of exactly `max_new_tokens` tokens; returns the numbers behind the search with them."""
+        ids, mask = self._padded(batch)
+        config = self._config(batch[0])
+        config.update(min_new_tokens=config.max_new_tokens, return_dict_in_generate=True, output_logits=True, output_scores=True)
+        output = self.module.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        texts = [tuple(tokens) for tokens in output.sequences[:, self._offset(ids) :].tolist()]
+        if batch[0].beams > 1:
+            return SearchOutput(texts, None, output.sequences_scores)
+        return SearchOutput(texts, torch.stack(output.logits, dim=1), None)
+
+    def _offset(self, ids: torch.Tensor) -> int:
+        """How many tokens of a row of `generate`'s output stand before the new ones."""
+        return 1 if self.seq2seq else ids.shape[1]
+
+    def _padded(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and mask [batch, length]; decoder-only prompts are padded on the left, sources on the right."""
+        device = next(self.module.parameters()).device
         length = max(len(request.context) for request in batch)
         pad = self.module.generation_config.pad_token_id
         ids = torch.full((len(batch), length), pad, dtype=torch.long)
@@ -142,9 +177,9 @@ class Generator:
         return ids.to(device), mask.to(device)
 
     def _config(self, request: Generate) -> GenerationConfig:
-        how: dict[str, Any] = {}
+        how: dict[str, Any] = {} if self.use_cache else {"use_cache": False}
         if request.temperature > 0:
-            how = {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
+            how |= {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
         if request.beams > 1:
             how["num_beams"] = request.beams
         special = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,7 +15,9 @@ from harness.engine.causal import CausalForward
 from harness.engine.planning import Row, rows_of
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Waiting
-from harness.engine.soft_prompts import SoftPrompt, soft_prompt
+from harness.engine.soft_prompts import SoftPrompt, SourcePrompt, soft_prompt, source_prompt
+
+Found = TypeVar("Found")
 
 _EXACT = 1e-3
 _ROUNDED = 5e-2
@@ -68,58 +70,73 @@ def causal_abilities(forward: CausalForward) -> Abilities:
     if longest == 0 or kind not in ("sdpa", "eager"):
         what = "layers that are not attention" if longest == 0 else f"{kind} attention"
         return Abilities(False, False, why=f"This model has {what}: nothing is shared between its prompts.")
-    words = _words(forward.module, 12)
+    words = trial_words(forward.module, 12)
     trial = CausalForward(forward.module, forward.pad, Usage(), forward.soft)
-    share = _tried(lambda: _apart(*_scored(trial, words)), forward.module)
+    share = tried(lambda: apart(*_scored(trial, words)), forward.module)
     content: list[KeysValues] = []
-    slots = share and _tried(lambda: _apart(*_stepped(trial, words, content)), forward.module)
+    slots = share and tried(lambda: apart(*_stepped(trial, words, content)), forward.module)
     why = None if share and slots else "This model's forward takes no keys and values of ours: nothing is shared between its prompts."
     return Abilities(share, slots, longest=longest, token_bytes=bytes_a_token(content[0]) if content else 0, why=why)
 
 
 def readable_soft_prompt(module: Any) -> SoftPrompt | None:
     """A decoder-only model's soft prompt; None where it has none whose keys and values can be read."""
+    return _read(soft_prompt, module)
+
+
+def readable_source_prompt(module: Any) -> SourcePrompt | None:
+    """An encoder-decoder model's soft prompt; None where it has none that can be read."""
+    return _read(source_prompt, module)
+
+
+def _read(how: Callable[[Any], Found | None], module: Any) -> Found | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return soft_prompt(module)
+            return how(module)
         except _BROKEN:
             return None
 
 
 def seq2seq_abilities(forward: Seq2SeqForward) -> Abilities:
-    """Decode a few tokens both ways, in slots and by one forward; at the same time, and one row later than the other."""
-    words = _words(forward.module, 12)
-    trial = Seq2SeqForward(forward.module, forward.pad, forward.start, forward.prompted, Usage())
+    """Decode a few tokens both ways, in slots and by one forward; at the same time, and one row later than the other.
+
+    A soft prompt of which scores or texts come out otherwise than by peft's own forward is not to be used.
+    """
+    words = trial_words(forward.module, 12)
+    trial = replace(forward, usage=Usage())
     boolean = forward.module.config._attn_implementation == "sdpa"
     content: list[KeysValues] = []
 
     def decoded(late: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        return _decoded(trial, words, Seq2SeqSlots(trial, 2, 8, 4, 64, True, boolean), late, content)
+        return _decoded(trial, words, Seq2SeqSlots(trial, 2, trial.virtual_source + 8, 4, 64, True, boolean), late, content)
 
-    slots = _tried(lambda: _apart(*decoded(False)), forward.module)
-    anytime = slots and _tried(lambda: _apart(*decoded(True)), forward.module)
+    share = forward.soft is None or tried(lambda: apart(*_sourced(trial, words)), forward.module)
+    slots = share and tried(lambda: apart(*decoded(False)), forward.module)
+    anytime = slots and tried(lambda: apart(*decoded(True)), forward.module)
     why = None if slots else "This model's decoder takes no keys and values of ours: texts are generated in fixed batches."
-    return Abilities(True, slots, anytime, token_bytes=bytes_a_token(content[0]) if content else 0, why=why)
+    return Abilities(share, slots, anytime, token_bytes=bytes_a_token(content[0]) if content else 0, why=why)
 
 
-def _words(module: Any, number: int) -> TokenIds:
+def trial_words(module: Any, number: int) -> TokenIds:
+    """Distinct token ids from all over a model's vocabulary."""
     size = module.get_input_embeddings().weight.shape[0]
     return tuple((size // 3 + place * (size // 17 + 1)) % size for place in range(number))
 
 
-def _tried(apart: Callable[[], float], module: Any) -> bool:
+def tried(difference: Callable[[], float], module: Any) -> bool:
+    """Whether two ways of computing come to the same, as far as the weights' precision lets one tell; not where one of them fails."""
     weight = module.get_input_embeddings().weight.dtype
     exact = weight == torch.float32 and not getattr(module, "is_quantized", False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a model may warn of what it is only tried with
         try:
-            return apart() <= (_EXACT if exact else _ROUNDED)
+            return difference() <= (_EXACT if exact else _ROUNDED)
         except _BROKEN:
             return False
 
 
-def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
     """Largest difference of log-probabilities, as a share of their standard deviation."""
     one, other = (torch.log_softmax(logits.float(), dim=-1) for logits in (one, other))
     return float((one - other).abs().max() / other.std().clamp_min(1e-6))
@@ -164,5 +181,13 @@ def _decoded(
     stepped = slots.step([words[1], tokens[1]])
     content.append(slots.content)
     (row,) = rows_of(ScoreChoices("", words[2:7], ((*tokens, words[0]),)), forward.start)
-    plain, (where,) = forward.score([row])
+    plain, (where,) = forward.plain([row])
     return stepped[1:], plain[where[-1:]]
+
+
+def _sourced(forward: Seq2SeqForward, words: TokenIds) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of choices whose sources are encoded apart, and those of one forward."""
+    asked = [ScoreChoices("", words[:4], (words[8:11], words[4:5])), ScoreChoices("", words[2:8], (words[9:11],))]
+    rows = [row for one in asked for row in rows_of(one, forward.start)]
+    (apart_from, here), (plain, there) = forward.score(rows), forward.plain(rows)
+    return apart_from[[place for own in here for place in own]], plain[[place for own in there for place in own]]

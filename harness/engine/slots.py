@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from harness.contract import Generate, TokenIds
-from harness.engine.caches import KeysValues, Place, SlotLayer, buffers, move_row, resize, to_device
+from harness.engine.caches import KeysValues, Place, SlotLayer, buffers, cache_argument, move_row, resize, to_device
 from harness.engine.causal import CausalForward, attention_mask
 from harness.engine.seq2seq import Seq2SeqForward
 
@@ -145,8 +145,8 @@ class CausalSlots:
             input_ids=to_device(torch.tensor(tokens).unsqueeze(1), device),
             attention_mask=forward.mask(seen[:, None, None]),
             position_ids=columns.unsqueeze(1),
-            past_key_values=self._cache,
             use_cache=True,
+            **cache_argument(forward.inner, self._cache),
         ).logits[:, -1]
         self._lengths = [length + 1 for length in self._lengths]
         return logits
@@ -170,7 +170,7 @@ class Seq2SeqSlots:
     Args:
         forward: encodes sources.
         capacity: rows at once.
-        longest: tokens of the longest source.
+        longest: tokens of the longest source, virtual ones included.
         new: most tokens that a row is continued by.
         budget: source tokens of a prefill, padding included.
         anytime: whether rows may enter while others are being decoded.
@@ -187,29 +187,32 @@ class Seq2SeqSlots:
     active: int = 0
     _begins: list[int] = field(default_factory=list)
     _sources: list[int] = field(default_factory=list)
-    _column: int = 1
+    _column: int = field(init=False)
     _cross: KeysValues = field(default_factory=list)
     _own: KeysValues = field(default_factory=list)
     _place: Place = field(default_factory=Place)
 
+    def __post_init__(self) -> None:
+        self._column = self._first
+
     def refit(self, others: Sequence[Generate], rows: Rows) -> None:
         """Make slots for shorter sources, and more of them, once they are longer than any row needs by half."""
-        longest = max([*self._sources, *(len(one.context) for one in others)])
+        longest = max([*self._sources, *(len(one.context) + self.forward.virtual_source for one in others)])
         if not self._cross or longest > _SPARE * self.longest:
             return
         self.capacity, self.longest = max(self.active, rows(longest + self.new)), longest
-        columns = 2 * self.new + 2
+        columns = self._columns
         resize(self._read, self._cross, self.capacity, self.longest, (self.active, self.longest))
         resize(self._cache.self_attention_cache, self._own, self.capacity, columns, (self.active, columns))
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
         """How many of those who wait should enter now; the queue's longest sources come first."""
         if not self.active:
-            self._column = 1
-        elif not self.anytime and self._column > 1:
+            self._column = self._first
+        elif not self.anytime and self._column > self._first:
             return 0
         free = self.capacity - self.active
-        longest = len(queue[0].request.context) if queue else 0
+        longest = len(queue[0].request.context) + self.forward.virtual_source if queue else 0
         return worth_entering(queue, free, self.capacity, self.budget, [longest] * free, idle=not self.active)
 
     @torch.inference_mode()
@@ -224,14 +227,15 @@ class Seq2SeqSlots:
         places = {source: number for number, source in enumerate(distinct)}
         index = [places[source] for source in sources]
         for number, source in zip(index, sources, strict=True):
-            row, length = self.active, len(source)
+            row, length = self.active, len(source) + self.forward.virtual_source
+            began = self._column - self._first
             for (keys, values), (new_keys, new_values) in zip(self._cross, encoded.cross, strict=True):
                 keys[row, :, :length] = new_keys[number, :, :length]
                 values[row, :, :length] = new_values[number, :, :length]
             for (keys, values), (new_keys, new_values) in zip(self._own, encoded.decoder, strict=True):
-                keys[row, :, self._column - 1] = new_keys[number, :, 0]
-                values[row, :, self._column - 1] = new_values[number, :, 0]
-            self._begins.append(self._column - 1)
+                keys[row, :, began : self._column] = new_keys[number]
+                values[row, :, began : self._column] = new_values[number]
+            self._begins.append(began)
             self._sources.append(length)
             self.active += 1
         return encoded.logits[index]
@@ -241,8 +245,18 @@ class Seq2SeqSlots:
         """Keys and values of the sources."""
         return self._cross
 
+    @property
+    def _first(self) -> int:
+        """Columns of what stands before an answer: virtual tokens and the start token."""
+        return self.forward.virtual + 1
+
+    @property
+    def _columns(self) -> int:
+        """Columns of the decoder's buffers: room for two answers one after another."""
+        return self._first + 2 * self.new + 1
+
     def _allot(self, decoder: KeysValues, cross: KeysValues, hidden: torch.Tensor) -> None:
-        self._own = buffers(decoder, self.capacity, 2 * self.new + 2)
+        self._own = buffers(decoder, self.capacity, self._columns)
         self._cross = buffers(cross, self.capacity, self.longest)
         self._hidden = hidden.new_zeros((1, 1, hidden.shape[2]))
         own = Cache(layers=[SlotLayer(keys, values, self._place) for keys, values in self._own])
@@ -254,7 +268,7 @@ class Seq2SeqSlots:
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
         """One token a row."""
         device, place = self.forward.device, self._place
-        if self._column >= 2 * self.new + 2:
+        if self._column >= self._columns:
             self._to_the_left()
         place.rows, place.columns, place.first, place.end = self.active, self._column, min(self._begins), self._column + 1
         begins = to_device(torch.tensor(self._begins), device)
@@ -265,13 +279,13 @@ class Seq2SeqSlots:
         for layer, (keys, values) in zip(self._read.layers, self._cross, strict=True):
             layer.keys, layer.values = keys[: self.active, :, :longest], values[: self.active, :, :longest]
         dtype = self._hidden.dtype
-        logits: torch.Tensor = self.forward.module(
+        logits: torch.Tensor = self.forward.inner(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._hidden.expand(self.active, longest, -1)),
             attention_mask=attention_mask(readable[:, None, None], self.boolean, dtype),
             decoder_input_ids=to_device(torch.tensor(tokens).unsqueeze(1), device),
             decoder_attention_mask=attention_mask(seen[:, None, None], self.boolean, dtype),
-            past_key_values=self._cache,
             use_cache=True,
+            **cache_argument(self.forward.inner, self._cache),
         ).logits[:, -1]
         self._column += 1
         return logits

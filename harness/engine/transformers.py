@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
+from harness.engine.agreement import beams_error, generate_matches, uncached_beams_note, uncached_note
 from harness.engine.budget import Budget, kept_positions
 from harness.engine.causal import CausalForward
 from harness.engine.decoding import Decoder
@@ -21,11 +22,15 @@ from harness.engine.logprobs import Scored, read_off
 from harness.engine.memory import Halving
 from harness.engine.planning import Planned, Row, area, plan_scoring, prompt_of, rows_of, side_by_side
 from harness.engine.prefixes import Pass, flat_size, plan_passes
-from harness.engine.probe import Abilities, causal_abilities, readable_soft_prompt, seq2seq_abilities
+from harness.engine.probe import Abilities, causal_abilities, readable_soft_prompt, readable_source_prompt, seq2seq_abilities
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
+from harness.engine.uncached import UncachedSlots
 from harness.errors import NumericError
 from harness.sequences import common_prefix
+
+_PROBE_BEAMS = 3
+"""Beams in a probe, whatever the number requested: enough for rows to change places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +85,38 @@ class TransformersEngine:
         """What the model's forward allows; found out by a few tokens."""
         if not self.share:
             return Abilities(False, False)
-        if self._prompted:  # peft's forward puts a soft prompt before the input, so nothing before or behind it can be called apart
-            soft = readable_soft_prompt(self.module) if self.architecture == "causal" else None
-            if soft is None:
-                return Abilities(False, False)
-            self._causal = replace(self._causal, soft=soft)
-        found = causal_abilities(self._causal) if self.architecture == "causal" else seq2seq_abilities(self._seq2seq)
+        found = self._causal_abilities() if self.architecture == "causal" else self._seq2seq_abilities()
         if found.why:
             self.notes.append(found.why)
         return found
 
+    # peft's forward puts a soft prompt before the input, so nothing before or behind it can be called apart unless it can be read
+
+    def _causal_abilities(self) -> Abilities:
+        if self._prompted:
+            soft = readable_soft_prompt(self.module)
+            if soft is None:
+                return Abilities(False, False)
+            self._causal = replace(self._causal, soft=soft)
+        return causal_abilities(self._causal)
+
+    def _seq2seq_abilities(self) -> Abilities:
+        if self._prompted:
+            soft = readable_source_prompt(self.module)
+            if soft is None:
+                return Abilities(False, False)
+            prompted = replace(self._seq2seq, soft=soft)
+            found = seq2seq_abilities(prompted)
+            if found.share:
+                self._seq2seq = prompted
+            return found
+        return seq2seq_abilities(self._seq2seq)
+
     def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Score choices and texts, batch by batch."""
         plain = list(requests)
-        if requests and self.architecture == "causal" and self.abilities.share:
+        asked = bool(requests) and (self.architecture == "causal" or self._prompted)
+        if asked and self.abilities.share and self.architecture == "causal":
             packed, plain = [], []
             for request in requests:
                 rows = rows_of(request, None)
@@ -107,21 +130,75 @@ class TransformersEngine:
             yield from self._answered(Pass((), (tuple(padded),)), done, packed=False)
 
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
-        """Continue prompts; texts are handed on as they finish."""
+        """Continue prompts; texts are handed on as they finish.
+
+        Raises:
+            ModelError: beam search is requested, and `generate` does not match full forward passes of this model. Raised by the call
+                itself, before anything is computed.
+        """
         wanted = [request for request in requests if request.id not in done]
-        if not wanted:
-            return
         slots = [one for one in wanted if one.beams == 1 and self.abilities.slots and self._within(need(one))]
-        decoder = Decoder(self._slots, self._rows, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
-        for finished in decoder.run(self._queue(slots)):
-            yield list(finished)
         chosen = {one.id for one in slots}
-        generator = Generator(self.module, self._endings, self.architecture == "seq2seq", self.usage)
-        # peft drops position ids beside soft prompts, so padding between the two would move every position
-        padded = self.architecture == "seq2seq" or not self._prompted
-        for batch in plan_generation([one for one in wanted if one.id not in chosen], self.budget.generate, padded=padded):
-            texts: list[Generation] = self._halving.run(batch, _generation_size, generator.run)
-            yield list(texts)
+        others: list[_Generations] = []
+        if single := [one for one in wanted if one.beams == 1 and one.id not in chosen]:
+            others.append((single, self._single_mode))
+        if beams := [one for one in wanted if one.beams > 1]:
+            others.append((beams, self._beam_mode))
+        return self._texts(slots, others)
+
+    def _texts(self, slots: Sequence[Generate], others: Sequence[_Generations]) -> Iterator[list[Response]]:
+        for finished in self._decoder(self._slots).run(self._queue(slots)):
+            yield list(finished)
+        for requests, mode in others:
+            if mode is None:
+                for finished in self._decoder(self._uncached_slots).run([Waiting(one) for one in _longest_first(requests)]):
+                    yield list(finished)
+                continue
+            for batch in plan_generation(requests, self.budget.generate, padded=mode.padded):
+                texts: list[Generation] = self._halving.run(batch, _generation_size, mode.generator.run)
+                yield list(texts)
+
+    def _decoder(self, make: Callable[[Sequence[Waiting], int | None], Slots]) -> Decoder:
+        return Decoder(make, self._rows, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
+
+    @cached_property
+    def _single_mode(self) -> _GenerateMode | None:
+        """How to call `generate` for a single beam; None where it does not match full forward passes."""
+        found = self._matching_mode(1, (True,))
+        if found is None:
+            self.notes.append(uncached_note())
+        return found
+
+    @cached_property
+    def _beam_mode(self) -> _GenerateMode:
+        """How to call `generate` for several beams.
+
+        Raises:
+            ModelError: it does not match full forward passes.
+        """
+        found = self._matching_mode(_PROBE_BEAMS, (True, False))
+        if found is None:
+            raise beams_error()
+        if not found.generator.use_cache:
+            self.notes.append(uncached_beams_note())
+        return found
+
+    def _matching_mode(self, beams: int, caching: Sequence[bool]) -> _GenerateMode | None:
+        """The first way to call `generate` that matches full forward passes; padded batches are tried before batches of equal lengths."""
+        forward: CausalForward | Seq2SeqForward = self._causal if self.architecture == "causal" else self._seq2seq
+        plain = replace(forward, usage=Usage()).plain
+        for use_cache in caching:
+            generator = Generator(self.module, self._endings, self.architecture == "seq2seq", self.usage, use_cache)
+            for padded in (True, False):
+                if generate_matches(generator, plain, self._start, beams, padded=padded):
+                    return _GenerateMode(generator, padded)
+        return None
+
+    def _uncached_slots(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
+        forward = self._causal if self.architecture == "causal" else self._seq2seq
+        longest = max(need(one.request) for one in waiting)
+        rows = max(1, self.budget.score // longest)
+        return UncachedSlots(forward, self._start, rows if most is None else min(rows, most))
 
     def _rows(self, longest: int, requests: int, most: int | None) -> int:
         """How many rows are decoded at once, the longest of which needs so many tokens."""
@@ -227,10 +304,22 @@ class TransformersEngine:
         rows = self._rows(longest, len(waiting), most)
         if self.architecture == "causal":
             return CausalSlots(self._causal, rows, longest, min(self.budget.score, self.budget.strip))
-        source = max(len(one.request.context) for one in waiting)
+        source = self._seq2seq.virtual_source + max(len(one.request.context) for one in waiting)
         new = max(one.request.max_new_tokens for one in waiting)
         boolean = self.module.config._attn_implementation == "sdpa"
         return Seq2SeqSlots(self._seq2seq, rows, source, new, self.budget.score, self.abilities.anytime, boolean)
+
+
+@dataclass(frozen=True)
+class _GenerateMode:
+    """How to call `generate`, and whether prompts of different lengths can share a batch."""
+
+    generator: Generator
+    padded: bool
+
+
+_Generations = tuple[Sequence[Generate], _GenerateMode | None]
+"""Requests, and how to call `generate` for them; None to decode them without a KV cache."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +348,10 @@ class _Packed:
                 size, kept = len(one.row.tokens) - self.skip, one.row.kept
             before = one.row.tokens
         return found
+
+
+def _longest_first(requests: Sequence[Generate]) -> list[Generate]:
+    return sorted(requests, key=lambda one: (-need(one), one.id))
 
 
 def _padded_size(owned: Sequence[_Owned]) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from harness.engine.caches import silence_peft_warnings
 from harness.tune.batches import IGNORED, Batch
 
 Architecture = Literal["causal", "seq2seq"]
@@ -35,7 +36,7 @@ def completion_loss(module: Any, batch: Batch, architecture: Architecture) -> to
         given = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "decoder_input_ids": _shifted(module, labels)}
         targets = labels[where]
         read = labels.shape[1]
-    with _only(module, where, read):
+    with _only(module, where, read), silence_peft_warnings():
         logits = module(**given, use_cache=False).logits
     return torch.nn.functional.cross_entropy(logits[0].float(), targets, reduction="sum")
 

@@ -15,6 +15,7 @@ from harness.engine.slots import CausalSlots, Rows, Seq2SeqSlots
 from harness.engine.transformers import TransformersEngine
 from tests.engine.architectures import CAUSAL, SEQ2SEQ, engine, questions, words
 from tests.engine.conftest import Tiny
+from tests.engine.reference import beam_search, greedy
 from tests.engine.test_scoring import scores
 
 CLOSE = 1e-5
@@ -107,11 +108,11 @@ def prompts(seed: int, number: int, *, longest: int = 30, header: TokenIds = ())
 
 @pytest.mark.parametrize("rows", [1, 3, 64])
 @pytest.mark.parametrize("name", CAUSAL + SEQ2SEQ)
-def test_texts_decoded_in_slots_equal_those_of_generate(tiny: Tiny, name: str, rows: int) -> None:
+def test_texts_decoded_in_slots_equal_a_loop_of_full_forwards(tiny: Tiny, name: str, rows: int) -> None:
     loaded, requests = tiny(name), prompts(5, 14)
     continuous = engine(loaded, rows=rows)
     found = texts(continuous, requests)
-    assert found == texts(engine(loaded, share=False), requests)
+    assert found == greedy(loaded, requests)
     assert len(found) == len(requests)
 
 
@@ -119,7 +120,7 @@ def test_texts_decoded_in_slots_equal_those_of_generate(tiny: Tiny, name: str, r
 def test_prompts_with_a_common_header_are_prefilled_behind_it(tiny: Tiny, name: str) -> None:
     loaded, requests = tiny(name), prompts(6, 12, header=words(random.Random(1), 50))
     continuous = engine(loaded, 4096, strip=64, rows=5)
-    assert texts(continuous, requests) == texts(engine(loaded, share=False), requests)
+    assert texts(continuous, requests) == greedy(loaded, requests)
     assert continuous.usage.prefill_tokens < 0.5 * continuous.usage.asked_tokens
 
 
@@ -139,7 +140,7 @@ def test_slots_become_shorter_and_more_when_the_long_prompts_are_done(tiny: Tiny
 
     monkeypatch.setattr(kind, "refit", watched)
     continuous = engine(loaded, 160)
-    assert texts(continuous, long + short) == texts(engine(loaded, share=False), long + short)
+    assert texts(continuous, long + short) == greedy(loaded, long + short)
     assert seen[0][0] <= 2
     assert max(capacity for capacity, _ in seen) >= 6
     assert any(active for (capacity, active), (before, _) in zip(seen[1:], seen, strict=False) if capacity > before) or name == "bart"
@@ -154,22 +155,11 @@ def test_t5_lets_rows_enter_at_any_time_and_bart_does_not(tiny: Tiny) -> None:
 def test_t5_makes_room_for_new_columns(tiny: Tiny) -> None:
     loaded = tiny("t5")
     requests = [Generate(f"g{n}", words(random.Random(n), 4 + n % 3), 1 + n % 4) for n in range(40)]
-    assert texts(engine(loaded, rows=2), requests) == texts(engine(loaded, share=False), requests)
+    assert texts(engine(loaded, rows=2), requests) == greedy(loaded, requests)
 
 
 @pytest.mark.parametrize("name", ["llama", "t5"])
-def test_beams_equal_generate(tiny: Tiny, name: str) -> None:
+def test_beams_find_what_a_search_by_full_forwards_finds(tiny: Tiny, name: str) -> None:
     loaded = tiny(name)
-    for request in prompts(7, 4):
-        beams = Generate(request.id, request.context, 8, beams=3)
-        found = texts(engine(loaded), [beams])[request.id]
-        output = loaded.module.generate(_ids(request.context), max_new_tokens=8, num_beams=3, do_sample=False)[0].tolist()
-        new = output[1:] if name == "t5" else output[len(request.context) :]
-        ends = loaded.module.generation_config.eos_token_id
-        assert found.tokens == tuple(token for token in new if token not in ends and token != loaded.module.generation_config.pad_token_id)
-
-
-def _ids(context: TokenIds) -> object:
-    import torch
-
-    return torch.tensor([context])
+    requests = [Generate(request.id, request.context, 8, beams=3) for request in prompts(7, 6)]
+    assert texts(engine(loaded), requests) == {request.id: beam_search(loaded, request) for request in requests}

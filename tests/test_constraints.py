@@ -1,0 +1,71 @@
+"""The files that pin releases agree with the bounds in pyproject.toml and with the Makefile."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+TOP = Path(__file__).resolve().parent.parent
+ELSEWHERE = {"vllm"}
+"""Extras that no environment of ours holds: vLLM brings a torch of its own."""
+
+
+def direct() -> dict[str, Requirement]:
+    """Everything that pyproject.toml names, by canonical name."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for name, lines in project["optional-dependencies"].items() if name not in ELSEWHERE for line in lines]
+    found: dict[str, Requirement] = {}
+    for line in [*project["dependencies"], *extras]:
+        requirement = Requirement(line)
+        if requirement.name != project["name"]:
+            known = found.setdefault(canonicalize_name(requirement.name), requirement)
+            assert known.specifier == requirement.specifier, f"{requirement.name} has two bounds"
+    return found
+
+
+def pinned(name: str) -> dict[str, Version]:
+    """The releases of a file of constraints, by canonical name; a line that is anything else fails."""
+    found: dict[str, Version] = {}
+    for line in (TOP / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            continue
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][0-9A-Za-z.]*)", line)
+        assert match, f"{name}: {line!r} is no plain pin"
+        key = canonicalize_name(match[1])
+        assert key not in found, f"{name} pins {key} twice"
+        found[key] = Version(match[2])
+    return found
+
+
+def lower(requirement: Requirement) -> Version:
+    """A requirement's lowest release."""
+    (bound,) = [Version(one.version) for one in requirement.specifier if one.operator in (">=", "==")]
+    return bound
+
+
+def torch_of_the_makefile() -> Requirement:
+    match = re.search(r"^TORCH \?= (.+)$", (TOP / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert match
+    return Requirement(match[1])
+
+
+def test_the_lowest_are_the_lower_bounds() -> None:
+    expected = {name: lower(requirement) for name, requirement in direct().items() if name != "torch"}
+    assert pinned("constraints-lowest.txt") == expected
+
+
+def test_the_tested_releases_are_within_the_bounds() -> None:
+    tested = pinned("constraints.txt")
+    for name, requirement in direct().items():
+        assert name in tested, f"constraints.txt lacks {name}: make constraints"
+        assert requirement.specifier.contains(tested[name]), f"{name} {tested[name]}"
+
+
+def test_torch_is_the_makefiles_everywhere() -> None:
+    assert torch_of_the_makefile().specifier.contains(pinned("constraints.txt")["torch"])
+    assert "torch" not in pinned("constraints-lowest.txt")
