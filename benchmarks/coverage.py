@@ -5,7 +5,7 @@ samples: the percentile interval of resampled items, with Clopper and Pearson's 
 scores of a task, resampling each by itself from one seed. "After" is the product's own code. Shares of right and wrong are summed over
 the binomial distribution, without simulation.
 
-Run it as `python -m benchmarks.coverage [--replications N]`. With the default number it writes the tables of docs/design/statistics.md.
+Run it as `python -m benchmarks.coverage [--replications N] [--only TABLES]`. With the default number it writes the tables of docs/design/statistics.md.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ ITEMS = (10, 20, 30, 50, 100, 300)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """And by symmetry what they lack to 1."""
 
+SECTIONS = ("shares", "means", "corpora", "clusters", "averages")
 MEAN: Score = load("accuracy").score
 
 Draw = Callable[[int, np.random.Generator], Sequence[Task]]
@@ -370,7 +371,12 @@ def sized_table(populations: dict[str, tuple[Population, tuple[int, ...]]], what
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=REPLICATIONS, help="samples of each setting")
-    replications: int = parser.parse_args().replications
+    parser.add_argument("--only", default=",".join(SECTIONS), help="tables to make, of these")
+    given = parser.parse_args()
+    replications: int = given.replications
+    wanted = given.only.split(",")
+    if unknown := set(wanted) - set(SECTIONS):
+        raise SystemExit(f"There is no table {', '.join(unknown)}; there are {', '.join(SECTIONS)}.")
     size = f"{replications:,} samples of each setting, {RESAMPLES:,} resamples"
     sections = {
         "shares": ("Coverage in % (mean width), before → after, exact over the binomial distribution.", share_table()),
@@ -379,7 +385,8 @@ def main() -> None:
         "clusters": (f"Coverage in % and mean width; {size}.", sized_table(clusters(), "clusters", replications)),
         "averages": (f"Coverage in % and mean width; {size}.", sized_table(averages(), "items (clusters) a task", replications)),
     }
-    for name, (legend, lines) in sections.items():
+    for name in wanted:
+        legend, lines = sections[name]
         text = f"{legend}\n\n" + "\n".join(lines)
         print(f"{name}\n\n{text}\n", flush=True)
         if replications == REPLICATIONS:
