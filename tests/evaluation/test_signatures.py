@@ -275,6 +275,7 @@ KEYS: dict[str, tuple[str, Any] | None] = {
     "target": ("pick", "other"),
     "disturb": None,
     "labels": ("pick", {"kind": "kind + 1"}),
+    "cluster": None,
     "templates": ("pick", [{"name": "plain", "prompt": "Which colour is {{ thing }}?"}]),
     "template_files": None,
     "shots": None,
@@ -323,6 +324,7 @@ ELSEWHERE = {
     "template_files": "their templates are in the digest like the task's own",
     "shots": "its keys are listed",
     "generation": "its keys are listed",
+    "cluster": "decides intervals, not scores; held harmless below",
     "headline": "held below",
     "groups": "held harmless below",
     "data.path": "of data on the hub; the rows' content is in the digest",
@@ -375,7 +377,12 @@ def test_a_key_that_can_change_a_score_is_seen(place: Place, key: str, change: t
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("about", {"title": "Another title", "notes": "x"}), ("groups", ["colours"]), ("labels", {"kind": "kind", "unused": "thing"})],
+    [
+        ("about", {"title": "Another title", "notes": "x"}),
+        ("groups", ["colours"]),
+        ("labels", {"kind": "kind", "unused": "thing"}),
+        ("cluster", "kind"),
+    ],
 )
 def test_a_key_that_cannot_change_a_score_is_not(place: Place, key: str, value: Any) -> None:
     before = identity(place.options)
