@@ -102,13 +102,15 @@ class Forgetting:
         return _NORMAL.cdf(distance / error) if error > 0 else float(distance > 0)
 
     def least(self, items: int, span: float = math.inf, wanted: float = POWER) -> float | None:
-        """The smallest loss that so many items call forgot with the power wanted; None where not even the whole span is.
+        """The smallest loss that so many items call forgot with the power wanted; None where not even the whole span is, or any.
 
         Args:
             items: so many.
             span: from the lowest to the highest score.
             wanted: the power, between 0 and 1.
         """
+        if math.isinf(self._beyond_chance(items)):
+            return None
         low = high = max(self.margin, math.sqrt(self.variance / items), 1e-12)
         while self.power(high, items) < wanted:
             if high >= span:

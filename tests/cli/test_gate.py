@@ -47,6 +47,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+UNDECIDED = "rules: [no task forgot]\ntasks: [colours]\n"
+"""60 items are too few to say that no more than 0.01 was lost."""
+
+
 def policy(text: str) -> Path:
     path = Path("gate.yaml")
     path.write_text(text, encoding="utf-8")
@@ -75,7 +79,8 @@ def test_fail_by_the_rule_that_holds_without_a_policy(call: Call, made: Path) ->
 
 
 def test_cannot_tell_says_how_many_items_would(call: Call, made: Path) -> None:
-    done = call("gate", made / "better", "--baseline", made / "better", "--junit", "gate.xml", "--summary", "gate.md")
+    given = ("--baseline", made / "worse", "--policy", policy(UNDECIDED))
+    done = call("gate", made / "better", *given, "--junit", "gate.xml", "--summary", "gate.md")
     assert (done.code, done.err) == (3, "")
     needed = done.out.split("To tell: colours: about ")[1].split()[0]
     assert int(needed.replace(",", "")) > ITEMS
@@ -87,9 +92,15 @@ def test_cannot_tell_says_how_many_items_would(call: Call, made: Path) -> None:
 
 @pytest.mark.parametrize(("chosen", "code"), [("pass", 0), ("fail", 1)])
 def test_undecided_is_the_users_choice(call: Call, made: Path, chosen: str, code: int) -> None:
-    done = call("gate", made / "better", "--baseline", made / "better", "--on-undecided", chosen)
+    done = call("gate", made / "better", "--baseline", made / "worse", "--policy", policy(UNDECIDED), "--on-undecided", chosen)
     assert (done.code, done.err) == (code, "")
     assert f"1 rule: 1 undecided, undecided counts as {chosen}." in done.out
+
+
+def test_a_system_against_itself_passes_and_says_why(call: Call, made: Path) -> None:
+    done = call("gate", made / "better", "--baseline", made / "better")
+    assert (done.code, done.err) == (0, "")
+    assert "nothing can have changed" in " ".join(done.out.split())
 
 
 def test_without_a_baseline_a_policy_of_thresholds_serves(call: Call, made: Path) -> None:
@@ -168,7 +179,8 @@ def test_results_that_were_edited_by_hand_are_refused(call: Call, made: Path) ->
 
 def test_exit_codes_of_a_process_of_its_own(made: Path) -> None:
     """What CI sees, without colours."""
-    command = [sys.executable, "-m", "harness", "gate", str(made / "better"), "--baseline", str(made / "better")]
+    given = ["--baseline", str(made / "worse"), "--policy", str(policy(UNDECIDED))]
+    command = [sys.executable, "-m", "harness", "gate", str(made / "better"), *given]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (3, "")
     assert "\x1b[" not in done.stdout

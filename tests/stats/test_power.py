@@ -160,6 +160,7 @@ def test_a_loss_within_the_margin_is_never_called_forgot() -> None:
 def test_a_handful_of_items_calls_nothing_forgot() -> None:
     """Of 5 items that all flip the exact test has p = 2 / 2^5 = 0.06."""
     assert Forgetting.of_flips(Flips(0, 0, 5), 0.01, 1).least(5, 1.0) is None
+    assert Forgetting(0.01, 1, 2.0, False).least(6) is None
 
 
 def test_flips_that_cancel_are_the_scatter() -> None:
