@@ -5,7 +5,8 @@ samples: the percentile interval of resampled items, with Clopper and Pearson's 
 scores of a task, resampling each by itself from one seed. "After" is the product's own code. Shares of right and wrong are summed over
 the binomial distribution, without simulation.
 
-Run it as `python -m benchmarks.coverage [--replications N] [--only TABLES]`. With the default number it writes the tables of docs/design/statistics.md.
+Run it as `python -m benchmarks.coverage [--replications N] [--only TABLES]`. With the default number it writes the tables of
+docs/design/statistics.md.
 """
 
 from __future__ import annotations
