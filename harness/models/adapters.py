@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.contents import Contents
 from harness.errors import AdapterError, ModelError
+from harness.models import digests
 from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import Source, fetch
-from harness.models.digests import adapter_digest, model_digest, text_digest, weights_files
+from harness.models.digests import adapter_weights, model_digest, text_digest
 from harness.models.loading import Loaded, check_head, load_model
 
 
@@ -28,6 +30,7 @@ class Adapter:
         base: the base model's name as its configuration gives it, "" where it gives none.
         training: how it was made, where `harness tune` made it.
         merge: add its update to the base's weights instead of computing it beside them.
+        contents: its files, to make sure after they were loaded that they are what was hashed.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Adapter:
     base: str
     training: Training | None = None
     merge: bool = False
+    contents: Contents | None = field(default=None, repr=False, compare=False)
 
     @property
     def full(self) -> bool:
@@ -136,20 +140,22 @@ def _fetched(name: str, revision: str | None, pickles: bool) -> Path:
 def _read(name: str, folder: Path, pickles: bool) -> Adapter:
     training = read_training(folder)
     if training is not None and training.method == "full":
-        _check_weights(folder, pickles)
-        return Adapter(name, folder, model_digest(folder, pickles=pickles), training.base, training)
+        _check_weights(folder, pickles, digests.weights_files)
+        contents = digests.model(folder, pickles=pickles)
+        return Adapter(name, folder, contents.digest, training.base, training, contents=contents)
     path = folder / "adapter_config.json"
     try:
         config = json.loads(path.read_text())
         base = str(config.get("base_model_name_or_path") or "")
     except (OSError, ValueError, AttributeError) as error:
         raise AdapterError(f"{path} cannot be read: {error}.", "Save the adapter again with peft.") from error
-    _check_weights(folder, pickles)
-    return Adapter(name, folder, adapter_digest(folder, pickles=pickles), base, training)
+    _check_weights(folder, pickles, digests.adapter_weights)
+    contents = digests.adapter(folder, pickles=pickles)
+    return Adapter(name, folder, contents.digest, base, training, contents=contents)
 
 
-def _check_weights(folder: Path, pickles: bool) -> None:
-    if not weights_files(folder, pickles=pickles):
+def _check_weights(folder: Path, pickles: bool, files: Callable[..., list[Path]]) -> None:
+    if not files(folder, pickles=pickles):
         found = "only pickled weights" if list(folder.glob("*.bin")) else "no weights"
         raise AdapterError(
             f"The adapter {folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file."
@@ -241,7 +247,7 @@ def _load(loaded: Loaded, adapter: Adapter) -> tuple[Any, Any]:
 def _full(loaded: Loaded, adapter: Adapter, pickles: bool) -> Attached:
     source = replace(loaded.source, folder=adapter.folder, card=None)
     options: dict[str, Any] = {"device": str(loaded.device), "dtype": loaded.dtype, "quantize": loaded.quantization}
-    tuned = load_model(source, tokenizer=loaded.tokenizer, pickles=pickles, **options)
+    tuned = load_model(source, tokenizer=loaded.tokenizer, pickles=pickles, contents=adapter.contents, **options)
     return Attached(tuned.module, tuned.parameters, tuple(_other_weights(loaded, adapter)))
 
 
@@ -254,7 +260,10 @@ def _warnings(loaded: Loaded, adapter: Adapter, config: Any, held: Mapping[str, 
 
 
 def _other_weights(loaded: Loaded, adapter: Adapter) -> Iterator[str]:
-    if adapter.training is not None and adapter.training.base_digest != model_digest(loaded.source.folder):
+    if adapter.training is None:
+        return
+    base = loaded.contents.digest if loaded.contents is not None else model_digest(loaded.source.folder)
+    if adapter.training.base_digest != base:
         yield f"The adapter {adapter.name} was trained on other weights of {adapter.training.base} than these."
 
 
@@ -351,7 +360,7 @@ def quiet() -> Iterator[None]:
 
 
 def _stored_weights(folder: Path, pickles: bool) -> dict[str, Any]:
-    path = weights_files(folder, pickles=pickles)[0]
+    path = adapter_weights(folder, pickles=pickles)[0]
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
