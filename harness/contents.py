@@ -32,8 +32,8 @@ _LARGE = 8 << 20
 _READERS = max(1, min(8, os.cpu_count() or 1))
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _GIT_SHA1 = re.compile(r"^[0-9a-f]{40}$")
-_VERSION_FIELDS = frozenset({"transformers_version"})
-"""Fields of config.json and generation_config.json that name the library that wrote them, and decide nothing."""
+_VERSION = re.compile(rb'"transformers_version"\s*:\s*"[^"]*"')
+"""In config.json and generation_config.json: names the library that wrote them, and decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,13 @@ class Reading:
     state: State
 
 
-def read(path: Path, stop: threading.Event | None = None) -> Reading:
+def read(path: Path, stop: threading.Event | None = None, *, again: bool = True) -> Reading:
     """Hash a file; one of the hub's cache (`blobs/<digest>`) is compared with its name.
 
     Args:
         path: of the file; links are followed.
         stop: where it is set, reading ends, and the result is worth nothing.
+        again: read once more where the file's state has changed meanwhile.
 
     Raises:
         ContentError: it cannot be read, was written to meanwhile, or is not what its name in the hub's cache says.
@@ -90,6 +91,8 @@ def read(path: Path, stop: threading.Event | None = None) -> Reading:
     if stop is not None and stop.is_set():
         return reading
     if before != after:
+        if again:
+            return read(path, stop, again=False)  # a link or an owner may have changed, not the content
         raise ContentError(f"The file {path} was written to while it was read.", "Run again when nothing writes to it.")
     found = git.hexdigest() if git is not None else reading.sha256
     if (git is not None or _SHA256.match(blob)) and found != blob:
@@ -101,15 +104,8 @@ def read(path: Path, stop: threading.Event | None = None) -> Reading:
 
 
 def settings_digest(content: bytes) -> str:
-    """SHA-256 of a JSON object without the fields that name the library's version; of the bytes where it is none."""
-    try:
-        settings = json.loads(content)
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict):
-        return hashlib.sha256(content).hexdigest()
-    kept = {name: value for name, value in settings.items() if name not in _VERSION_FIELDS}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """SHA-256 of JSON settings, whichever version of the library wrote them."""
+    return hashlib.sha256(_VERSION.sub(rb'"transformers_version":""', content)).hexdigest()
 
 
 @dataclass

@@ -34,6 +34,7 @@ TOKENIZER_PATTERNS = (
     "*.spm",
     "*.bpe",
     "*.codes",
+    "byte_maps.json",
     "*bpecodes",
     "*.tokenizer",
     "*.tokenizer.json",

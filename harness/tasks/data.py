@@ -212,7 +212,8 @@ def read_file(task: str, path: Path) -> list[dict[str, Any]]:
         raise
     except Exception as error:
         cause = error.__cause__ or error
-        raise DataError(f"Task {task}: {path} cannot be read: {cause}.", "Check the file; one JSON object a line for .jsonl.") from error
+        why = str(cause) or f"it holds no rows ({type(cause).__name__})"
+        raise DataError(f"Task {task}: {path} cannot be read: {why}.", "Check the file; one JSON object a line for .jsonl.") from error
 
 
 def _items(task: Task, split: str, rows: Iterable[Mapping[str, Any]]) -> list[Item]:

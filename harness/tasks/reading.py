@@ -38,10 +38,12 @@ class Source:
     Args:
         builder: of `datasets`, which decodes them.
         revision: hub commit whose files these are.
+        folder: of the snapshot, where it is one.
     """
 
     builder: Any
     revision: str | None
+    folder: Path | None = None
     _files: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +65,8 @@ class Source:
             MissingFilesError: one of several numbered files is not there, or the card promises another number of rows.
             Exception: whatever `datasets` says of files that it cannot decode.
         """
+        if self.folder is not None:
+            _check_patterns(self.folder, self.builder.config.name, split)
         with _scratch() as scratch:
             manager = _manager(self.builder, scratch)
             files = [Path(manager.download(file)) for file in self._files[split]]
@@ -119,15 +123,15 @@ def open_folder(folder: Path, config: str | None, **options: Any) -> Source:
         raise MissingFilesError(f"{broken[0]} is a link to a file that is not there")
     revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.match(folder.name) else None
     try:
-        return Source(_builder(str(folder), config, options), revision)
+        return Source(_builder(str(folder), config, options), revision, folder)
     except FileNotFoundError as error:
         own = _patterns(folder, config)  # `datasets` looks for the first config's files, whichever is asked for
         if own is None:
             raise MissingFilesError(_first_line(error)) from error
     try:
-        return Source(_builder(str(folder), config, options | {"data_files": own}), revision)
+        return Source(_builder(str(folder), config, options | {"data_files": own}), revision, folder)
     except FileNotFoundError as error:
-        raise MissingFilesError(f"its card names files that are not there: {_first_line(error)}") from error
+        raise MissingFilesError(_first_line(error)) from error
 
 
 def open_file(builder: str, path: Path, **options: Any) -> Source:
@@ -166,7 +170,7 @@ def datasets_library() -> Any:
     import datasets
 
     datasets.disable_progress_bars()
-    logging.getLogger("datasets").setLevel(logging.ERROR)
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # what it cannot read is told once, by an error
     return datasets
 
 
@@ -221,6 +225,17 @@ def _patterns(folder: Path, config: str | None) -> dict[str, Any] | None:
     entries = DatasetCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict().get("configs") or []
     named = [entry for entry in entries if entry.get("config_name", "default") == (config or "default") and "data_dir" not in entry]
     return dict(sanitize_patterns(named[0]["data_files"])) if named and "data_files" in named[0] else None
+
+
+def _check_patterns(folder: Path, config: str, split: str) -> None:
+    """Every pattern under which a card names files of a split has files; `datasets` passes over one that has none."""
+    from datasets.data_files import resolve_pattern
+
+    for pattern in (_patterns(folder, config) or {}).get(split, ()):
+        try:
+            resolve_pattern(pattern, str(folder))
+        except FileNotFoundError as error:
+            raise MissingFilesError(f"its card names {pattern}, and no such file is there") from error
 
 
 def _tables(builder: Any, generator: Any) -> Iterator[Any]:
