@@ -66,6 +66,8 @@ def run(options: Options, watch: Watch, clock: Clock | None = None, *, kept: Pat
         for system, adapter in work.evaluation.systems:
             meter = Meter.start()
             answers = _answers(work, system, adapter, store, clock)
+            with clock.measure("startup"):
+                work.evaluation.check(adapter)
             finished.append(_finish(work, system, answers, clock, meter.joules()))
             clock.next_system()
     if "toxicity" in options.measures:

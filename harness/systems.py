@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness import folders
+from harness.contents import Contents
 from harness.contract import System
 from harness.errors import InputError, StorageError
 from harness.models import adapters, cards, digests, loading
@@ -18,7 +18,7 @@ from harness.store import runs, samples
 from harness.store.places import check_files
 
 if TYPE_CHECKING:
-    from harness.contract import Engine
+    from harness.contract import Engine, Generate, Response, ScoreRequest, Usage
     from harness.engine.vllm import Server
     from harness.options import Options, Watch
     from harness.replicas import Replicas
@@ -35,6 +35,7 @@ class Evaluation:
     Attributes:
         systems: each system with its adapter, in the order asked for.
         outputs: the results folder of each system's name.
+        contents: the files of the model.
     """
 
     options: Options
@@ -43,6 +44,7 @@ class Evaluation:
     encoder: Encoder
     systems: list[tuple[System, adapters.Adapter | None]]
     outputs: dict[str, Path]
+    contents: Contents
     _loaded: loading.Loaded | None = None
     _server: Server | None = None
     _replicas: Replicas | None = None
@@ -72,24 +74,41 @@ class Evaluation:
             if adapter is not None and not options.any_base:
                 adapters.check_base(adapter, source)
                 adapters.check_precision(adapter, options.quantize)
+        code = options.trust_remote_code
         loading.check_weights(source, pickles=options.allow_pickle)
-        with ThreadPoolExecutor(1) as beside:  # weights are hashed while the libraries that read them are imported
-            digest = beside.submit(digests.model_digest, source.folder, pickles=options.allow_pickle)
-            encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
-            for device in options.devices or (options.device,):
-                loading.pick_device(device)
-            for adapter in found:
-                if adapter is not None:
-                    adapters.check_finite(adapter, pickles=options.allow_pickle)
+        contents = digests.model(source.folder, pickles=options.allow_pickle, remote_code=code)  # hashed while libraries are imported
+        tokens = digests.tokenizer(source.folder, remote_code=code)
+        encoder = open_encoder(source, options.chat, remote_code=code)
+        for device in options.devices or (options.device,):
+            loading.pick_device(device)
+        for adapter in found:
+            if adapter is not None:
+                adapters.check_finite(adapter, pickles=options.allow_pickle)
+        tokens.check()
         if options.engine == "vllm":
             _check_vllm(options, encoder, found)
-        systems = [(_system(options, source, encoder, adapter, digest.result()), adapter) for adapter in found]
+        systems = [(_system(options, source, encoder, adapter, contents.digest, tokens.digest), adapter) for adapter in found]
         outputs = _outputs(options, [system for system, _ in systems])
-        return cls(options, watch, source, encoder, systems, outputs)
+        return cls(options, watch, source, encoder, systems, outputs, contents)
+
+    def check(self, adapter: adapters.Adapter | None) -> None:
+        """Make sure that the files of a system are those that its digests name, all of them read: before its answers are kept or served.
+
+        Raises:
+            ContentError: one was changed.
+        """
+        self.contents.check()
+        if adapter is not None and adapter.contents is not None:
+            adapter.contents.check()
 
     @contextmanager
     def engine(self, adapter: adapters.Adapter | None) -> Iterator[Engine]:
-        """An engine for the base with an adapter, or without."""
+        """An engine for the base with an adapter, or without; it hands out nothing unless the files are still what was hashed."""
+        with self._engine(adapter) as engine:
+            yield _Checked(engine, self, adapter)
+
+    @contextmanager
+    def _engine(self, adapter: adapters.Adapter | None) -> Iterator[Engine]:
         if self.options.engine == "vllm":
             yield self._vllm(adapter)
             return
@@ -145,8 +164,36 @@ class Evaluation:
                 quantize=options.quantize,
                 pickles=options.allow_pickle,
                 remote_code=options.trust_remote_code,
+                contents=self.contents,
             )
         return self._loaded
+
+
+@dataclass
+class _Checked:
+    """An engine whose files are looked at before each of its batches is handed out: weights may be mapped into memory, not copied."""
+
+    engine: Engine
+    evaluation: Evaluation
+    adapter: adapters.Adapter | None
+    usage: Usage = field(init=False)
+    notes: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.usage, self.notes = self.engine.usage, self.engine.notes
+
+    def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
+        """Score choices and texts."""
+        return self._checked(self.engine.score(requests, done))
+
+    def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
+        """Continue prompts."""
+        return self._checked(self.engine.generate(requests, done))
+
+    def _checked(self, batches: Iterator[list[Response]]) -> Iterator[list[Response]]:
+        for batch in batches:
+            self.evaluation.check(self.adapter)
+            yield batch
 
 
 class _Quiet:
@@ -166,8 +213,12 @@ class _Quiet:
 
 
 def open_quietly(options: Options) -> Evaluation:
-    """The systems of a run, in a process of its own."""
-    return Evaluation.open(options, _Quiet())
+    """The systems of a run, in a process of its own. The process of the run makes sure that files stay the same while this one reads."""
+    evaluation = Evaluation.open(options, _Quiet())
+    for contents in (evaluation.contents, *(adapter.contents for _, adapter in evaluation.systems if adapter is not None)):
+        if contents is not None:
+            contents.leave()
+    return evaluation
 
 
 def _devices(options: Options) -> tuple[str, ...]:
@@ -212,9 +263,11 @@ def open_encoder(source: cards.Source, chat: bool | None = None, *, remote_code:
     return Encoder(tokenizer, architecture, loading.max_length(config), chat)
 
 
-def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: adapters.Adapter | None, digest: str) -> System:
+def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: adapters.Adapter | None, digest: str, tokens: str) -> System:
     weights = digests.count_parameters(digests.weights_files(source.folder))
-    own = digests.count_parameters(digests.weights_files(adapter.folder)) if adapter else 0
+    own = 0
+    if adapter is not None:
+        own = digests.count_parameters((digests.weights_files if adapter.full else digests.adapter_weights)(adapter.folder))
     name = source.name + (f"+{adapter.name}" if adapter else "") + (f"@{options.quantize}" if options.quantize else "")
     name += "@vllm" if options.engine == "vllm" else ""
     return System(
@@ -226,7 +279,7 @@ def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: a
         quantization=options.quantize,
         model_digest=digest,
         adapter_digest=adapter.digest if adapter else None,
-        tokenizer_digest=digests.tokenizer_digest(source.folder),
+        tokenizer_digest=tokens,
         chat_template_digest=encoder.chat_template_digest,
         revision=source.revision,
         parameters=weights + own,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "harness"
-FLOOR = {"collector", "contract", "errors", "folders", "lists", "plugins", "sequences", "weights", "__version__"}
+FLOOR = {"collector", "contents", "contract", "errors", "folders", "lists", "plugins", "sequences", "weights", "__version__"}
 """What everything may use."""
 
 PARTS = {"tasks", "models", "engine", "metrics", "stats", "store", "report", "perturb", "toxicity"}

@@ -43,7 +43,7 @@ def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")])
     from harness.cli.console import console
     from harness.models.adapter_cards import cards
     from harness.models.adapters import check_weights, read_config, unknown
-    from harness.models.digests import adapter_digest, count_parameters, weights_files
+    from harness.models.digests import adapter_digest, adapter_weights, count_parameters
     from harness.tune.view import card_view
 
     folder = folders.expanded(name)
@@ -52,7 +52,7 @@ def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")])
         check_weights(folder)
         wanted = ("peft_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules", "modules_to_save", "num_virtual_tokens")
         facts = {key: config[key] for key in wanted if config.get(key) is not None}
-        facts |= {"weights": f"{count_parameters(weights_files(folder)):,}", "digest": adapter_digest(folder)}
+        facts |= {"weights": f"{count_parameters(adapter_weights(folder)):,}", "digest": adapter_digest(folder)}
         console().print(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True), end="", markup=False)
         return
     found = cards()

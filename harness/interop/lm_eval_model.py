@@ -31,7 +31,7 @@ from harness.interop.lm_eval_requests import (
     plan_pairs,
     plan_rolling,
 )
-from harness.models import adapters, cards, loading
+from harness.models import adapters, cards, digests, loading
 from harness.models.encoding import Encoder
 from harness.options import Options
 from harness.systems import Evaluation
@@ -129,7 +129,8 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
         self.backend = architecture
         self._rules = Rules(self.tokenizer, architecture, max_length or loading.max_length(config))
         encoder = Encoder(self.tokenizer, architecture, self._rules.max_length, chat=False)
-        evaluation = Evaluation(options, _Notes(), source, encoder, [], {})
+        contents = digests.model(source.folder, **trusted)
+        evaluation = Evaluation(options, _Notes(), source, encoder, [], {}, contents)
         self.engine = self._stack.enter_context(evaluation.engine(adapter))
         loaded = evaluation.loaded()
         self._device = loaded.device

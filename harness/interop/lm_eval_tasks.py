@@ -18,10 +18,11 @@ from lm_eval.tasks._index import Entry, Kind, TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from harness import folders
-from harness.errors import DataError, HarnessError, TaskError, UnavailableError
+from harness.errors import ContentError, DataError, HarnessError, TaskError, UnavailableError
 from harness.interop import lm_eval_names, squad_metrics
 from harness.interop.lm_eval_names import PREFIX, Listed
 from harness.interop.lm_eval_quiet import lm_eval_seeds, quiet
+from harness.tasks import reading
 
 FEWSHOT_SEED = 1234
 """Seed of lm-eval's stream of shots."""
@@ -188,18 +189,24 @@ class Source:
         return found if not hasattr(found, "keys") else self._completed(found)
 
     def _read(self) -> Any:
-        import datasets
-
-        datasets.disable_progress_bars()
         path, name = str(self.config["dataset_path"]), self.config.get("dataset_name")
         local = _local(self.folder, path)
-        options = {key: value for key, value in (self.config.get("dataset_kwargs") or {}).items() if key != "trust_remote_code"}
-        if local:
-            options.pop("revision", None)
-        before = datasets.config.HF_HUB_OFFLINE
-        datasets.config.HF_HUB_OFFLINE = before or folders.offline() or local is not None
+        options = dict(self.config.get("dataset_kwargs") or {})
+        options.pop("trust_remote_code", None)
+        revision = options.pop("revision", None)
+        only = options.pop("split", None)
         try:
-            return datasets.load_dataset(path=str(local or path), name=name, **options)
+            with reading.hub_silent(local is not None):
+                if local is not None:
+                    source = reading.open_folder(local, name, **options)
+                elif "data_files" in options and "/" not in path:
+                    source = reading.open_files(path, **options)
+                else:
+                    source = _hub_source(path, name, revision, options)
+                splits = {split: source.dataset(split) for split in source.splits if only is None and self._asks(split)}
+                return source.dataset(only) if only is not None else reading.datasets_library().DatasetDict(splits)
+        except ContentError:
+            raise
         except (ConnectionError, FileNotFoundError) as error:
             raise UnavailableError(
                 f"Task {PREFIX}{self.task}: the dataset {path} cannot be had: it is neither on the hub, nor in the cache or data folder.",
@@ -208,8 +215,12 @@ class Source:
         except Exception as error:
             config = f" (config {name})" if name else ""
             raise DataError(f"Task {PREFIX}{self.task}: the dataset {path}{config} cannot be read: {error}.", "Check the files.") from error
-        finally:
-            datasets.config.HF_HUB_OFFLINE = before
+
+    def _asks(self, split: str) -> bool:
+        """Whether lm-eval reads a split; functions of the task may read any."""
+        named = {self.config.get(f"{kind}_split") for kind in ("training", "validation", "test", "fewshot")}
+        own = self.config.get("fewshot_config")
+        return split in named | {own.get("split") if isinstance(own, dict) else None} or not any(named)
 
     def _completed(self, splits: Any) -> Any:
         config = self.config
@@ -236,6 +247,16 @@ class Source:
     def _draws_shots(self) -> bool:
         own = self.config.get("num_fewshot")
         return own != 0 and bool(own if self.shots is None else self.shots)
+
+
+def _hub_source(path: str, name: str | None, revision: str | None, options: Mapping[str, Any]) -> reading.Source:
+    """A config of a hub dataset, from the hub's cache where the hub does not answer."""
+    if not folders.offline():
+        try:
+            return reading.open_hub(path, name, revision, answered=True, **options)
+        except ConnectionError:
+            pass
+    return reading.open_hub(path, name, revision, answered=False, **options)
 
 
 def _local(folder: Path | None, path: str) -> Path | None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness import folders, weights
+from harness.contents import Contents
 from harness.errors import AdapterError, ModelError
+from harness.models import digests
 from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import Source, fetch
-from harness.models.digests import adapter_digest, model_digest, text_digest, weights_files
+from harness.models.digests import adapter_weights, model_digest, text_digest
 from harness.models.loading import Loaded, check_head, load_model
 
 
@@ -29,6 +31,7 @@ class Adapter:
         base: the base model's name as its configuration gives it, "" where it gives none.
         training: how it was made, where `harness tune` made it.
         merge: add its update to the base's weights instead of computing it beside them.
+        contents: its files, to make sure after they were loaded that they are what was hashed.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Adapter:
     base: str
     training: Training | None = None
     merge: bool = False
+    contents: Contents | None = field(default=None, repr=False, compare=False)
 
     @property
     def full(self) -> bool:
@@ -137,11 +141,13 @@ def _fetched(name: str, revision: str | None, pickles: bool) -> Path:
 def _read(name: str, folder: Path, pickles: bool) -> Adapter:
     training = read_training(folder)
     if training is not None and training.method == "full":
-        check_weights(folder, pickles)
-        return Adapter(name, folder, model_digest(folder, pickles=pickles), training.base, training)
+        check_weights(folder, pickles, digests.weights_files)
+        contents = digests.model(folder, pickles=pickles)
+        return Adapter(name, folder, contents.digest, training.base, training, contents=contents)
     base = str(read_config(folder).get("base_model_name_or_path") or "")
     check_weights(folder, pickles)
-    return Adapter(name, folder, adapter_digest(folder, pickles=pickles), base, training)
+    contents = digests.adapter(folder, pickles=pickles)
+    return Adapter(name, folder, contents.digest, base, training, contents=contents)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -156,9 +162,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_weights(folder: Path, pickles: bool = False) -> None:
-    """Raise AdapterError where an adapter folder's weights are missing, cut or damaged."""
-    files = weights_files(folder, pickles=pickles)
+def check_weights(folder: Path, pickles: bool = False, listed: Callable[..., list[Path]] = digests.adapter_weights) -> None:
+    """Raise AdapterError where an adapter folder's weights are missing, cut or damaged.
+
+    Args:
+        folder: of the adapter.
+        pickles: accept pickled weights.
+        listed: lists the files that would be loaded.
+    """
+    files = listed(folder, pickles=pickles)
     if not files:
         found = "only pickled weights" if list(folder.glob("*.bin")) else "no weights"
         raise AdapterError(
@@ -173,7 +185,7 @@ def check_finite(adapter: Adapter, *, pickles: bool = False) -> None:
         return
     if name := weights.first_not_finite(_stored_weights(adapter.folder, pickles)):
         raise AdapterError(
-            f"{weights_files(adapter.folder, pickles=pickles)[0]}: the tensor {name} holds NaN or infinite values.",
+            f"{adapter_weights(adapter.folder, pickles=pickles)[0]}: the tensor {name} holds NaN or infinite values.",
             "The training diverged, or the file is damaged: take an earlier checkpoint, or copy it again.",
         )
 
@@ -263,7 +275,7 @@ def _load(loaded: Loaded, adapter: Adapter) -> tuple[Any, Any]:
 def _full(loaded: Loaded, adapter: Adapter, pickles: bool) -> Attached:
     source = replace(loaded.source, folder=adapter.folder, card=None)
     options: dict[str, Any] = {"device": str(loaded.device), "dtype": loaded.dtype, "quantize": loaded.quantization}
-    tuned = load_model(source, tokenizer=loaded.tokenizer, pickles=pickles, **options)
+    tuned = load_model(source, tokenizer=loaded.tokenizer, pickles=pickles, contents=adapter.contents, **options)
     return Attached(tuned.module, tuned.parameters, tuple(_other_weights(loaded, adapter)))
 
 
@@ -276,7 +288,10 @@ def _warnings(loaded: Loaded, adapter: Adapter, config: Any, held: Mapping[str, 
 
 
 def _other_weights(loaded: Loaded, adapter: Adapter) -> Iterator[str]:
-    if adapter.training is not None and adapter.training.base_digest != model_digest(loaded.source.folder):
+    if adapter.training is None:
+        return
+    base = loaded.contents.digest if loaded.contents is not None else model_digest(loaded.source.folder)
+    if adapter.training.base_digest != base:
         yield f"The adapter {adapter.name} was trained on other weights of {adapter.training.base} than these."
 
 
@@ -373,7 +388,7 @@ def quiet() -> Iterator[None]:
 
 
 def _stored_weights(folder: Path, pickles: bool) -> dict[str, Any]:
-    path = weights_files(folder, pickles=pickles)[0]
+    path = adapter_weights(folder, pickles=pickles)[0]
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

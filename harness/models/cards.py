@@ -81,8 +81,23 @@ def resolve(
         remote_code: also fetch Python files.
 
     Raises:
-        ModelError: nothing is found; near card names are given.
+        ModelError: nothing is found (near card names are given), a folder holds an adapter as well, or a folder has no such revision.
     """
+    source = _resolved(model, data, revision, pickles, remote_code)
+    if (source.folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"The folder {source.folder} holds an adapter beside the model, and transformers would load both.",
+            "Take the adapter out of the folder, and give it with --adapter.",
+        )
+    if revision is not None and source.revision is None:
+        raise ModelError(
+            f"The folder {source.folder} does not say of which revision it is, and --revision asks for {revision}.",
+            "Leave out --revision, or the folder of snapshots, to have it from the hub.",
+        )
+    return source
+
+
+def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool, remote_code: bool) -> Source:
     folder = folders.expanded(model)
     known = cards()
     if (folder / "config.json").is_file():

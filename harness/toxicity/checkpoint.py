@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness import folders, weights
+from harness.contents import Contents
 from harness.errors import ModelError
 
 _TOXIC = {"toxic", "toxicity", "hate", "hateful", "hatespeech", "offensive", "offensivelanguage", "abusive", "abuse"}
@@ -18,15 +19,16 @@ _TOXIC = {"toxic", "toxicity", "hate", "hateful", "hatespeech", "offensive", "of
 _FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model"]
 _DECISIVE = [
     "*.safetensors",
+    "*.safetensors.index.json",
     "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
+    "tokenizer*.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
+    "*vocab*",
+    "*merges*",
     "*.model",
+    "*.codes",
+    "dict.txt",
 ]
 """Files that a score depends on; others, such as a trainer's, may lie beside them."""
 
@@ -68,13 +70,23 @@ class Checkpoint:
             f"Name it: classifier:{self.name},label={self.labels[-1]}",
         )
 
+    @cached_property
+    def contents(self) -> Contents:
+        """Every file that decides a score: configuration, weights, tokenizer."""
+
+        def find() -> dict[str, Path]:
+            return {path.name: path for path in sorted({path for pattern in _DECISIVE for path in self.folder.glob(pattern)})}
+
+        return Contents(find, frozenset({"config.json"}))
+
     def digest(self) -> str:
-        """SHA-256 (hex, 16 characters) over every file that decides a score: configuration, weights, tokenizer."""
-        whole = hashlib.sha256()
-        for path in sorted({path for pattern in _DECISIVE for path in self.folder.glob(pattern)}):
-            with path.open("rb") as file:
-                whole.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-        return whole.hexdigest()[:16]
+        """SHA-256 (hex, 16 characters) over the contents, all of them read.
+
+        Raises:
+            ContentError: a file was changed since it was first read.
+        """
+        self.contents.check()
+        return self.contents.digest[:16]
 
 
 def find(model: str) -> Checkpoint:

@@ -50,6 +50,7 @@ class Classifier(Scorer):
     def _network(self) -> Network:
         from harness.toxicity import network
 
+        self._checkpoint.digest()
         return network.load(self._checkpoint, self.device)
 
     def compute(self, texts: Sequence[str]) -> FloatArray:
@@ -57,10 +58,13 @@ class Classifier(Scorer):
 
         Raises:
             ModelError: the model cannot be had or loaded, or its label for toxic texts is not clear.
+            ContentError: its files are not what its digest names.
             InputError: the device is not here.
         """
         column = self._checkpoint.column(self.label)
-        return self._network.probabilities(texts, column, self.batch_tokens)
+        found = self._network.probabilities(texts, column, self.batch_tokens)
+        self._checkpoint.contents.check()
+        return found
 
     def settings(self) -> dict[str, object]:
         """The digest of the model's files and the label: where the files lie decides nothing.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import folders
+from harness.contents import Contents
 from harness.errors import InputError
 from harness.models import cards, digests, loading
 from harness.models.adapter_cards import Losses, Training
@@ -78,7 +79,7 @@ class _Tuning:
     watch: TuneWatch
     source: cards.Source
     encoder: Encoder
-    base_digest: str
+    contents: Contents
     lessons: dict[str, Lesson]
     _loaded: Loaded | None = None
 
@@ -95,9 +96,9 @@ class _Tuning:
         if source.note:
             watch.note(source.note)
         loading.check_weights(source, pickles=options.allow_pickle)
+        contents = digests.model(source.folder, pickles=options.allow_pickle, remote_code=options.trust_remote_code)
         encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
-        digest = digests.model_digest(source.folder, pickles=options.allow_pickle)
-        made = cls(options, watch, source, encoder, digest, {})
+        made = cls(options, watch, source, encoder, contents, {})
         for candidate in options.candidates:
             if made._kept(candidate) is None:
                 made._shelf(candidate).check_free(candidate.settings)
@@ -106,6 +107,11 @@ class _Tuning:
         for candidate in options.candidates:
             made.lessons[candidate.name] = made._lesson(candidate.settings, library)
         return made
+
+    @property
+    def base_digest(self) -> str:
+        """Names the base exactly."""
+        return self.contents.digest
 
     def run(self) -> list[Made]:
         """Train what is not there yet."""
@@ -171,6 +177,7 @@ class _Tuning:
             final = place.folder / "final"
             with checkpoints.writing(final):
                 methods.write(made, loaded, settings, final)
+            self.contents.check()
             training = self._record(settings, lesson, loaded, made, progress, judged, final)
         shelf.place(final, training)
         return training
@@ -205,7 +212,9 @@ class _Tuning:
                 quantize=quantize,
                 pickles=options.allow_pickle,
                 remote_code=options.trust_remote_code,
+                contents=self.contents,
             )
+            self.contents.check()
         return self._loaded
 
     def _plan(self, settings: Settings, lesson: Lesson, loaded: Loaded, micro_tokens: int) -> Plan:

@@ -194,7 +194,6 @@ HARMLESS: dict[str, list[Change]] = {
     "data": [Change(lambda place: place.root, "")],
     "output": [Change(lambda place: place.root / "elsewhere", "")],
     "fresh": [Change(True, "")],
-    "revision": [Change("main", "")],
     "allow_pickle": [Change(True, "")],
     "trust_remote_code": [Change(True, "")],
     "any_base": [Change(True, "")],
@@ -205,6 +204,7 @@ HARMLESS: dict[str, list[Change]] = {
 """Where content is equal, folders, memory and permissions decide nothing."""
 
 NEITHER = {
+    "revision": "names a commit on the hub, whose content is in the digests; refused for a folder",
     "tasks": "chooses what is scored",
     "measures": "adds scores; a test below holds that it leaves the others alone",
 }

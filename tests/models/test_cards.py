@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,3 +153,16 @@ def test_no_hub_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "someone/absent-model cannot be had" in done.stdout
     assert state in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_model_with_an_adapter_in_its_folder_is_refused(llama: Path, tmp_path: Path) -> None:
+    """Transformers would load both, and results would name the model alone."""
+    folder = Path(shutil.copytree(llama, tmp_path / "both"))
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="holds an adapter beside the model"):
+        cards.resolve(str(folder))
+
+
+def test_a_folder_is_not_taken_for_a_revision(llama: Path) -> None:
+    with pytest.raises(ModelError, match="does not say of which revision it is"):
+        cards.resolve(str(llama), revision="v1")

@@ -1,14 +1,15 @@
-"""Digests name exactly what is evaluated."""
+"""Digests name exactly what is evaluated: the files that are loaded, whichever others lie beside them."""
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from harness import folders
+from harness.errors import ModelError
 from harness.models import digests
 
 
@@ -16,11 +17,22 @@ from harness.models import digests
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
     (folder / "config.json").write_text('{"a": 1}')
-    (folder / "adapter_config.json").write_text('{"r": 8}')
-    (folder / "model-00001-of-00002.safetensors").write_bytes(b"first" * 100)
-    (folder / "model-00002-of-00002.safetensors").write_bytes(b"second" * 100)
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
+    (folder / shards[0]).write_bytes(b"first" * 100)
+    (folder / shards[1]).write_bytes(b"second" * 100)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
     (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"r": 8}')
+    (folder / "adapter_model.safetensors").write_bytes(b"update" * 100)
     return folder
 
 
@@ -28,102 +40,176 @@ def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1_000_000))
 
 
 def test_the_same_files_have_the_same_digest_anywhere(model: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = Path(shutil.copytree(model, tmp_path / "elsewhere"))
-    assert digests.model_digest(copy) == digests.model_digest(model)
+    (tmp_path / "link").symlink_to(model)
+    assert digests.model_digest(copy) == digests.model_digest(tmp_path / "link") == digests.model_digest(model)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ],
+)
 def test_one_bit_changes_the_model(model: Path, name: str) -> None:
     before = digests.model_digest(model), digests.tokenizer_digest(model)
-    _flip(model / name)
+    if name == "model.safetensors.index.json":
+        index = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps(index | {"metadata": {"total_size": 1}}))
+    else:
+        _flip(model / name)
     assert digests.model_digest(model) != before[0]
     assert digests.tokenizer_digest(model) == before[1]
 
 
-@pytest.mark.parametrize("name", ["adapter_config.json", "model-00001-of-00002.safetensors"])
-def test_one_bit_changes_the_adapter(model: Path, name: str) -> None:
-    before = digests.adapter_digest(model)
-    _flip(model / name)
-    assert digests.adapter_digest(model) != before
-
-
-def test_a_file_renamed_or_left_out_changes_the_model(model: Path) -> None:
+def test_generation_defaults_that_appear_change_the_model(model: Path) -> None:
+    """Their end tokens end texts."""
+    (model / "generation_config.json").unlink()
     before = digests.model_digest(model)
-    (model / "model-00002-of-00002.safetensors").rename(model / "other.safetensors")
-    renamed = digests.model_digest(model)
-    (model / "other.safetensors").unlink()
-    assert len({before, renamed, digests.model_digest(model)}) == 3
+    (model / "generation_config.json").write_text('{"eos_token_id": 7}')
+    assert digests.model_digest(model) != before
 
 
-def test_the_tokenizer_has_its_own_digest(model: Path) -> None:
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_one_bit_changes_the_adapter(adapter: Path, name: str) -> None:
+    before = digests.adapter_digest(adapter)
+    _flip(adapter / name)
+    assert digests.adapter_digest(adapter) != before
+
+
+BESIDE = [
+    *("README.md", "optimizer.pt", "scheduler.pt", "training_args.bin", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack"),
+    *("onnx/model.onnx", "consolidated.safetensors", "model.fp16.safetensors", "trainer_state.json", "all_results.json", "helper.py"),
+    "chat_template.jinja",
+]
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_is_not_loaded_changes_nothing(model: Path, adapter: Path, name: str) -> None:
+    def all_three() -> tuple[str, str, str]:
+        return digests.model_digest(model), digests.tokenizer_digest(model), digests.adapter_digest(adapter)
+
+    before = all_three()
+    for folder in (model, adapter):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("other")
+    (adapter / "tokenizer.json").write_text("not read")
+    assert all_three() == before
+
+
+def test_a_whole_file_is_loaded_before_shards(model: Path) -> None:
+    before = digests.model_digest(model)
+    (model / "model.safetensors").write_bytes(b"whole")
+    assert digests.weights_files(model) == [model / "model.safetensors"]
+    whole = digests.model_digest(model)
+    (model / "model-00001-of-00002.safetensors").unlink()
+    assert before != whole == digests.model_digest(model)
+
+
+def test_an_index_that_names_what_is_not_there_is_told(model: Path) -> None:
+    (model / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"names model-00002-of-00002.safetensors, which is not there"):
+        digests.model_digest(model)
+    (model / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(ModelError, match="no index of weights"):
+        digests.model_digest(model)
+
+
+def test_shards_in_folders_count(model: Path) -> None:
+    before = digests.model_digest(model)
+    index = {"weight_map": {"a": "parts/one.safetensors"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    (model / "parts").mkdir()
+    (model / "parts" / "one.safetensors").write_bytes(b"one")
+    inner = digests.model_digest(model)
+    _flip(model / "parts" / "one.safetensors")
+    assert len({before, inner, digests.model_digest(model)}) == 3
+
+
+@pytest.mark.parametrize("name", ["added_tokens.json", "spiece.model", "vocab.json", "merges.txt", "qwen.tiktoken", "tokenizer.4.0.0.json"])
+def test_the_tokenizer_has_its_own_digest(model: Path, name: str) -> None:
     before = digests.tokenizer_digest(model), digests.model_digest(model)
-    (model / "added_tokens.json").write_text('{"<x>": 9}')
+    (model / name).write_text('{"<x>": 9}')
     assert digests.tokenizer_digest(model) != before[0]
     assert digests.model_digest(model) == before[1]
 
 
-def _kept() -> dict[str, str]:
-    content: dict[str, str] = json.loads((folders.cache() / "digests.json").read_text())
-    return content
+def test_every_file_that_a_tokenizer_of_the_library_reads_counts(tmp_path: Path) -> None:
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
-
-def test_known_files_are_not_read_again(model: Path) -> None:
-    digest = digests.model_digest(model)
-    path = folders.cache() / "digests.json"
-    path.write_text(json.dumps(dict.fromkeys(_kept(), "0" * 64)))
-    assert digests.model_digest(model) != digest
-
-
-def test_another_time_or_size_makes_the_cache_look_again(model: Path) -> None:
-    digest = digests.model_digest(model)
-    path = folders.cache() / "digests.json"
-    path.write_text(json.dumps(dict.fromkeys(_kept(), "0" * 64)))
-    for file in model.iterdir():
-        os.utime(file, ns=(1, 1))
-    assert digests.model_digest(model) == digest
-    (model / "config.json").write_text('{"a": 10}')
-    os.utime(model / "config.json", ns=(1, 1))
-    assert digests.model_digest(model) != digest
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "null"])
-def test_a_broken_cache_is_no_cache(model: Path, text: str) -> None:
-    digest = digests.model_digest(model)
-    (folders.cache() / "digests.json").write_text(text)
-    assert digests.model_digest(model) == digest
-
-
-def test_a_cache_that_cannot_be_written_is_harmless(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = digests.model_digest(model)
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file" / "cache"))
-    assert digests.model_digest(model) == digest
-
-
-def test_files_of_the_hubs_cache_carry_their_digest_in_their_name(model: Path, tmp_path: Path) -> None:
-    import hashlib
-
-    weights = model / "model-00001-of-00002.safetensors"
-    expected = digests.model_digest(model)
-    blob = tmp_path / hashlib.sha256(weights.read_bytes()).hexdigest()
-    weights.rename(blob)
-    weights.symlink_to(blob)
-    assert digests.model_digest(model) == expected
-    assert not any(str(blob) in key for key in _kept())
+    listed = [name for names in TOKENIZER_MAPPING_NAMES.values() for name in (names if isinstance(names, tuple) else (names,)) if name]
+    names: set[str] = set()
+    for name in dict.fromkeys(listed):
+        try:
+            found = tokenizer_class_from_name(name)
+        except ImportError:
+            continue
+        names |= {file for file in getattr(found, "vocab_files_names", {}).values() if isinstance(file, str)}
+        module = importlib.import_module(found.__module__) if found is not None else None
+        names |= {file for file in getattr(module, "VOCAB_FILES_NAMES", {}).values() if isinstance(file, str)}
+    assert {"vocab.json", "merges.txt", "tokenizer.json"} <= names
+    for name in names:
+        (tmp_path / name).write_text(name)
+    counted = set(digests.tokenizer(tmp_path).sha256)
+    assert names - counted <= {"chat_template.jinja"}
 
 
 def test_pickles_count_only_where_they_are_allowed(model: Path) -> None:
-    for path in model.glob("*.safetensors"):
+    for path in model.glob("*.safetensors*"):
         path.unlink()
     (model / "pytorch_model.bin").write_bytes(b"pickle")
     assert digests.weights_files(model) == []
-    assert digests.model_digest(model) != digests.model_digest(model, pickles=True)
+    before = digests.model_digest(model, pickles=True)
+    assert digests.model_digest(model) != before
+    _flip(model / "pytorch_model.bin")
+    assert digests.model_digest(model, pickles=True) != before
+
+
+def test_pickled_adapters_count_only_where_they_are_allowed(adapter: Path) -> None:
+    (adapter / "adapter_model.safetensors").unlink()
+    (adapter / "adapter_model.bin").write_bytes(b"pickle")
+    assert digests.adapter_weights(adapter) == []
+    assert digests.adapter_digest(adapter) != digests.adapter_digest(adapter, pickles=True)
+
+
+def _with_code(model: Path, reference: str) -> None:
+    (model / "config.json").write_text(json.dumps({"a": 1, "auto_map": {"AutoModelForCausalLM": reference}}))
+
+
+def test_code_counts_where_it_is_run(model: Path) -> None:
+    _with_code(model, "modeling_own.Own")
+    (model / "modeling_own.py").write_text("from .parts import inner\n")
+    (model / "parts").mkdir()
+    (model / "parts" / "inner.py").write_text("x = 1\n")
+    (model / "words.own").write_text("read by the tokenizer's own code")
+    before = digests.model_digest(model), digests.model_digest(model, remote_code=True), digests.tokenizer_digest(model, remote_code=True)
+    (model / "parts" / "inner.py").write_text("x = 2\n")
+    assert digests.model_digest(model) == before[0]
+    assert digests.model_digest(model, remote_code=True) != before[1]
+    changed = digests.tokenizer_digest(model, remote_code=True)
+    (model / "words.own").write_text("other")
+    assert len({before[2], changed, digests.tokenizer_digest(model, remote_code=True)}) == 3
+
+
+def test_code_taken_from_elsewhere_counts(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "modeling_own.py").write_text("x = 1\n")
+    _with_code(model, f"{elsewhere}--modeling_own.Own")
+    before = digests.model_digest(model, remote_code=True)
+    (elsewhere / "modeling_own.py").write_text("x = 2\n")
+    assert digests.model_digest(model, remote_code=True) != before
+    monkeypatch.setenv("HARNESS_OFFLINE", "1")
+    _with_code(model, "nobody/nothing-of-this-name--modeling_own.Own")
+    with pytest.raises(ModelError, match=r"code of the repository nobody/nothing-of-this-name"):
+        digests.model_digest(model, remote_code=True)
 
 
 def test_parameters_are_counted_from_headers(llama: Path) -> None:

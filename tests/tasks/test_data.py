@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,25 +217,202 @@ def test_a_missing_dataset_is_told_offline(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("revision", [None, "0123456789abcdef"])
 def test_a_missing_dataset_is_told_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str | None) -> None:
-    """Nothing answers; one look at the hub must be enough, since `load_dataset` alone would try for half a minute."""
+    """Nothing answers; one look at the hub must be enough, since `datasets` alone would try for half a minute."""
     import datasets
     from huggingface_hub import HfApi
 
-    looks, offline = [], []
-    load = datasets.load_dataset
+    looks, asked = [], []
+    load = datasets.load_dataset_builder
 
     def no_network(self: HfApi, repo_id: str, **rest: Any) -> None:
         looks.append(repo_id)
         raise ConnectionError("no route to host")
 
     def spied(*args: Any, **options: Any) -> Any:
-        offline.append(datasets.config.HF_HUB_OFFLINE)
+        asked.append(args)
         return load(*args, **options)
 
     monkeypatch.setattr(HfApi, "dataset_info", no_network)
-    monkeypatch.setattr(datasets, "load_dataset", spied)
+    monkeypatch.setattr(datasets, "load_dataset_builder", spied)
     message = refusal(lambda: hub(tmp_path, revision=revision))
     assert "the hub did not answer" in message
     assert "and give --data DIR" in message
     assert looks == ["palette/colours"]
-    assert offline == [True]
+    assert asked == []
+
+
+def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Other rows in a parquet file, its time of change set back."""
+    before = path.stat()
+    Dataset.from_list(rows).to_parquet(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_snapshot_is_never_served_for_another(snapshots: Path, tmp_path: Path) -> None:
+    """Copies of one name in two folders hold rows of their own, and a changed file is read."""
+    before = hub(snapshots)
+    copy = Path(shutil.copytree(snapshots, tmp_path / "copy"))
+    parquet = copy / "palette" / "colours" / "warm" / "test-00000-of-00001.parquet"
+    _rewrite(parquet, [{"thing": "coal", "label": 0}])
+    after = hub(copy)
+    assert rows_of(after) == [{"thing": "coal", "label": 0}]
+    assert after.digest != before.digest
+    assert rows_of(hub(snapshots)) == ROWS[:2]
+    _rewrite(parquet, [{"thing": "milk", "label": 1}])
+    assert rows_of(hub(copy)) == [{"thing": "milk", "label": 1}]
+
+
+def test_a_snapshot_without_rows_or_with_a_broken_file_is_told(snapshots: Path) -> None:
+    hub(snapshots)
+    parquet = snapshots / "palette" / "colours" / "warm" / "test-00000-of-00001.parquet"
+    whole = parquet.read_bytes()
+    _rewrite(parquet, ROWS[:0] or [{"thing": "x", "label": 0}])
+    parquet.write_bytes(whole[: len(whole) // 2])
+    assert "cannot be read" in refusal(lambda: hub(snapshots))
+    parquet.write_bytes(b"")
+    assert "cannot be read" in refusal(lambda: hub(snapshots))
+    Dataset.from_dict({"thing": [], "label": []}).to_parquet(parquet)
+    assert "has no rows" in refusal(lambda: hub(snapshots))
+
+
+def test_a_local_file_of_equal_size_and_time_is_read(tmp_path: Path) -> None:
+    before = local(tmp_path)
+    path = tmp_path / "rows.jsonl"
+    stamp, text = path.stat(), path.read_text()
+    path.write_text(text.replace("the sky", "the sty"))
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    after = DataReader().split(task(data={"files": {"test": "rows.jsonl"}, "split": "test"}), "test", tmp_path)
+    assert path.stat().st_size == stamp.st_size
+    assert rows_of(after)[0]["thing"] == "the sty"
+    assert after.digest != before.digest
+    path.write_text("")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    with pytest.raises(DataError):
+        DataReader().split(task(data={"files": {"test": "rows.jsonl"}, "split": "test"}), "test", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rows[1].jsonl", "rows*.jsonl", "ro?s.jsonl"])
+def test_a_name_with_signs_of_patterns_is_one_file(tmp_path: Path, name: str) -> None:
+    write_rows(tmp_path / "rows1.jsonl", [{"thing": "wrong", "label": 0}])
+    write_rows(tmp_path / name, ROWS)
+    assert rows_of(DataReader().split(task(data={"files": {"test": name}, "split": "test"}), "test", tmp_path)) == ROWS
+
+
+def test_nothing_is_left_in_the_library_s_cache(snapshots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "library")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    hub(snapshots)
+    local(tmp_path)
+    assert not list((tmp_path / "library").rglob("*"))
+    assert not list((tmp_path / "scratch").rglob("*"))
+
+
+def test_what_is_missing_of_a_snapshot_is_told(snapshots: Path) -> None:
+    root = snapshots / "palette" / "colours"
+    shard = root / "warm" / "test-00000-of-00001.parquet"
+    shard.rename(root / "warm" / "test-00000-of-00002.parquet")
+    assert "test-00001-of-00002.parquet is not there" in refusal(lambda: hub(snapshots))
+    (root / "warm" / "test-00000-of-00002.parquet").rename(shard)
+    (root / "cold" / "test-00000-of-00001.parquet").unlink()
+    assert rows_of(hub(snapshots)) == ROWS[:2]
+    message = refusal(lambda: hub(snapshots, config="cold"))
+    assert "its card names cold/test-*, and no such file is there" in message
+    (root / "warm" / "test-00000-of-00001.parquet").unlink()
+    (root / "warm" / "test-00000-of-00001.parquet").symlink_to(root / "gone")
+    assert "is a link to a file that is not there" in refusal(lambda: hub(snapshots))
+
+
+def test_the_first_config_need_not_be_there(snapshots: Path) -> None:
+    shutil.rmtree(snapshots / "palette" / "colours" / "warm")
+    assert rows_of(hub(snapshots, config="cold")) == ROWS[2:]
+
+
+def test_a_script_is_not_run(snapshots: Path) -> None:
+    (snapshots / "palette" / "colours" / "colours.py").write_text("raise SystemExit('run')")
+    assert "colours.py, which is not run" in refusal(lambda: hub(snapshots))
+
+
+def test_a_card_that_promises_other_rows_is_told(snapshots: Path) -> None:
+    readme = snapshots / "palette" / "colours" / "README.md"
+    promise = "dataset_info:\n- config_name: warm\n  splits:\n  - {name: test, num_examples: 3}\n---\n# Colours"
+    readme.write_text(CARD.replace("---\n# Colours", promise))
+    assert "its card promises 3 rows of test, its files hold 2" in refusal(lambda: hub(snapshots))
+
+
+def test_linked_files_are_read(snapshots: Path, tmp_path: Path) -> None:
+    parquet = snapshots / "palette" / "colours" / "warm" / "test-00000-of-00001.parquet"
+    parquet.rename(tmp_path / "elsewhere.parquet")
+    parquet.symlink_to(tmp_path / "elsewhere.parquet")
+    assert rows_of(hub(snapshots)) == ROWS[:2]
+    _rewrite(tmp_path / "elsewhere.parquet", ROWS[:1])
+    assert rows_of(hub(snapshots)) == ROWS[:1]
+
+
+COMMITS = ("1" * 40, "2" * 40)
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache with two commits of one dataset, `main` the second; offline."""
+    root = tmp_path / "hub" / "datasets--palette--colours"
+    for commit, rows in zip(COMMITS, (ROWS[:1], ROWS), strict=True):
+        path = tmp_path / "made.parquet"
+        Dataset.from_list(rows).to_parquet(path)
+        for name, content in (("test-00000-of-00001.parquet", path.read_bytes()), ("README.md", b"# Colours\n")):
+            blob = root / "blobs" / hashlib.sha256(content).hexdigest()
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            blob.write_bytes(content)
+            link = root / "snapshots" / commit / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(blob)
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text(COMMITS[1])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HARNESS_OFFLINE", "1")
+    return root
+
+
+@pytest.mark.parametrize(("revision", "rows", "commit"), [(None, ROWS, 1), ("main", ROWS, 1), (COMMITS[0], ROWS[:1], 0)])
+def test_rows_of_the_hubs_cache_are_of_the_revision_named(cached: Path, revision: str | None, rows: list[Any], commit: int) -> None:
+    split = hub(None, config=None, revision=revision)
+    assert rows_of(split) == rows
+    assert split.revision == COMMITS[commit]
+
+
+def test_a_revision_that_is_not_cached_is_not_replaced_by_another(cached: Path) -> None:
+    assert "cannot be had" in refusal(lambda: hub(None, config=None, revision="3" * 40))
+
+
+def test_without_a_branch_what_was_fetched_last_is_read_and_named(cached: Path) -> None:
+    (cached / "refs" / "main").unlink()
+    os.utime(cached / "snapshots" / COMMITS[0], ns=(2, 2**62))
+    assert hub(None, config=None).revision == COMMITS[0]
+
+
+def test_a_changed_file_of_the_hubs_cache_is_told(cached: Path) -> None:
+    from harness.errors import ContentError
+
+    blob = (cached / "snapshots" / COMMITS[1] / "test-00000-of-00001.parquet").resolve()
+    _rewrite(blob, [{"thing": "coal", "label": 0}])
+    with pytest.raises(ContentError, match=f"does not hold what its name {blob.name} says"):
+        hub(None, config=None)
+
+
+def test_a_file_changed_while_its_rows_are_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import contents
+    from harness.errors import ContentError
+
+    read = contents.read
+
+    def slow(path: Path) -> contents.Reading:
+        found = read(path)
+        write_rows(path, [{"thing": "coal", "label": 0}])
+        return found
+
+    monkeypatch.setattr(contents, "read", slow)
+    with pytest.raises(ContentError, match=r"was changed while its rows were read"):
+        local(tmp_path)

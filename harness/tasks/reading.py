@@ -1,0 +1,287 @@
+"""Rows of a dataset, read from its files each time: no cache stands between a file and the rows that are scored.
+
+`datasets` keeps what it made of a folder under the folder's name and config, and of a file under its path and time of change; other rows in
+their place are not noticed. Here it only finds the files (the card's `configs`, the patterns of file names) and decodes them; whatever it
+writes goes to a folder that is thrown away. Files of the hub's cache are compared with the digests that they are named by.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import contents, folders
+from harness.errors import ContentError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\..*)$")
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+
+
+class MissingFilesError(Exception):
+    """A dataset's files are not all there, or do not hold what its card says."""
+
+
+@dataclass
+class Source:
+    """One config of a dataset, its files found.
+
+    Args:
+        builder: of `datasets`, which decodes them.
+        revision: hub commit whose files these are.
+        folder: of the snapshot, where it is one.
+    """
+
+    builder: Any
+    revision: str | None
+    folder: Path | None = None
+    _files: dict[str, list[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = self.builder.config.data_files
+        if not named:
+            raise MissingFilesError("it holds no data files")
+        self._files = {str(split): list(files) for split, files in named.items()}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of its splits."""
+        return tuple(self._files)
+
+    def dataset(self, split: str) -> Dataset:
+        """The rows of a split, read now, in memory.
+
+        Raises:
+            ContentError: a file cannot be read, was changed meanwhile, or is not what its name in the hub's cache says.
+            MissingFilesError: one of several numbered files is not there, or the card promises another number of rows.
+            Exception: whatever `datasets` says of files that it cannot decode.
+        """
+        if self.folder is not None:
+            _check_patterns(self.folder, self.builder.config.name, split)
+        with _scratch() as scratch:
+            manager = _manager(self.builder, scratch)
+            files = [Path(manager.download(file)) for file in self._files[split]]
+            _check_shards(files)
+            readings = [contents.read(path) for path in files]
+            rows = self._decoded(split, manager, scratch)
+        for path, reading in zip(files, readings, strict=True):
+            if contents.State.of(path) != reading.state:
+                raise ContentError(f"The file {path} was changed while its rows were read.", "Run again when nothing writes to it.")
+        promised = self.builder.info.splits
+        if promised and split in promised and promised[split].num_examples != len(rows):
+            raise MissingFilesError(f"its card promises {promised[split].num_examples:,} rows of {split}, its files hold {len(rows):,}")
+        return rows
+
+    def _decoded(self, split: str, manager: Any, scratch: Path) -> Dataset:
+        """The rows that `load_dataset` with an empty cache would give, in the same features.
+
+        Those are the card's, or else those of the first split's first table; so the first split's files are looked at as well.
+        """
+        datasets, builder = datasets_library(), self.builder
+        if not isinstance(builder, datasets.ArrowBasedBuilder):  # folders of images and the like
+            builder.download_and_prepare(output_dir=str(scratch / "rows"), verification_mode="no_checks")
+            examples: Dataset = datasets.Dataset.from_list(list(builder.as_dataset(split)), features=builder.info.features)
+            return examples
+        first = self.splits[0]
+        whole, builder.config.data_files = builder.config.data_files, self._only(first, split)
+        try:
+            generators = {str(one.name): one for one in builder._split_generators(manager)}
+            if builder.info.features is None and split != first:
+                builder.info.features = _features(next(_tables(builder, generators[first]), None))
+            tables = list(_tables(builder, generators[split]))
+        finally:
+            builder.config.data_files = whole
+        if builder.info.features is None:
+            builder.info.features = _features(next(iter(tables), None))
+        return _dataset(tables, builder.info.features)
+
+    def _only(self, *splits: str) -> Any:
+        named = self.builder.config.data_files
+        return type(named)({split: named[split] for split in dict.fromkeys(splits)})
+
+
+def open_folder(folder: Path, config: str | None, **options: Any) -> Source:
+    """A config of a snapshot.
+
+    Raises:
+        MissingFilesError: its card names files that are not there, or it is a script.
+        ValueError: it has no such config.
+        Exception: whatever `datasets` says of it.
+    """
+    if (script := folder / f"{folder.name}.py").is_file():
+        raise MissingFilesError(f"it is a script, {script.name}, which is not run")
+    if broken := sorted(path for path in folder.rglob("*") if path.is_symlink() and not path.exists()):
+        raise MissingFilesError(f"{broken[0]} is a link to a file that is not there")
+    revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.match(folder.name) else None
+    try:
+        return Source(_builder(str(folder), config, options), revision, folder)
+    except FileNotFoundError as error:
+        own = _patterns(folder, config)  # `datasets` looks for the first config's files, whichever is asked for
+        if own is None:
+            raise MissingFilesError(_first_line(error)) from error
+    try:
+        return Source(_builder(str(folder), config, options | {"data_files": own}), revision, folder)
+    except FileNotFoundError as error:
+        raise MissingFilesError(_first_line(error)) from error
+
+
+def open_file(builder: str, path: Path, **options: Any) -> Source:
+    """One file as the split `train`, read by one of `datasets`' builders: csv, json or parquet."""
+    return open_files(builder, data_files=glob.escape(str(path)), **options)
+
+
+def open_files(builder: str, **options: Any) -> Source:
+    """Files that the option `data_files` names, read by one of `datasets`' builders."""
+    return Source(_builder(builder, None, options), None)
+
+
+def open_hub(hub: str, config: str | None, revision: str | None, *, answered: bool, **options: Any) -> Source:
+    """A config of a hub dataset: its files are fetched where the hub has `answered`, and read from the hub's cache.
+
+    Args:
+        hub: id of the dataset.
+        config: its name, None for the default.
+        revision: the commit; where the hub has not answered, also a branch or tag, or None for whatever is cached.
+        answered: whether the hub can be asked.
+        options: of `datasets`.
+
+    Raises:
+        FileNotFoundError: the hub's cache does not hold it.
+        MissingFilesError: not all of its files are there.
+        ValueError: it has no such config.
+        Exception: whatever `datasets` says of it.
+    """
+    if answered:
+        return Source(_builder(hub, config, options | {"revision": revision}), revision)
+    return open_folder(_cached(hub, revision), config, **options)
+
+
+def datasets_library() -> Any:
+    """The library, told to be quiet."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # what it cannot read is told once, by an error
+    return datasets
+
+
+@contextmanager
+def hub_silent(silent: bool) -> Iterator[None]:
+    """While active, `datasets` does not ask the hub if it is `silent`, or if offline mode is on."""
+    config = datasets_library().config
+    before = config.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = before or silent or folders.offline()
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE = before
+
+
+def remember_name(hub: str, revision: str | None) -> None:
+    """Have the hub's cache note which commit a branch or tag is now: files are fetched by commit, and offline the name must be known."""
+    from huggingface_hub import hf_hub_download
+
+    if revision is None or not _COMMIT.match(revision):
+        with suppress(Exception):  # only the name is lost
+            hf_hub_download(hub, "README.md", repo_type="dataset", revision=revision)
+
+
+def _cached(hub: str, revision: str | None) -> Path:
+    """The folder of a revision in the hub's cache; where none is named, of the branch `main`, or else of what was fetched last."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub, repo_type="dataset", revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError) as error:
+        commits = [path for path in (Path(HF_HUB_CACHE) / f"datasets--{hub.replace('/', '--')}" / "snapshots").glob("*") if path.is_dir()]
+        if revision is not None or not commits:
+            raise FileNotFoundError(str(error)) from error
+        return max(commits, key=lambda path: path.stat().st_mtime)
+
+
+def _builder(path: str, config: str | None, options: Mapping[str, Any]) -> Any:
+    with _scratch() as scratch:
+        return datasets_library().load_dataset_builder(path, config, cache_dir=str(scratch), **options)
+
+
+def _patterns(folder: Path, config: str | None) -> dict[str, Any] | None:
+    """Where a snapshot's card says that a config's files are, by split."""
+    from datasets.data_files import sanitize_patterns
+    from huggingface_hub import DatasetCard
+
+    if not (folder / "README.md").is_file():
+        return None
+    entries = DatasetCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict().get("configs") or []
+    named = [entry for entry in entries if entry.get("config_name", "default") == (config or "default") and "data_dir" not in entry]
+    return dict(sanitize_patterns(named[0]["data_files"])) if named and "data_files" in named[0] else None
+
+
+def _check_patterns(folder: Path, config: str, split: str) -> None:
+    """Every pattern under which a card names files of a split has files; `datasets` passes over one that has none."""
+    from datasets.data_files import resolve_pattern
+
+    for pattern in (_patterns(folder, config) or {}).get(split, ()):
+        try:
+            resolve_pattern(pattern, str(folder))
+        except FileNotFoundError as error:
+            raise MissingFilesError(f"its card names {pattern}, and no such file is there") from error
+
+
+def _tables(builder: Any, generator: Any) -> Iterator[Any]:
+    return (table for _, table in builder._generate_tables(**generator.gen_kwargs))
+
+
+def _features(table: Any) -> Any:
+    """The features of a table; None where there is no table."""
+    return None if table is None else datasets_library().Features.from_arrow_schema(table.schema)
+
+
+def _dataset(tables: list[Any], features: Any) -> Dataset:
+    import pyarrow as pa
+
+    datasets = datasets_library()
+    if not tables:
+        empty: Dataset = datasets.Dataset.from_dict({})
+        return empty
+    alike = [datasets.table.table_cast(table.combine_chunks(), features.arrow_schema) for table in tables]
+    rows: Dataset = datasets.Dataset(datasets.table.InMemoryTable(pa.concat_tables(alike)), info=datasets.DatasetInfo(features=features))
+    return rows
+
+
+def _manager(builder: Any, scratch: Path) -> Any:
+    """What fetches and unpacks a builder's files: hub files into the hub's cache, unpacked ones into the scratch folder."""
+    datasets = datasets_library()
+    config = datasets.DownloadConfig(cache_dir=str(scratch / "downloads"), token=builder.token, storage_options=builder.storage_options)
+    return datasets.DownloadManager(dataset_name=builder.dataset_name, download_config=config, base_path=builder.base_path)
+
+
+def _check_shards(files: Iterable[Path]) -> None:
+    """Every file of a numbered series is there."""
+    found: dict[tuple[str, str, str], set[int]] = {}
+    for path in files:
+        if match := _SHARD.match(path.name):
+            found.setdefault((str(path.parent / match["stem"]), match["count"], match["ending"]), set()).add(int(match["number"]))
+    for (stem, count, ending), numbers in found.items():
+        if absent := sorted(set(range(int(count))) - numbers):
+            raise MissingFilesError(f"{stem}-{absent[0]:05d}-of-{count}{ending} is not there")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "its files are not there").rstrip(".")
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="harness-rows-") as folder:
+        yield Path(folder)
