@@ -82,7 +82,8 @@ class Bench:
         """What came of the last run."""
         path = self.output / "results.json"
         if done.returncode or not path.exists():
-            return Seen(done.returncode, next(iter(done.stderr.strip().splitlines()), ""))
+            lines = done.stderr.strip().splitlines()
+            return Seen(done.returncode, next((line for line in lines if line.startswith("Error")), "\n".join(lines[:1])))
         record: dict[str, Any] = json.loads(path.read_text())
         (task,) = record["tasks"].values()
         score = next(iter(task["metrics"].values()))["value"]
@@ -124,11 +125,11 @@ def times_kept(path: Path) -> Iterator[None]:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def spoil(path: Path) -> None:
+def spoil(path: Path, fill: int = 0) -> None:
     """Overwrite weights in the middle of a file, in place, its size and time of modification as before."""
     with times_kept(path), path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
-        file.write(bytes(_SPOILT))
+        file.write(bytes([fill]) * _SPOILT)
 
 
 def _data(bench: Bench) -> Iterator[Case]:
@@ -263,7 +264,6 @@ def _weights(bench: Bench) -> Iterator[Case]:
     weights = model / "model.safetensors"
     spoilt = bench.place.scratch / "spoilt.safetensors"
     shutil.copy2(weights, spoilt)
-    spoil(spoilt)
 
     def archived() -> None:
         with tarfile.open(bench.place.scratch / "model.tar", "w") as archive:
@@ -272,7 +272,7 @@ def _weights(bench: Bench) -> Iterator[Case]:
             archive.extractall(model, filter="data")
 
     def forged() -> None:
-        spoil(weights)
+        spoil(weights, 5)
         path = bench.place.scratch / "cache" / "digests.json"
         state = weights.stat()
         hints = json.loads(path.read_text())
@@ -298,8 +298,9 @@ def _weights(bench: Bench) -> Iterator[Case]:
         "another norm in config.json": lambda: settings("config.json", rms_norm_eps=0.1),
         "a token added in added_tokens.json": lambda: settings("added_tokens.json", **{"<x>": 6399}),
     }
-    for name, attempt in attempts.items():
+    for number, (name, attempt) in enumerate(attempts.items(), start=1):
         before = bench.run(model, data)
+        spoil(spoilt, number)
         attempt()
         yield told("weights", name, before, bench.run(model, data))
         for path in model.iterdir():
