@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
@@ -16,7 +17,7 @@ from benchmarks.identity.case import Case, Place
 MODEL = "minimind2-small"
 TASKS = "glue_rte,superglue_boolq"
 LIMIT = 30
-FILES = 6
+FILES = 3
 FLIPS = 40
 PAGE = 4096
 
@@ -32,10 +33,11 @@ def cases(place: Place) -> Iterator[Case]:
         _restored(whole, store)
         change(store)
         yield _again(place, f"{number}", attempt, right)
-    for seed in range(FILES):
-        _restored(whole, store)
-        _flip(store, seed)
-        yield _again(place, f"flips-{seed}", f"{FLIPS} flipped bits, seed {seed}", right)
+    for where, places in {"payloads": _payload_bytes(whole), "rows and pages": range(PAGE, whole.stat().st_size)}.items():
+        for seed in range(FILES):
+            _restored(whole, store)
+            _flip(store, seed, places)
+            yield _again(place, f"flips-{where[:4]}-{seed}", f"{FLIPS} flipped bits in {where}, seed {seed}", right)
 
 
 def _scores(place: Place, name: str) -> tuple[dict[str, float | None] | None, str]:
@@ -110,11 +112,16 @@ def _truncated(store: Path) -> None:
     store.write_bytes(content[: len(content) // 2])
 
 
-def _flip(store: Path, seed: int) -> None:
-    """Flip single bits behind the first page, which only describes the table."""
+def _payload_bytes(store: Path) -> Sequence[int]:
+    """Where payloads lie in the file."""
+    return [place for found in re.finditer(rb'\{"logprobs[^}]*\}', store.read_bytes()) for place in range(*found.span())]
+
+
+def _flip(store: Path, seed: int, places: Sequence[int]) -> None:
+    """Flip a single bit at some of these places; the first page, which only describes the table, is left alone."""
     content, rng = bytearray(store.read_bytes()), random.Random(seed)
-    for _ in range(FLIPS):
-        content[rng.randrange(PAGE, len(content))] ^= 1 << rng.randrange(8)
+    for place in rng.sample(places, FLIPS):
+        content[place] ^= 1 << rng.randrange(8)
     store.write_bytes(content)
 
 

@@ -185,7 +185,7 @@ def test_an_unknown_task_is_refused(one: Path) -> None:
 
 
 def test_figures_of_names_that_look_alike_go_to_files_of_their_own(tmp_path: Path) -> None:
-    path = measured(tmp_path / "run", {"a/b": quiz(), "a:b": quiz(seed=1)})
+    path = measured(tmp_path / "run", {"a b": quiz(), "a:b": quiz(seed=1)})
     files, form = places(found(path, kind="drops"), tmp_path / "out")
     assert [file.name for file in files] == ["drops_a-b.svg", "drops_a-b-2.svg"]
     assert form == "svg"
