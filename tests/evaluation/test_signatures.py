@@ -220,11 +220,16 @@ def changed(place: Place, name: str, change: Change) -> tuple[Identity, Identity
     return identity(before), identity(replace(before, **{name: value}))
 
 
+def _named(value: Any) -> str:
+    """Of a test's parameter; functions have no name that two processes share."""
+    return value if isinstance(value, str) else value.seen if isinstance(value, Change) else ""
+
+
 def test_every_option_is_in_a_table() -> None:
     assert {field.name for field in dataclasses.fields(Options)} == {*CHANGES, *HARMLESS, *NEITHER}
 
 
-@pytest.mark.parametrize(("name", "change"), [(name, change) for name, own in CHANGES.items() for change in own], ids=str)
+@pytest.mark.parametrize(("name", "change"), [(name, change) for name, own in CHANGES.items() for change in own], ids=_named)
 def test_an_option_that_can_change_a_score_is_seen(place: Place, name: str, change: Change) -> None:
     before, after = changed(place, name, change)
     if change.seen == "system":
@@ -233,7 +238,7 @@ def test_an_option_that_can_change_a_score_is_seen(place: Place, name: str, chan
         assert before[1][change.seen] != after[1][change.seen]
 
 
-@pytest.mark.parametrize(("name", "change"), [(name, change) for name, own in HARMLESS.items() for change in own], ids=str)
+@pytest.mark.parametrize(("name", "change"), [(name, change) for name, own in HARMLESS.items() for change in own], ids=_named)
 def test_an_option_that_cannot_change_a_score_is_not(place: Place, name: str, change: Change) -> None:
     before, after = changed(place, name, change)
     assert before == after
@@ -352,7 +357,7 @@ def test_every_key_of_a_task_file_is_in_the_table() -> None:
     }, "data.merge, data.explode and metrics are changed as a whole"
 
 
-@pytest.mark.parametrize(("key", "change"), [(key, change) for key, change in KEYS.items() if change is not None], ids=str)
+@pytest.mark.parametrize(("key", "change"), [(key, change) for key, change in KEYS.items() if change is not None], ids=_named)
 def test_a_key_that_can_change_a_score_is_seen(place: Place, key: str, change: tuple[str, Any]) -> None:
     name, value = change
     before = identity(place.options)[1]
