@@ -285,11 +285,10 @@ def averages() -> dict[str, tuple[Population, tuple[int, ...]]]:
     exact = (generator.random(size) < quality).astype(float)
     overlap = np.where(exact == 1.0, 1.0, generator.beta(1.2, 2.0, size))
     cells = classified().before
-    said, target, right = cells[:, 1] + cells[:, 3], cells[:, 2] + cells[:, 3], cells[:, 0] + cells[:, 3]
-    matches = np.stack([cells[:, 3], said, target, right, np.ones(len(cells))], axis=1)
+    right = cells[:, 0] + cells[:, 3]
     return {
-        "accuracy and F1 (MRPC)": (of_rows(matches, _accuracy, _f1), (50, 100, 300)),
-        "token F1 and exact match (ReCoRD)": (_paired(overlap, exact), (50, 100, 300)),
+        "accuracy and F1 (MRPC)": (_paired((per_item(right), MEAN), (_matches(cells), _f1)), (50, 100, 300)),
+        "token F1 and exact match (ReCoRD)": (_paired((per_item(overlap), MEAN), (per_item(exact), MEAN)), (50, 100, 300)),
         "F1a and exact match (MultiRC), clusters": (multirc(both=True), (20, 50, 83)),
         "5 tasks, shares 0.3 to 0.9": (_shares(np.linspace(0.3, 0.9, 5)), (10, 30, 100)),
         "2 tasks, shares 0.95": (_shares(np.full(2, 0.95)), (10, 30, 100)),
@@ -299,9 +298,9 @@ def averages() -> dict[str, tuple[Population, tuple[int, ...]]]:
     }
 
 
-def _accuracy(totals: FloatArray) -> FloatArray:
-    result: FloatArray = totals[..., 3] / totals[..., 4]
-    return result
+def _matches(cells: FloatArray) -> FloatArray:
+    """What F1 of the second class is made of: rightly said, said, and wanted [rows, 3]."""
+    return np.stack([cells[:, 3], cells[:, 1] + cells[:, 3], cells[:, 2] + cells[:, 3]], axis=1)
 
 
 def _f1(totals: FloatArray) -> FloatArray:
@@ -310,14 +309,14 @@ def _f1(totals: FloatArray) -> FloatArray:
     return result
 
 
-def _paired(first: FloatArray, second: FloatArray) -> Population:
-    """Two means of values of the same items: one is gathered, the other counted, when they are resampled apart."""
+def _paired(*parts: tuple[FloatArray, Score]) -> Population:
+    """Scores of the same items, each with statistics of its own, which are drawn in different ways when they are resampled apart."""
 
     def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
-        places = generator.integers(0, len(first), size=items)
-        return [[Part(per_item(first[places]), MEAN), Part(per_item(second[places]), MEAN)]]
+        places = generator.integers(0, len(parts[0][0]), size=items)
+        return [[Part(rows[places], score) for rows, score in parts]]
 
-    return Population(draw, float((first.mean() + second.mean()) / 2))
+    return Population(draw, float(np.mean([score(rows.sum(axis=0)) for rows, score in parts])))
 
 
 def _shares(shares: FloatArray) -> Population:

@@ -353,6 +353,7 @@ def test_hellaswag_is_cleaned_of_wikihow_marks(tmp_path: Path) -> None:
         "ctx_a": "[header] How to rest [title] Sit down. [step] Take a chair.",
         "ctx_b": "now YOU",
         "ctx": "",
+        "source_id": "wikihow~1",
         "endings": ["[substeps] Sit.  Rest.", "run [title] Then stop.", "[step] eat", "[title] sleep "],
         "label": "2",
     }
@@ -360,6 +361,7 @@ def test_hellaswag_is_cleaned_of_wikihow_marks(tmp_path: Path) -> None:
     assert shown.text() == "Home: How to rest. Sit down. Take a chair. Now you"
     assert shown.question().choices == ("Sit. Rest.", "run. Then stop.", "eat", "sleep")
     assert shown.question().references == ("eat",)
+    assert shown.question().cluster == "wikihow~1"
 
 
 def test_gsm8k_shows_steps_without_the_calculator_and_compares_numbers(tmp_path: Path) -> None:

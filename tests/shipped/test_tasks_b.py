@@ -263,12 +263,19 @@ def test_crows_pairs_compares_whole_sentences(tmp_path: Path) -> None:
     ],
 )
 def test_flores_is_found_by_name_in_both_directions(tmp_path: Path, name: str, config: str, prompt: str, answer: str) -> None:
-    row = {"id": 4, "sentence_eng_Latn": "It snows.", "sentence_deu_Latn": "Es schneit.", "sentence_zho_Hans": "下雪了。"}
+    row = {
+        "id": 4,
+        "URL": "https://en.wikinews.org/wiki/Snow",
+        "sentence_eng_Latn": "It snows.",
+        "sentence_deu_Latn": "Es schneit.",
+        "sentence_zho_Hans": "下雪了。",
+    }
     shown = show(tmp_path, name, row)
     assert REGISTRY.find(name).task.data.config == config
     assert shown.text() == prompt
     assert shown.question().references == (answer,)
     assert shown.items[0].id == "4"
+    assert shown.question().cluster == "https://en.wikinews.org/wiki/Snow"
 
 
 def test_flores_knows_its_204_languages() -> None:
