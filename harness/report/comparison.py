@@ -94,6 +94,7 @@ class Comparison:
         overall: the tasks other than the targets taken together, and the targets.
         only_before, only_after: tasks that only one result has.
         unverified: which results cannot be verified, in a sentence; None where both can.
+        unscored: tasks of both without a score in common; they are left out.
     """
 
     before: SystemRecord
@@ -104,6 +105,7 @@ class Comparison:
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     unverified: str | None = None
+    unscored: tuple[str, ...] = ()
 
 
 def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: Plan | None = None) -> Comparison:
@@ -121,7 +123,8 @@ def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: Plan | None
     """
     plan = plan or Plan()
     sides = Results.read(before), Results.read(after)
-    shared = [name for name in sides[0].record.tasks if name in sides[1].record.tasks]
+    both = [name for name in sides[0].record.tasks if name in sides[1].record.tasks]
+    shared = [name for name in both if sides[0].record.tasks[name].metrics.keys() & sides[1].record.tasks[name].metrics.keys()]
     chosen = _chosen(sides, shared, plan)
     refuse_unlike(*sides, chosen)
     plan = dataclasses.replace(plan, targets=_members(sides, plan.targets, chosen, "target"))
@@ -133,15 +136,16 @@ def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: Plan | None
         plan=plan,
         tasks=tuple(tasks),
         overall=overall([Unit(one.name, one.target, one.verdict, draft.placed) for one, draft in zip(tasks, drafts, strict=True)]),
-        only_before=tuple(name for name in sides[0].record.tasks if name not in shared),
-        only_after=tuple(name for name in sides[1].record.tasks if name not in shared),
+        only_before=tuple(name for name in sides[0].record.tasks if name not in both),
+        only_after=tuple(name for name in sides[1].record.tasks if name not in both),
+        unscored=tuple(name for name in both if name not in shared) if plan.tasks is None else (),
         unverified=unverified(((str(side.folder), side.record) for side in sides), chosen),
     )
 
 
 def _chosen(sides: Sides, shared: Sequence[str], plan: Plan) -> list[str]:
     if not shared:
-        raise InputError(f"{sides[0].folder} and {sides[1].folder} have no task in common.", "Score both systems on the same tasks.")
+        raise InputError(f"{sides[0].folder} and {sides[1].folder} have no scored task in common.", "Score both systems on the same tasks.")
     if plan.tasks is None:
         return list(shared)
     wanted = _members(sides, plan.tasks, shared, "task")
@@ -159,7 +163,7 @@ def _members(sides: Sides, names: Sequence[str], tasks: Sequence[str], what: str
         group = sides[0].record.groups.get(name)
         own = [task for task in group.tasks if task in tasks] if group else [name] if name in tasks else []
         if not own:
-            raise InputError(f"The {what} {name!r} is not in both results.", f"They share {', '.join(sorted(tasks))}.")
+            raise InputError(f"The {what} {name!r} is not in both results, or has no score.", f"They share {', '.join(sorted(tasks))}.")
         found |= dict.fromkeys([name, *own])
     return tuple(found)
 

@@ -97,8 +97,9 @@ class Drafter:
         differ = same.responses_differ(joined) if repeated else 0
         steady = repeated and not differ
         reader = Reader(self.load, *records, joined, self.plan.clusters.get(name))
-        heads = records[0].headline or list(records[0].metrics)[:1]
-        keys = [*heads, *(key for key in records[0].metrics if key not in heads and key in records[1].metrics)]
+        common = [key for key in records[0].metrics if key in records[1].metrics]
+        heads = [key for key in records[0].headline if key in common] or common[:1]
+        keys = [*heads, *(key for key in common if key not in heads)]
         tables: dict[str, Table] = {}
         measured = []
         for place, key in enumerate(keys):

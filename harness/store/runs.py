@@ -201,7 +201,7 @@ class TaskRecord(_Record):
     template: str
     template_digest: str
     answer: AnswerForm
-    metrics: dict[str, MetricRecord] = Field(min_length=1)
+    metrics: dict[str, MetricRecord]
     data: DataRecord
     shortened: ShortenedRecord
     seed: int

@@ -16,6 +16,7 @@ from harness import metrics
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
 from harness.errors import InputError
 from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
+from harness.report.forgetting.facts import remarks
 from harness.report.kept import Results
 from harness.store import runs
 from harness.store.saving import Part, save
@@ -432,3 +433,20 @@ def test_items_go_by_the_cluster_of_their_samples(tmp_path: Path) -> None:
         sides.append(path)
     (task,) = compare_runs(sides[0], sides[1], metrics.load, PLAN).tasks
     assert (task.scores["accuracy"].resampled, task.scores["accuracy"].rows) == ("clusters", 10)
+
+
+def test_tasks_without_a_score_are_left_out_and_named(tmp_path: Path) -> None:
+    texts = Made([TextOutcome("a", ("a",))] * 3, {})
+    tasks = {"quiz": quiz(BEFORE[:20]), "texts": texts}
+    found = compare(tmp_path, tasks, tasks)
+    assert ([task.name for task in found.tasks], found.unscored) == (["quiz"], ("texts",))
+    assert (found.only_before, found.only_after) == ((), ())
+    assert "No score in common, not compared: texts." in remarks(found)
+    with pytest.raises(InputError, match="no scored task in common"):
+        compare(tmp_path / "alone", {"texts": texts}, {"texts": texts})
+
+
+def test_a_headline_that_only_one_result_has_gives_way_to_a_common_score(tmp_path: Path) -> None:
+    before = Made(choices(BEFORE[:20]), {"mc2": ("mc2", {}), "accuracy": ("accuracy", {})})
+    task = compared(tmp_path, before, quiz(BEFORE[:20]))
+    assert [score.metric for score in task.headlines] == ["accuracy"]

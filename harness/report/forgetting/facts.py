@@ -267,6 +267,8 @@ def remarks(comparison: Comparison) -> list[str]:
     for side, names in (("before", comparison.only_before), ("after", comparison.only_after)):
         if names:
             found.append(f"Only {side}, not compared: {', '.join(map(plain, names))}.")
+    if comparison.unscored:
+        found.append(f"No score in common, not compared: {', '.join(map(plain, comparison.unscored))}.")
     if comparison.overall.left_out:
         found.append(f"Without a bounded scale, in no mean: {', '.join(map(plain, comparison.overall.left_out))}.")
     if comparison.unverified:

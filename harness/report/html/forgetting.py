@@ -204,6 +204,8 @@ def _of_sides(comparison: Comparison) -> Iterator[str]:
     yield from (told.removesuffix(".") for told in facts.repeated(comparison))
     if guessed := facts.guessing(comparison):
         yield guessed
+    if comparison.unscored:
+        yield f"No score in common, left out here: {', '.join(map(plain, comparison.unscored))}"
     if comparison.overall.left_out:
         yield f"In no mean, having no bounded scale: {', '.join(map(plain, comparison.overall.left_out))}"
     if comparison.unverified:
