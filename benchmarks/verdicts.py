@@ -276,7 +276,7 @@ def _report(
     error = 100 * math.sqrt(0.05 * 0.95 / arguments.replications)
     tail = 100 * (0.025 * (RESAMPLES - 1) + 1) / (RESAMPLES + 1)
     caption = (
-        f"{arguments.replications:,} samples a row, of which the standard error is {error:.1f} points at a rate of 5 %. Bootstrap intervals are of "
+        f"{arguments.replications:,} samples a row; the standard error of a rate of 5 % is {error:.1f} points. Bootstrap intervals are of "
         f"{RESAMPLES} resamples here, for speed, which makes a tail of 2.5 % one of {tail:.1f} %."
     )
     print(caption)
