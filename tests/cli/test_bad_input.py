@@ -260,7 +260,8 @@ def test_folders_of_the_environment(call: Call, tiny: Path, monkeypatch: pytest.
 def test_what_is_shown_is_whole(call: Call, tiny: Path, place: Path, command: str) -> None:
     name = "model.safetensors" if command == "models" else "adapter_model.safetensors"
     shutil.copytree(tiny, place / "own")
-    (place / "own" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    if command == "adapters":
+        (place / "own" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (place / "own" / name).write_bytes((tiny / "model.safetensors").read_bytes()[:-5])
     assert f"{name} is cut short" in call(command, "show", "./own").message
     (place / "own" / ("config.json" if command == "models" else "adapter_config.json")).write_text('{"a"')
