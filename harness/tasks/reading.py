@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,13 +219,22 @@ def _builder(path: str, config: str | None, options: Mapping[str, Any]) -> Any:
 def _patterns(folder: Path, config: str | None) -> dict[str, Any] | None:
     """Where a snapshot's card says that a config's files are, by split."""
     from datasets.data_files import sanitize_patterns
-    from huggingface_hub import DatasetCard
 
-    if not (folder / "README.md").is_file():
+    try:
+        entries = _configs((folder / "README.md").read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return None
-    entries = DatasetCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict().get("configs") or []
     named = [entry for entry in entries if entry.get("config_name", "default") == (config or "default") and "data_dir" not in entry]
     return dict(sanitize_patterns(named[0]["data_files"])) if named and "data_files" in named[0] else None
+
+
+@lru_cache(maxsize=8)
+def _configs(card: str) -> tuple[Mapping[str, Any], ...]:
+    """The configs that a card lists; a card of many is asked for one after the other."""
+    from huggingface_hub import DatasetCard
+
+    settings: Any = DatasetCard(card, ignore_metadata_errors=True).data
+    return tuple(settings.to_dict().get("configs") or ())
 
 
 def _check_patterns(folder: Path, config: str, split: str) -> None:
