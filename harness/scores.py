@@ -89,8 +89,12 @@ class Score:
         plain = self.wordings > 1 and weights[0].shape[1] == 1 and is_ratio(self.metric.score)
         if plain and all(np.array_equal(weights[0], one) for one in weights):
             values = np.mean([part[:, 0] for part in self.parts], axis=0)
-            return Part(np.column_stack([values, weights[0]]), self.metric.score, self.clusters)
-        return Part(self.statistics, self.score, self.clusters)
+            return Part(np.column_stack([values, weights[0]]), self.metric.score, self.clusters, self._range)
+        return Part(self.statistics, self.score, self.clusters, self._range)
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        return self.metric.low, self.metric.high
 
     @property
     def clustered(self) -> int | None:
@@ -236,7 +240,10 @@ def _aggregate(
     bounds = None
     if reason is None and count > len(tasks):
         bounds = mean_interval([[score.part for score in scores] for scores in tasks], weights, seed=first.seed)
+        if bounds is None:
+            reason = "the rows of one of its tasks are all alike, which says nothing of others"
     widest = min((score.metric for score in every), key=lambda metric: metric.low)
+    bounds = bounds and Interval(max(bounds.low, widest.low), min(bounds.high, widest.high), bounds.method)
     record = metric_record(widest, value, bounds, count, signature, reason)
     return record.model_copy(update={"clusters": _clustered([scores[0] for scores in tasks])})
 

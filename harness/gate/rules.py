@@ -62,7 +62,8 @@ class Threshold:
         if record.value is None:
             return Finding("cannot tell", f"{one.name} has no value: {record.reason}")
         if record.ci is None:
-            return self._by_point(one.name, record.value)
+            why = record.reason or f"{record.n} {'item gives' if record.n == 1 else 'items give'} none"
+            return Finding("cannot tell", f"{one.name} is {number(record.value)} and has no interval: {why}")
         said = f"{one.name} is {bounds(record.value, *record.ci)} on {record.n:,} items"
         needed = items_to_decide(record.n, record.value, record.ci, self.limit, record.ci_method)
         return _by_interval(self.operator, record.ci, self.limit, said, f"{self.limit:g}", one.owner, needed)
@@ -104,8 +105,9 @@ class Relative:
         if _HOLDS[self.operator](score.after, self.factor * score.after) and (self.factor == 1 or evidence.at_least_zero(one)):
             times = f"{number(score.after)} {self.operator} {self.factor:g} × {number(score.after)}"
             return Finding("pass", f"{one.name}: {_SAME}, and {times}", reason=_SAME)
-        if self.factor == 1:
-            return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} itself")
+        if self.factor == 1 or (self.factor > 1 and score.after > 0 and evidence.at_least_zero(one)):
+            times = "itself" if self.factor == 1 else f"{self.factor:g} × itself"
+            return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} {times}")
         return None
 
     def _score(self, one: Compared, found: Excess | str) -> Finding:
@@ -258,7 +260,7 @@ def _kept(one: Compared, margin: float) -> Finding:
     if found == "forgot":
         return Finding("fail", f"{said}: forgot")
     if found == "likely forgot":
-        needed = score.items_for_loss if margin == score.margin and (score.items_for_loss or 0) > score.items else None
+        needed = score.items_for_change if margin == score.margin and (score.items_for_change or 0) > score.items else None
         why = f"likely forgot, lost beyond the margin, but the verdict needs an adjusted p of {FORGOT_AT}"
         return _undecided(f"{said}: {why}", one.owner, needed)
     if found == "cannot tell":

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from harness.report import same
 from harness.stats import power
 from harness.stats.bootstrap import RESAMPLES
-from harness.stats.contrast import FEW
 from harness.stats.multiplicity import adjusted
 from harness.stats.paired import Difference, Test, compare
 from harness.stats.pairs import MacroPairs, Pairs
@@ -76,6 +75,7 @@ class MetricComparison:
         detectable_loss: the smallest true loss that is called forgot in 80 % of cases, with these items and as many scores judged
             together; None where none is.
         items_for_loss: how many items would call a loss of twice the margin forgot in as many cases.
+        items_for_change: how many would so call the loss that was seen; None where it is within the margin.
         reason: why there is no test and no verdict.
     """
 
@@ -107,6 +107,7 @@ class MetricComparison:
     items_needed: int | None = None
     detectable_loss: float | None = None
     items_for_loss: int | None = None
+    items_for_change: int | None = None
     reason: str | None = None
 
     @property
@@ -219,6 +220,7 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None, tests: 
         items_needed=None if steady else _items_needed(one, one.pairs, found),
         detectable_loss=power_of.least(one.items, one.pairs.span) if power_of else None,
         items_for_loss=power_of.items(2 * one.margin) if power_of else None,
+        items_for_change=power_of.items(-one.sign * found.value) if power_of and one.margin > 0 else None,
     )
 
 
@@ -238,13 +240,21 @@ def _forgetting(one: Measured, found: Difference, tests: int) -> Forgetting | No
         return Forgetting.of_flips(found.flips, one.margin, tests)
     if not math.isfinite(found.error) or found.error <= 0:
         return None
-    return Forgetting(one.margin, tests, found.error**2 * one.items, False)
+    return Forgetting(one.margin, tests, found.error**2 * one.items, False, _room(one, found), one.items)
+
+
+def _room(one: Measured, found: Difference) -> float:
+    """By what the interval's better end is further from the change than the scatter says, added in quadrature."""
+    if found.interval is None:
+        return 0.0
+    reach = found.interval.high - found.value if one.sign > 0 else found.value - found.interval.low
+    return math.sqrt(max(0.0, reach**2 - (power.QUANTILE * found.error) ** 2))
 
 
 def _items_needed(one: Measured, pairs: Pairs, found: Difference) -> int | None:
     if one.margin <= 0 or not math.isfinite(found.detectable):
         return None
-    if found.flips is None and not isinstance(pairs, MacroPairs) and pairs.changed < FEW and one.margin < pairs.span < math.inf:
-        scatter = power.items_needed(one.items, power.detectable(found.error), one.margin)
-        return max(scatter, math.ceil(power.items_without_change(one.margin, pairs.span) * one.items / found.rows))
-    return power.items_needed(one.items, found.detectable, one.margin)
+    if isinstance(pairs, MacroPairs):
+        return power.items_needed(one.items, found.detectable, one.margin)
+    variance = found.flips.changed / found.rows if found.flips else found.error**2 * found.rows
+    return math.ceil(power.items_for_kept(one.margin, variance, pairs.span) * one.items / found.rows)

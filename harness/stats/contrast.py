@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.stats import mover
 from harness.stats.bca import bca_interval
-from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
+from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed, is_ratio
 from harness.stats.bounded import mean_interval
 from harness.stats.discordant import unseen_share
 from harness.stats.pairs import MacroPairs, Pairs
@@ -56,13 +56,13 @@ def contrast(
 def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LEVEL, factor: float = 1.0) -> Interval | None:
     """Interval of after less `factor` times before, of one task.
 
-    * BCa from the paired bootstrap, as long as at least `FEW` rows change and the jackknife is defined (else percentile).
+    * BCa from the paired bootstrap, as long as at least `FEW` rows change and the jackknife is defined (else percentile). Of bounded
+      means it is at least as wide as what may have stayed unseen: see `unseen_room`.
     * Bounded means with fewer changes: the score interval, whose hypotheses allow items that lost or gained everything. Of right and
       wrong, and with the factor 1, it is Tango's (1998).
     * Other bounded scores with fewer changes: at least as wide, to both sides, as what may have stayed unseen among so many rows
       (a kind of item of which none was drawn may make up `unseen_share` of all, and move by the whole span).
-    * Unbounded scores in which no row changes: with the factor 1 a point. They are continuous, and equal to the last bit only where
-      nothing differs.
+    * Unbounded scores with fewer changes: none. A change that stayed unseen may be of any size.
 
     Args:
         pairs: the two systems.
@@ -70,19 +70,41 @@ def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LE
         level: coverage aimed at.
         factor: of the score before, more than 0.
     """
-    if pairs.rows < 2:
+    if pairs.rows < 2 or (pairs.changed < FEW and math.isinf(pairs.span)):
         return None
-    few = pairs.changed < FEW and math.isfinite(pairs.span)
+    few = pairs.changed < FEW
     if few and pairs.mean:
         values = pairs.after[:, 0] - factor * pairs.before[:, 0]
         return mean_interval(values, _range(values, pairs.span, factor), level)
     value = pairs.scores[1] - factor * pairs.scores[0]
     influence = pairs.jackknife(factor)
     found = bca_interval(differences, value, influence.acceleration if influence else 0.0, level)
-    if found is None or not few:
-        return found
+    if found is None:
+        return None
+    if not few:
+        room = unseen_room(pairs, level, factor)
+        return Interval(value - math.hypot(value - found.low, room), value + math.hypot(found.high - value, room), found.method)
     room = unseen_share(pairs.rows, level) * pairs.span * max(1.0, factor)
     return Interval(min(found.low, value - room), max(found.high, value + room), "unseen")
+
+
+def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> float:
+    """How far items of a kind that stayed unseen may move a bounded mean; 0 for other scores.
+
+    Resampling knows changes of the sizes that it has seen. A kind of item of which none was drawn may make up `unseen_share` of all,
+    and each such item may change by up to the whole span: by that much more than the change that was reached `FEW` times. Where items are
+    right or wrong and at least `FEW` flip, nothing larger can be unseen.
+
+    Args:
+        pairs: the two systems, of which at least `FEW` rows change.
+        level: coverage aimed at.
+        factor: of the score before.
+    """
+    if math.isinf(pairs.span) or pairs.before.shape[1] != 2 or not is_ratio(pairs.score) or pairs.changed < FEW:
+        return 0.0
+    changes = np.abs(pairs.after[:, 0] - pairs.before[:, 0]) / pairs.before[:, 1].mean()
+    seen = float(np.partition(changes, -FEW)[-FEW])
+    return unseen_share(pairs.rows, level) * max(0.0, pairs.span * max(1.0, factor) - seen)
 
 
 def macro_interval(pairs: MacroPairs, draw: Callable[[int], FloatArray], level: float = LEVEL, factor: float = 1.0) -> Interval | None:

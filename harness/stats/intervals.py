@@ -34,6 +34,7 @@ from harness.stats.bootstrap import (
     is_ratio,
     joint_replicates,
 )
+from harness.stats.discordant import unseen_share
 from harness.stats.share import wilson_bounds
 from harness.stats.student import t_quantile
 
@@ -54,11 +55,13 @@ class Part:
         statistics: array [rows, statistics].
         score: from totals [..., statistics] to scores [...].
         clusters: of the rows; None where they stand alone. Numbers mean the same in all parts of a task.
+        bounds: the lowest and the highest score there can be.
     """
 
     statistics: FloatArray
     score: Score
     clusters: Codes | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
     @cached_property
     def value(self) -> float:
@@ -150,7 +153,31 @@ def mean_interval(
         return None
     if all(len(task) == 1 and task[0].share for task in tasks):
         return _share_interval([task[0] for task in tasks], shares, level)
-    return _bca(tasks, shares, [(seed, number) for number in range(len(tasks))], level, resamples, threads)
+    found = _bca(tasks, shares, [(seed, number) for number in range(len(tasks))], level, resamples, threads)
+    return found and _with_room(found, tasks, shares, level)
+
+
+def _with_room(found: Interval, tasks: Sequence[Task], weights: Sequence[float], level: float) -> Interval | None:
+    """The interval of a mean, widened by what tasks whose rows are all alike may hide: resampling finds no scatter in them.
+
+    A kind of row of which none was drawn may make up `unseen_share` of all, and be worth either bound. None where there is no bound.
+    """
+    below, above, estimate = 0.0, 0.0, 0.0
+    for task, weight in zip(tasks, weights, strict=True):
+        estimate += weight * float(np.mean([part.value for part in task]))
+        alike = [part for part in task if (part.resampled == part.resampled[:1]).all()]
+        if not weight or not alike:
+            continue
+        rooms = [(part.value - part.bounds[0], part.bounds[1] - part.value) for part in alike]
+        share = weight * unseen_share(len(alike[0].resampled), level) / len(task)
+        if not np.isfinite(rooms).all():
+            return None
+        below = math.hypot(below, share * sum(low for low, _ in rooms))
+        above = math.hypot(above, share * sum(high for _, high in rooms))
+    if not below and not above:
+        return found
+    low, high = estimate - math.hypot(estimate - found.low, below), estimate + math.hypot(found.high - estimate, above)
+    return Interval(low, high, f"{found.method}, unseen")
 
 
 def all_clusters(tasks: Sequence[tuple[Codes | None, int]]) -> Codes | None:
@@ -185,7 +212,7 @@ def _share_interval(parts: Sequence[Part], weights: Sequence[float], level: floa
         if share in (0.0, 1.0):
             return clopper_pearson_at_bound(share, items, level)
         return _wilson(share, items, _NORMAL.inv_cdf((1 + level) / 2))
-    variances = [weight**2 * _share_variance(part) for part, weight in known]
+    variances = [weight**2 * _share_variance(part, smoothed=len(known) > 1) for part, weight in known]
     items = share * (1 - share) / math.fsum(variances) + 1  # of one task's single items exactly their number
     clustered = any(part.clusters is not None for part, _ in known)
     freedom = _freedom(variances, [len(part.resampled) for part, _ in known])
@@ -198,13 +225,18 @@ def _wilson(share: float, items: float, quantile: float) -> Interval:
     return Interval(float(low), float(high), "wilson")
 
 
-def _share_variance(part: Part) -> float:
-    """Of a share p: p (1 - p) / (n - 1) for n independent items of equal weight, times what clusters add to it, at least 1."""
+def _share_variance(part: Part, *, smoothed: bool) -> float:
+    """Of a share p: p (1 - p) / (n - 1) for n independent items of equal weight, times what clusters add to it, at least 1.
+
+    Among other shares, p is (hits + 1/2) / (n + 1), as if of Jeffreys' prior: a task of ten right answers is not without scatter.
+    """
     count = _independent(part.statistics[:, 1])
-    alone = part.value * (1 - part.value) / max(count - 1, 1.0)
+    share = (part.value * count + 0.5) / (count + 1) if smoothed else part.value
+    alone = share * (1 - share) / max(count - 1, 1.0)
     if part.clusters is None:
         return alone
-    ratio = _ratio_variance(part.resampled, part.value) / _ratio_variance(part.statistics, part.value)
+    scatter = _ratio_variance(part.statistics, part.value)
+    ratio = _ratio_variance(part.resampled, part.value) / scatter if scatter > 0 else 1.0
     return alone * max(ratio, 1.0)
 
 

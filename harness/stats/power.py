@@ -19,6 +19,8 @@ from harness.stats.verdict import FORGOT_AT
 
 POWER = 0.8
 _NORMAL = NormalDist()
+QUANTILE = _NORMAL.inv_cdf((1 + LEVEL) / 2)
+"""Of the normal distribution: standard errors to either side of a 95 % interval."""
 
 
 def power(difference: float, error: float, level: float = LEVEL) -> float:
@@ -42,6 +44,25 @@ def detectable(error: float, level: float = LEVEL, wanted: float = POWER) -> flo
 def items_needed(items: int, least: float, margin: float) -> int:
     """How many items would make `margin` the least difference, given that `items` make it `least`: errors shrink with the root."""
     return max(1, math.ceil(items * (least / margin) ** 2))
+
+
+def items_for_kept(margin: float, variance: float, span: float = math.inf, level: float = LEVEL) -> int:
+    """How many items show with 80 % power that no more than a margin was lost, if nothing was.
+
+    So many that scatter leaves room for the margin; and of a bounded score at least so many that the score interval of unchanged items,
+    z² / (n + z²) of the span, does.
+
+    Args:
+        margin: in the score's unit, more than 0.
+        variance: of one item's difference.
+        span: from the lowest to the highest score; infinite where there is no bound.
+        level: of the two-sided interval.
+    """
+    z = _NORMAL.inv_cdf((1 + level) / 2)
+    scatter = math.ceil(variance * ((z + _NORMAL.inv_cdf(POWER)) / margin) ** 2)
+    share = margin / span
+    unchanged = math.floor(z**2 * (1 - share) / share) + 1 if 0 < share < 1 else 1
+    return max(1, scatter, unchanged)
 
 
 def items_without_change(margin: float, span: float, level: float = LEVEL) -> int:
@@ -77,12 +98,16 @@ class Forgetting:
         tests: how many scores are judged together.
         variance: of one item's difference; of right and wrong, the share of items that flip without changing the score.
         binary: whether items are right or wrong.
+        room: by what the interval reaches further than its scatter, for what may be unseen among `rows` items; it shrinks as 1 / n.
+        rows: to which `room` belongs.
     """
 
     margin: float
     tests: int
     variance: float
     binary: bool
+    room: float = 0.0
+    rows: int = 1
 
     @classmethod
     def of_flips(cls, flips: Flips, margin: float, tests: int) -> Forgetting:
@@ -142,7 +167,7 @@ class Forgetting:
         k = _NORMAL.inv_cdf((1 + LEVEL) / 2) ** 2 / items
         if self.binary:
             return _larger_root(1 + k, -(2 * self.margin + k), self.margin**2 - k * self.variance)
-        return self.margin + math.sqrt(k * self.variance)
+        return self.margin + math.hypot(math.sqrt(k * self.variance), self.room * self.rows / items)
 
     def _beyond_chance(self, items: int) -> float:
         """The observed loss t of which the test gives just `FORGOT_AT`: (t - 1 / items)² = k (v(t) + t²), k = z² / items."""

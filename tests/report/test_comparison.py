@@ -18,6 +18,7 @@ from harness.errors import InputError
 from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
 from harness.report.forgetting.facts import remarks
 from harness.report.kept import Results
+from harness.stats import power
 from harness.store import runs
 from harness.store.saving import Part, save
 from tests.report.comparing import AnyOutcome, Made, choices, folder
@@ -79,7 +80,7 @@ def test_right_and_wrong(tmp_path: Path) -> None:
     assert score.margin == 0.01
     assert score.detectable is not None
     assert 0.04 < score.detectable < 0.08
-    assert score.items_needed == int(np.ceil(400 * (score.detectable / 0.01) ** 2))
+    assert score.items_needed == int(np.ceil(70 / 400 * (power.detectable(1.0) / 0.01) ** 2))
 
 
 def test_the_reverse_is_an_improvement(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_only_shared_tasks_are_compared_and_the_others_named(tmp_path: Path) -> 
     assert [task.name for task in found.tasks] == ["quiz"]
     assert (found.only_before, found.only_after) == (("old",), ("new",))
     assert (found.before.name, found.after.name) == ("tiny", "tuned")
-    with pytest.raises(InputError, match="no task in common"):
+    with pytest.raises(InputError, match="no scored task in common"):
         compare(tmp_path / "none", {"old": made}, {"new": made})
 
 

@@ -257,8 +257,11 @@ def test_scores_without_a_bound_are_in_no_mean(tmp_path: Path) -> None:
     assert found.overall.left_out == ()
     from harness.contract import LikelihoodOutcome
 
-    texts = Made([LikelihoodOutcome(-3.0 - number, 2, 2, 9) for number in range(30)], {"bits_per_byte": ("bits_per_byte", {})})
-    found = compare(tmp_path / "texts", {"text": texts}, {"text": texts})
+    texts, hardly = (
+        Made([LikelihoodOutcome(-3.0 - number - more, 2, 2, 9) for number in range(30)], {"bits_per_byte": ("bits_per_byte", {})})
+        for more in (0.0, 1e-4)
+    )
+    found = compare(tmp_path / "texts", {"text": texts}, {"text": hardly})
     assert found.overall.left_out == ("text",)
     assert found.overall.mean_change is None
     assert found.overall.worst is None

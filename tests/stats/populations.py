@@ -70,13 +70,14 @@ def translations(drop: float = 0.03, seed: int = 2, size: int = SIZE) -> Populat
 
 
 def classified(spoilt: float = 0.15, seed: int = 3, size: int = SIZE) -> Population:
-    """Cells of a confusion matrix of two unequal classes: target by prediction."""
+    """Two unequal classes, told apart; statistics as the metric keeps them."""
     generator = np.random.default_rng(seed)
     target = (generator.random(size) < 0.3).astype(int)
     before = np.where(generator.random(size) < 0.15, 1 - target, target)
     after = np.where(generator.random(size) < spoilt, 1 - before, before)
     cells = np.eye(4)
-    return Population(cells[2 * target + before], cells[2 * target + after], load("mcc").score, 2.0)
+    metric = load("mcc")
+    return Population(metric.pool([cells[2 * target + before]]), metric.pool([cells[2 * target + after]]), metric.score, 2.0)
 
 
 def exchangeable(population: Population) -> Population:

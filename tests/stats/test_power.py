@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_stated_power_is_met(name: str) -> None:
     generator = np.random.default_rng(1)
     found, errors = 0, []
     for seed in range(DRAWS):
-        pairs = population.draw(items, generator)
+        pairs = replace(population.draw(items, generator), span=math.inf)
         replicates = pairs.replicates(seed=seed, resamples=200, threads=1)
         differences = replicates[1] - replicates[0]
         interval = difference_interval(pairs, differences)
@@ -117,7 +118,7 @@ def called_forgot(found: Forgetting, loss: float, items: int, draws: int = 500) 
             before = generator.uniform(0.4, 0.6, size=items)
             moved = before + generator.normal(-loss, math.sqrt(found.variance), size=items)
             ones = np.ones(items)
-            pairs = Pairs(np.stack([before, ones], axis=1), np.stack([moved, ones], axis=1), ratio, 1.0)
+            pairs = Pairs(np.stack([before, ones], axis=1), np.stack([moved, ones], axis=1), ratio, math.inf)
         said = compare(pairs, seed=seed, resamples=200, permutations=1_000 * found.tests, threads=1)
         count += verdict(said.interval, min(1.0, found.tests * said.p), found.margin, True) == "forgot"
     return count / draws
