@@ -260,7 +260,7 @@ class _Hints:
         self.changed = False
         try:
             content = json.loads(self.path.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             content = None
         self._known: dict[str, list[object]] = content if isinstance(content, dict) else {}
 

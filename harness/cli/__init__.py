@@ -54,6 +54,10 @@ def _meant_for_users(error: Exception) -> HarnessError | None:
         return error
     if isinstance(error, OSError) and error.filename and error.errno in _SURROUNDINGS:
         return InputError(f"{str(error.filename)[:_LONGEST_NAME]}: {error.strerror}.", _SURROUNDINGS[error.errno])
+    if isinstance(error, RecursionError):
+        return InputError(
+            "Something that was read is nested too deeply to be understood.", "Look at configuration, policy and header files."
+        )
     if isinstance(error, MemoryError):
         return HarnessError(f"The memory of this machine is used up{f': {error}' if str(error) else ''}.", "Ask for less at once.")
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import get_args
@@ -58,6 +58,18 @@ def whole_number(option: str, text: str, low: int, high: int, also: str = "") ->
 def split(values: Iterable[str] | None) -> list[str]:
     """The parts of values that are separated by commas, each once."""
     return list(dict.fromkeys(part.strip() for value in values or () for part in value.split(",") if part.strip()))
+
+
+def adapter_names(values: Sequence[str] | None) -> list[str]:
+    """What `--adapter` names; "none", the base, where it is not given.
+
+    Raises:
+        InputError: it is given and names nothing, such as an environment variable that is not set.
+    """
+    names = split(values) if values is not None else ["none"]
+    if not names:
+        raise InputError("--adapter names no adapter.", "Give a card, a folder or a Hub id; 'none' is the base.")
+    return names
 
 
 def check_places(files: Mapping[str, Path | None]) -> None:

@@ -57,10 +57,13 @@ def leaderboard(
     from harness.report.leaderboard import headlines, select
     from harness.report.leaderboard import leaderboard as board_of
     from harness.store import runs
+    from harness.store.verifying import refuse_changed
 
     wanted = families(measures)
     check_places({"--html": html})
     found = [(path.parent, runs.read(path)) for path in runs.find_runs(folders or [Path("results")])]
+    for folder, record in found:
+        refuse_changed(folder, record)
     whole = board_of(found, columns.value)
     board = select(whole, wanted) if wanted else whole
     if wanted and whole.columns and not board.columns:

@@ -46,8 +46,12 @@ def plot(
     from harness.report.figures import sides
     from harness.report.unverified import unverified
     from harness.store import runs
+    from harness.store.verifying import refuse_changed
 
-    found = sides([(path.parent, runs.read(path)) for path in runs.find_runs(folders)])
+    read = [(path.parent, runs.read(path)) for path in runs.find_runs(folders)]
+    for folder, record in read:
+        refuse_changed(folder, record)
+    found = sides(read)
     kinds = KINDS if what is _What.all else tuple(kind for kind in KINDS if kind == what.value)
     made = plots(Source(found, metrics.load, reliability), Asked(kinds, tuple(split(task)), measure))
     files, form = places(made, out)

@@ -29,8 +29,11 @@ def show(folder: Annotated[Path, typer.Argument(help="The folder of a run, or it
     """The table of a finished run again."""
     from harness.cli.console import print_run
     from harness.store.runs import read
+    from harness.store.verifying import refuse_changed
 
-    print_run(read(folder), folder)
+    record = read(folder)
+    refuse_changed(folder if folder.is_dir() else folder.parent, record)
+    print_run(record, folder)
 
 
 @results.command()

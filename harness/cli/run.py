@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import MOST_ITEMS, MOST_SHOTS, MOST_TEXTS, MOST_TOKENS, Dtype, Quantize, families, split, whole_number
+from harness.cli.arguments import (
+    MOST_ITEMS,
+    MOST_SHOTS,
+    MOST_TEXTS,
+    MOST_TOKENS,
+    Dtype,
+    Quantize,
+    adapter_names,
+    families,
+    split,
+    whole_number,
+)
 from harness.contract import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -111,7 +122,7 @@ def run(
     options = Options(
         model=model,
         tasks=tuple(split(tasks)),
-        adapters=tuple(None if name == "none" else name for name in split(adapter or ["none"])),
+        adapters=tuple(None if name == "none" else name for name in adapter_names(adapter)),
         shots=shots,
         limit=limit,
         template=template,

@@ -15,6 +15,7 @@ from harness.report.comparison import compare_runs
 from harness.report.kept import LoadMeasure, Results
 from harness.report.naming import opened
 from harness.report.unverified import unverified
+from harness.store.verifying import refuse_changed
 
 OnUndecided: TypeAlias = Literal["pass", "fail"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "cannot tell": 3}
@@ -104,6 +105,9 @@ def decide(run: Path, baseline: Path | None, policy: Policy, load: LoadMeasure, 
     """
     candidate = Results.read(run)
     reference = Results.read(baseline) if baseline is not None else None
+    for side in (candidate, reference):
+        if side is not None:
+            refuse_changed(side.folder, side.record)
     comparing = next((stated for stated in policy.rules if stated.rule.needs_baseline), None)
     if comparing is not None and reference is None:
         raise _unfit(
@@ -125,6 +129,10 @@ def _judged(stated: Stated, evidence: Evidence) -> Judged:
         finding = stated.rule.judge(evidence)
     except UnfitRuleError as error:
         raise _unfit(stated, error.what[:1].lower() + error.what[1:].removesuffix("."), error.remedy) from error
+    sides = (evidence.candidate, evidence.baseline)
+    if finding.outcome == "pass" and any(side is not None and side.record.unverified for side in sides):
+        told = f"{finding.told}; but results of an earlier version cannot be verified"
+        finding = replace(finding, outcome="cannot tell", told=told, advice=("score again what cannot be verified",))
     return Judged(stated, finding, time.perf_counter() - began)
 
 

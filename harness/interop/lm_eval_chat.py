@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.errors import ModelError
+from harness.models.encoding import fixed_date
 
 Turns = Sequence[dict[str, str]]
 
@@ -17,14 +18,9 @@ def chat_formatter(tokenizer: Any) -> Callable[..., str]:
         import jinja2
 
         def rendered(kept: Turns) -> str:
-            return str(
-                tokenizer.apply_chat_template(
-                    list(kept),
-                    tokenize=False,
-                    add_generation_prompt=add_generation_prompt,
-                    continue_final_message=not add_generation_prompt,
-                )
-            )
+            settings = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
+            with fixed_date():
+                return str(tokenizer.apply_chat_template(list(kept), tokenize=False, **settings))
 
         try:
             return rendered(turns)

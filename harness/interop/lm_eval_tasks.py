@@ -10,9 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import jinja2.sandbox
 import lm_eval
+import lm_eval.api.metrics
+import lm_eval.utils
 import yaml
 from lm_eval.api.group import Group
+from lm_eval.api.registry import metric_registry
 from lm_eval.tasks._factory import TaskFactory
 from lm_eval.tasks._index import Entry, Kind, TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -60,6 +65,7 @@ def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: i
         DataError: a task's data cannot be had, or lack the split that is asked.
     """
     squad_metrics.provide()
+    _sandbox_templates()
     built = Built()
     registry = Registry()
     factory = Factory(data, shots, built.notes, remote_code)
@@ -71,6 +77,16 @@ def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: i
         for task in built.tasks.values():
             _set_shots(task, shots, seed)
     return built
+
+
+def _sandbox_templates() -> None:
+    """Render lm-eval's templates where they cannot reach Python: its own environment lets any expression import modules."""
+    if not isinstance(lm_eval.utils.env, jinja2.sandbox.SandboxedEnvironment):
+        sandboxed = jinja2.sandbox.SandboxedEnvironment(
+            loader=jinja2.BaseLoader(), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        )
+        sandboxed.filters.update(lm_eval.utils.env.filters)
+        lm_eval.utils.env = sandboxed
 
 
 class Factory(TaskFactory):  # type: ignore[misc]  # lm-eval's classes are untyped for mypy
@@ -129,6 +145,8 @@ _PlainLoader.add_constructor("!function", lambda _loader, _node: _Code())
 def names_code(path: Path) -> bool:
     """Whether a task file names Python code, itself or in a file that it includes.
 
+    Code is a function, a class, or a metric that lm-eval does not have and would look for among the scripts of the `evaluate` library.
+
     Those of lm-eval's own package, and below the user's folders of plug-ins (HARNESS_PATH), are trusted like what lies beside them.
     """
     path = path.resolve()
@@ -144,8 +162,13 @@ def names_code(path: Path) -> bool:
 
 def _holds_code(content: Any) -> bool:
     if isinstance(content, dict):
-        return "class" in content or any(map(_holds_code, content.values()))
+        return "class" in content or _names_script(content.get("metric_list")) or any(map(_holds_code, content.values()))
     return any(map(_holds_code, content)) if isinstance(content, list) else isinstance(content, _Code)
+
+
+def _names_script(listed: Any) -> bool:
+    metrics = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return any(bool(entry.get("hf_evaluate")) or entry.get("metric") not in metric_registry for entry in metrics)
 
 
 def _included(content: Any) -> list[str]:

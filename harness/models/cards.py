@@ -98,6 +98,8 @@ def resolve(
 
 
 def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool, remote_code: bool) -> Source:
+    if not model.strip():
+        raise ModelError("--model names no model.", "Give a card (`harness models list`), a folder or a Hub id.")
     folder = folders.expanded(model)
     known = cards()
     if (folder / "config.json").is_file():

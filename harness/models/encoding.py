@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from harness.contract import Prompt, TokenIds
 from harness.errors import ModelError
 from harness.models.digests import text_digest
 from harness.models.tokenization import Tokenization
+
+_DATE = datetime(2024, 7, 26)
+
+
+class _Clock:
+    """Stands for the class `datetime` where transformers renders chat templates."""
+
+    @staticmethod
+    def now() -> datetime:
+        """Midnight of 26 July 2024, the date that Llama 3's template falls back on."""
+        return _DATE
+
+
+@contextmanager
+def fixed_date() -> Iterator[None]:
+    """Chat templates that ask for today's date get the same one on every day: prompts would differ from run to run under one identity."""
+    from transformers.utils import chat_template_utils
+
+    before = chat_template_utils.datetime
+    chat_template_utils.datetime = _Clock
+    try:
+        yield
+    finally:
+        chat_template_utils.datetime = before
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +82,8 @@ class Encoder:
             return prompt.text
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            with fixed_date():
+                return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         except Exception as error:
             raise ModelError(f"The model's chat template refuses the prompt: {error}.", "Try --no-chat.") from error
 

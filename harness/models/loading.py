@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Quantization = Literal["8bit", "4bit"]
 _HEAD_ROWS = 256
+_OF_A_LAYER = re.compile(r"\.\d+\.")
 _LONGEST_REASON = 300
 """Characters of a library's own message."""
 
@@ -323,6 +325,12 @@ def _complete(report: dict[str, Any], folder: Path) -> None:
     if wrong:
         raise ModelError(
             f"The checkpoint {folder} holds weights of another shape: {wrong[0]}.", "config.json does not belong to these weights."
+        )
+    unused = sorted(name for name in report.get("unexpected_keys", ()) if _OF_A_LAYER.search(name))
+    if unused:
+        raise ModelError(
+            f"The checkpoint {folder} holds {len(unused)} weights of layers that the model does not have, {unused[0]} the first.",
+            "config.json does not belong to these weights: it asks for fewer layers, or for another architecture.",
         )
 
 

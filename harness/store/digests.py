@@ -22,6 +22,13 @@ def digest(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
+def later_fields(content: Mapping[str, Any]) -> bool:
+    """Whether a document that says schema 1 holds what schema 2 brought: a digest, files, or signatures as objects."""
+    tasks = content.get("tasks")
+    own = [task for task in tasks.values() if isinstance(task, Mapping)] if isinstance(tasks, Mapping) else []
+    return DIGEST in content or any("files" in task or isinstance(task.get("signature"), Mapping) for task in own)
+
+
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
     """A document of schema 1 in the present form. It recorded no files, so nothing of its tasks can be verified: their `files` are null."""
     tasks = content.get("tasks")

@@ -339,6 +339,8 @@ def read(path: Path) -> RunRecord:
     content = _parsed(file, found)
     version = _version(content, file)
     if version == _UNVERIFIED_VERSION:
+        if digests.later_fields(content):
+            raise StorageError(f"{file} says schema_version 1, but holds fields that only later versions wrote: it was changed.", _EDITED)
         content = digests.upgraded(content)
     body = digests.canonical(content)
     try:

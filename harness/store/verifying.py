@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator
@@ -89,6 +90,18 @@ def verify_folder(folder: Path) -> Checked:
         unverified=tuple(record.unverified),
         unrecorded=() if record.unverified else tuple(sorted(_beside(folder) - set(recorded))),
     )
+
+
+def refuse_changed(folder: Path, record: RunRecord) -> None:
+    """Make sure that the samples and statistics beside a run are those that it recorded; those that are not there are no concern.
+
+    Raises:
+        StorageError: a file was changed after it was written, or belongs to another run.
+    """
+    for task, one in record.tasks.items():
+        for name in one.files or ():
+            with contextlib.suppress(FileNotFoundError):
+                samples.checked(folder, folder / name, task, one.files)
 
 
 def lines(checked: Checked) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.contract import Prompt, TokenIds
 from harness.errors import DataError, ModelError
-from harness.models.encoding import Encoder
+from harness.models.encoding import Encoder, fixed_date
 from harness.tasks.prompts import Question, Wording
 from harness.tune.mixture import Example
 
@@ -86,7 +86,8 @@ class PairMaker:
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages or ()]
         whole = [*messages, {"role": "assistant", "content": answer}]
         try:
-            rendered = str(self.encoder.tokenizer.apply_chat_template(whole, tokenize=False))
+            with fixed_date():
+                rendered = str(self.encoder.tokenizer.apply_chat_template(whole, tokenize=False))
         except Exception as error:
             raise ModelError(f"The model's chat template refuses an answer: {error}.", "Try --no-chat.") from error
         return rendered[len(text) :].rstrip() if rendered.startswith(text + answer) else answer

@@ -360,3 +360,15 @@ def test_a_file_that_is_no_result(call: Call) -> None:
     assert "no schema_version" in call("leaderboard", ".").message
     Path("results.json").write_text(yaml.safe_dump({"scores": 1}))
     assert "not valid JSON" in call("results", "show", ".").message
+
+
+def test_names_that_a_shell_left_empty(call: Call, tiny: Path, place: Path, no_model: None) -> None:
+    assert "--adapter names no adapter" in call("run", "-m", tiny, "-t", "task.yaml", "-a", "").message
+    assert "--adapter names no adapter" in call("run", "-m", tiny, "-t", "task.yaml", "-a", ",").message
+    assert "--model names no model" in call("run", "-m", "", "-t", "task.yaml").message
+
+
+def test_files_that_are_nested_too_deeply(call: Call, tiny: Path, place: Path) -> None:
+    shutil.copytree(tiny, place / "deep")
+    (place / "deep" / "config.json").write_text("[" * 200_000)
+    assert "nested too deeply" in call("run", "-m", "./deep", "-t", "task.yaml").message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -62,13 +63,13 @@ def beside_other_samples() -> None:
 EDITS: dict[str, tuple[Callable[[], None], list[tuple[str, ...]]]] = {
     "value": (lambda: results(lambda one: one.update(value=0.99)), [GATE, FORGETTING, LEADERBOARD, PAGE, PLOT, SHOW]),
     "interval": (lambda: results(lambda one: one.update(ci=[0.59, 0.61])), [GATE, FORGETTING, LEADERBOARD]),
-    "sample": (lambda: samples('"metrics": {"accuracy": 0.0', '"metrics": {"accuracy": 1.0'), [GATE, FORGETTING]),
+    "sample": (lambda: samples('"metrics": {"accuracy": 0.0', '"metrics": {"accuracy": 1.0'), [GATE, FORGETTING, LEADERBOARD, PLOT, SHOW]),
     "statistic": (
         lambda: samples('"places": [', '"places": [0, ', "quiz.statistics.json"),
         [FORGETTING, LEADERBOARD, PAGE, PLOT],
     ),
     "swapped": (swap, [GATE, FORGETTING, LEADERBOARD]),
-    "another run's": (beside_other_samples, [GATE, FORGETTING]),
+    "another run's": (beside_other_samples, [GATE, FORGETTING, LEADERBOARD, SHOW]),
 }
 
 
@@ -108,16 +109,17 @@ def test_what_cannot_be_verified_is_read_and_marked_everywhere(call: Call) -> No
     for marked in (False, True):
         if marked:
             as_version_1(Path("tuned"))
+            as_version_1(Path("base"))
         for stream, commands in reports.items():
             for command in commands:
                 done = call(*command)
                 assert done.code in (0, 3)
                 said = " ".join(getattr(done, stream).split())
-                assert ("Not verified: tuned" in said) == marked, command
+                assert (re.search(r"Not verified: (base, )?tuned", said) is not None) == marked, command
                 assert ("An earlier version wrote these results without digests" in said) == marked, command
         for file, command in files.items():
             assert call(*command).code in (0, 3)
-            assert ("Not verified: tuned" in Path(file).read_text()) == marked, file
+            assert (re.search(r"Not verified: (base, )?tuned", Path(file).read_text()) is not None) == marked, file
 
 
 def test_only_the_tasks_that_cannot_be_verified_are_marked(call: Call) -> None:
@@ -125,3 +127,26 @@ def test_only_the_tasks_that_cannot_be_verified_are_marked(call: Call) -> None:
     with_statistics(Path("tuned"), "quiz", Results.read(Path("base")).kept("quiz", None).statistics)
     assert "Not verified: tuned (other)." in call("leaderboard", "base", "tuned").out
     assert "Not verified" not in call("forgetting", "--before", "base", "--after", "base").out
+
+
+def test_a_later_file_does_not_pass_for_one_without_digests(call: Call) -> None:
+    path = Path("tuned/results.json")
+    content = json.loads(path.read_text())
+    content["schema_version"] = 1
+    del content["digest"]
+    for task in content["tasks"].values():
+        del task["files"]
+        task["metrics"]["accuracy"]["value"] = 0.99
+    path.write_text(json.dumps(content))
+    for command in (GATE, FORGETTING, LEADERBOARD, SHOW):
+        assert "says schema_version 1, but holds fields that only later versions wrote" in call(*command).message
+
+
+def test_a_gate_does_not_pass_what_cannot_be_verified(call: Call) -> None:
+    Path("policy.yaml").write_text("rules:\n  - quiz >= 0.1\n")
+    command = ("gate", "tuned", "--policy", "policy.yaml")
+    assert call(*command).code == 0
+    as_version_1(Path("tuned"))
+    done = call(*command)
+    assert done.code == 3
+    assert "results of an earlier version cannot be verified" in " ".join(done.out.split())

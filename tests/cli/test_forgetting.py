@@ -254,5 +254,5 @@ def test_results_measured_otherwise_are_refused_with_the_difference(call: Call, 
     write_yaml(Path("colours.yaml"), content(task="colours", templates=[{"name": "plain", "prompt": "{{ thing }}"}]))
     assert call("run", "-m", tiny, "-t", "colours.yaml", "--output", "two").code == 0
     message = call("forgetting", "--before", "one", "--after", "two", "--json", "report.json").message
-    assert "colours was not measured alike in one and two (template: plain@" in message
+    assert "colours was not measured alike in one and two (template digest: " in message
     assert not Path("report.json").exists()

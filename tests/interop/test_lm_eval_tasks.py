@@ -261,3 +261,40 @@ def test_code_of_a_task_file_needs_permission(causal: Path, tiny_tasks: Path, tm
     assert not (tmp_path / "trace").exists()
     ours(causal, [str(tmp_path / "with_code.yaml")], tmp_path / "out", trust_remote_code=True)
     assert (tmp_path / "trace").exists()
+
+
+SCRIPT = """
+import datasets
+import evaluate
+
+open({trace!r}, "w").close()
+
+
+class Always(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({{"predictions": datasets.Value("string"), "references": datasets.Value("string")}})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {{"always": 1.0}}
+"""
+
+
+def test_a_metric_that_is_a_script_needs_permission(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load((tiny_tasks / "tiny_words.yaml").read_text()) | {"task": "scripted"}
+    (tmp_path / "always.py").write_text(SCRIPT.format(trace=str(tmp_path / "trace")))
+    for metric in ({"metric": str(tmp_path / "always.py")}, {"metric": "exact_match", "hf_evaluate": True}):
+        content["metric_list"] = [{**metric, "aggregation": "mean", "higher_is_better": True}]
+        (tmp_path / "scripted.yaml").write_text(yaml.safe_dump(content))
+        with pytest.raises(TaskError, match="names Python code"):
+            ours(causal, [str(tmp_path / "scripted.yaml")], tmp_path / "out")
+        assert not (tmp_path / "trace").exists()
+
+
+def test_templates_of_a_task_file_do_not_reach_python(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load((tiny_tasks / "tiny_words.yaml").read_text()) | {"task": "escaping"}
+    content["doc_to_text"] = "{{ cycler.__init__.__globals__.os.system('touch " + str(tmp_path / "trace") + "') }}"
+    (tmp_path / "escaping.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(TaskError):
+        ours(causal, [str(tmp_path / "escaping.yaml")], tmp_path / "out")
+    assert not (tmp_path / "trace").exists()

@@ -180,3 +180,11 @@ def test_windows_after_a_prompt_that_fills_the_model() -> None:
 
 def test_a_text_of_no_tokens_has_one_empty_window() -> None:
     assert causal().windows("The dog", "") == (((BOS, *plain(causal(), "The dog")), ()),)
+
+
+def test_a_chat_template_that_asks_for_the_date_gives_the_same_prompt_every_day() -> None:
+    words = tokenizer()
+    words.chat_template = "{{ strftime_now('%d %b %Y %H:%M:%S') }} {{ messages[0].content }}"
+    encoder = Encoder(words, "causal", None, chat=True)
+    prompt = Prompt("Hello.", (Message("user", "Hello."),))
+    assert encoder.text(prompt) == "26 Jul 2024 00:00:00 Hello."

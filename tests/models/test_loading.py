@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from harness.contract import ChoiceScores, Generate, Usage
 from harness.engine.transformers import TransformersEngine
 from harness.errors import ModelError
-from harness.models import cards
+from harness.models import cards, loading
 from harness.models.loading import (
     check_head,
     check_weights,
@@ -28,6 +28,7 @@ from harness.models.loading import (
     pick_dtype,
 )
 from tests.engine.architectures import engine, load, questions, save
+from tests.tiny import tiny_causal
 
 
 @pytest.fixture
@@ -285,3 +286,13 @@ def test_quantization_without_its_library(llama: Path, monkeypatch: pytest.Monke
     with pytest.raises(ModelError, match="needs the library bitsandbytes") as caught:
         load(llama, quantize="4bit")
     assert "pip install" in caught.value.remedy
+
+
+@pytest.mark.parametrize("layers", [1, 0])
+def test_a_configuration_of_fewer_layers_than_the_checkpoint_holds_is_refused(tmp_path: Path, layers: int) -> None:
+    folder = tiny_causal(tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers, "layer_types": ["full_attention"] * layers}))
+    source = cards.resolve(str(folder))
+    with pytest.raises(ModelError, match="weights of layers that the model does not have"):
+        loading.load_model(source, tokenizer=loading.load_tokenizer(source), device="cpu")

@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.store import runs, samples
 from harness.store.atomic import write_lines
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.saving import Part, save
+from harness.store.signature import Signature
 
 
 def write(kept: Iterable[SampleRecord], folder: Path, place: str) -> Path:
@@ -47,7 +49,17 @@ def as_version_1(folder: Path) -> None:
     del content["digest"]
     for task in content["tasks"].values():
         del task["files"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(_with_texts(content)))
+
+
+def _with_texts(value: Any) -> Any:
+    """With signatures as version 1 wrote them."""
+    if isinstance(value, dict):
+        return {
+            key: Signature.from_json(inner).long if key in ("signature", "perturbation") else _with_texts(inner)
+            for key, inner in value.items()
+        }
+    return [_with_texts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def with_statistics(folder: Path, task: str, kept: Mapping[str, StatisticsRecord] | None) -> None:
