@@ -52,7 +52,7 @@ def test_copies_are_counted_kept_and_paired(call: Call, tiny: Path, place: Path)
     assert call("run", "-m", tiny, "-t", "short.yaml", "--perturb", "lowercase,person_name", "--output", "out").code == 0
     task = results(place / "out")["tasks"]["short"]
     assert {one["perturbation"]["name"] for one in task["disturbances"]} == {"lowercase", "person_name", "worst"}
-    lowered = next(one for one in task["disturbances"] if one["perturbation"].startswith("lowercase"))
+    lowered = next(one for one in task["disturbances"] if one["perturbation"]["name"] == "lowercase")
     assert (lowered["items"], lowered["changed"], lowered["drop"]["n"]) == (3, 3, 3)
     assert task["metrics"]["rouge1_robustness"]["value"] <= task["metrics"]["rouge1"]["value"]
     samples = [json.loads(line) for line in (place / "out" / "samples" / "short~lowercase.jsonl").read_text().splitlines()]
