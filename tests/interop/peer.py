@@ -20,8 +20,8 @@ from tests.silent import Recorder
 
 TOLERANCE = 1e-4
 RELATIVE = 1e-5
-"""Of sums of hundreds of nats. Float32 forwards in other batches round differently, depending on the processor; of 150 pairs, the one of the
-tiny T5 that is furthest from float64 is off by 2.6e-5."""
+"""Of sums of hundreds of nats. Float32 forwards in other batches round differently, depending on the processor: over 150 pairs, those of
+the tiny T5 are off by up to 2.6e-5 from float64."""
 
 BACKEND = {"dtype": "float32", "softmax_dtype": "float64", "batch_size": 4}
 """lm-eval's own backend; its log-softmax in float64, since in float32, the default, that alone errs by 2e-4 nats."""
