@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.stats import mover
 from harness.stats.bca import bca_interval
-from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed, is_ratio
+from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
 from harness.stats.bounded import mean_interval
 from harness.stats.discordant import unseen_share
 from harness.stats.pairs import MacroPairs, Pairs
@@ -89,7 +89,7 @@ def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LE
 
 
 def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> float:
-    """How far items of a kind that stayed unseen may move a bounded mean; 0 for other scores.
+    """How far items of a kind that stayed unseen may move a bounded mean of single items; 0 for other scores, and where rows are tasks.
 
     Resampling knows changes of the sizes that it has seen. A kind of item of which none was drawn may make up `unseen_share` of all,
     and each such item may change by up to the whole span: by that much more than the change that was reached `FEW` times. Where items are
@@ -100,10 +100,9 @@ def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> floa
         level: coverage aimed at.
         factor: of the score before.
     """
-    if math.isinf(pairs.span) or pairs.before.shape[1] != 2 or not is_ratio(pairs.score) or pairs.changed < FEW:
+    if math.isinf(pairs.span) or isinstance(pairs, MacroPairs) or not pairs.mean or pairs.changed < FEW:
         return 0.0
-    changes = np.abs(pairs.after[:, 0] - pairs.before[:, 0]) / pairs.before[:, 1].mean()
-    seen = float(np.partition(changes, -FEW)[-FEW])
+    seen = float(np.partition(np.abs(pairs.after[:, 0] - pairs.before[:, 0]), -FEW)[-FEW])
     return unseen_share(pairs.rows, level) * max(0.0, pairs.span * max(1.0, factor) - seen)
 
 

@@ -70,7 +70,8 @@ class ConsoleTuneWatch:
     def end(self) -> None:
         """The steps are finished."""
         if self._progress is not None:
-            self._progress.stop()
+            if not self._progress.disable:  # older rich ends even a disabled progress bar with an empty line
+                self._progress.stop()
             self._progress = None
 
     def note(self, message: str) -> None:

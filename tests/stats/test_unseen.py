@@ -11,7 +11,7 @@ from harness.stats.contrast import FEW, contrast, unseen_room
 from harness.stats.discordant import unseen_share
 from harness.stats.intervals import Part, mean_interval
 from harness.stats.paired import compare
-from harness.stats.pairs import Pairs
+from harness.stats.pairs import MacroPairs, Pairs
 
 SAMPLES = 200
 MARGIN = 0.01
@@ -63,6 +63,18 @@ def test_the_room_ends_where_the_largest_change_was_seen_often_enough() -> None:
     assert unseen_room(hair) == pytest.approx(unseen_share(100) * 0.999)
     flips = np.where(np.arange(100) < FEW, 1.0, 0.0)
     assert unseen_room(Pairs(table(np.zeros(100)), table(flips), ratio, 1.0)) == 0.0
+
+
+def test_a_mean_over_many_tasks_is_not_widened_by_tasks_that_nobody_drew() -> None:
+    """57 tasks of 100 items that all move a little: each task's room counts by its weight, and tasks themselves have none."""
+    generator = np.random.default_rng(3)
+    parts = tuple(drawn(generator, 100, 0.05, 0.0) for _ in range(57))
+    scores = np.array([part.scores for part in parts])
+    macro = MacroPairs(table(scores[:, 0]), table(scores[:, 1]), ratio, 1.0, parts, (1 / 57,) * 57, True)
+    assert unseen_room(macro) == 0.0
+    _, found = contrast(macro, resamples=300, threads=1)
+    assert found is not None
+    assert found.high - found.low < 0.02
 
 
 def test_few_changes_of_an_unbounded_score_have_no_interval() -> None:

@@ -98,6 +98,11 @@ def _trainer(folder: Path, loaded: Loaded, made: Tunable, chosen: Settings, step
     return TaskTrainer(made, base, plan, Workplace(folder), Progress(), None, watch)
 
 
+CLOSE = {"causal": 1e-5, "seq2seq": 5e-5}
+"""Of gradients, and of weights after steps of 1e-3. T5's attention saturates; transformers 5.0 has no fused kernel for it, and two ways of
+batching differ by 4.4e-5 there."""
+
+
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float) -> None:
     assert one.keys() == other.keys()
     assert one
@@ -115,8 +120,8 @@ def test_losses_gradients_and_weights_equal_a_plain_trainers(
     found = ours(tmp_path / "ours", bases[architecture], chosen, 2)
     assert found[0] == pytest.approx(expected[0], abs=1e-5)
     for mine, theirs in zip(found[1], expected[1], strict=True):
-        same(mine, theirs, 1e-5)
-    same(found[2], expected[2], 1e-5)
+        same(mine, theirs, CLOSE[architecture])
+    same(found[2], expected[2], CLOSE[architecture])
 
 
 @pytest.mark.parametrize("architecture", ["causal", "seq2seq"])
@@ -124,7 +129,7 @@ def test_pieces_change_neither_loss_nor_gradients(bases: dict[str, Path], tmp_pa
     whole = ours(tmp_path / "whole", bases[architecture], settings(), 1)
     pieces = ours(tmp_path / "pieces", bases[architecture], settings(), 1, micro_tokens=1)
     assert pieces[0] == pytest.approx(whole[0], abs=1e-5)
-    same(pieces[1][0], whole[1][0], 1e-5)
+    same(pieces[1][0], whole[1][0], CLOSE[architecture])
 
 
 @pytest.mark.parametrize("architecture", ["causal", "seq2seq"])
