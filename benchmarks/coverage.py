@@ -314,7 +314,7 @@ def _paired(*parts: tuple[FloatArray, Score]) -> Population:
 
     def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
         places = generator.integers(0, len(parts[0][0]), size=items)
-        return [[Part(rows[places], score) for rows, score in parts]]
+        return [[Part(rows[places], score, None, (0.0, 1.0)) for rows, score in parts]]
 
     return Population(draw, float(np.mean([score(rows.sum(axis=0)) for rows, score in parts])))
 
@@ -328,7 +328,7 @@ def _shares(shares: FloatArray) -> Population:
 
 def _betas(tasks: int) -> Population:
     def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
-        return [[Part(per_item(generator.beta(0.3, 3.0, items)), MEAN)] for _ in range(tasks)]
+        return [[Part(per_item(generator.beta(0.3, 3.0, items)), MEAN, None, (0.0, 1.0))] for _ in range(tasks)]
 
     return Population(draw, 0.3 / 3.3)
 

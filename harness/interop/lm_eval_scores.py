@@ -186,9 +186,13 @@ def group_record(scores: Sequence[LmEvalScore], value: float, *, by_size: bool, 
         return metric_record(scores[0], value, None, count, signature, reason)
     weights = [float(len(score.items)) if by_size else 1.0 for score in scores]
     totals = [score.totals for score in scores]
-    known = [[Part(one.statistics, one.score)] for one in totals if one is not None]
+    low, high, _ = _RANGES.get(scores[0].metric, (None, None, ""))
+    ends = (-math.inf if low is None else low, math.inf if high is None else high)
+    known = [[Part(one.statistics, one.score, None, ends)] for one in totals if one is not None]
     if len(known) == len(scores):
-        return metric_record(scores[0], value, mean_interval(known, weights, seed=scores[0].seed), count, signature, None)
+        found = mean_interval(known, weights, seed=scores[0].seed)
+        alike = None if found else "the items of one of its tasks are all alike, which says nothing of others"
+        return metric_record(scores[0], value, found, count, signature, alike)
     columns = [score.resampled((scores[0].seed, number)) for number, score in enumerate(scores)]
     shortest = min(map(len, columns))
     drawn = np.average([column[:shortest] for column in columns], axis=0, weights=weights)
