@@ -70,7 +70,7 @@ def translations(drop: float = 0.03, seed: int = 2, size: int = SIZE) -> Populat
 
 
 def classified(spoilt: float = 0.15, seed: int = 3, size: int = SIZE) -> Population:
-    """Two unequal classes, told apart; statistics as the metric keeps them."""
+    """Two unequal classes, told apart; statistics as the metric keeps them: target, prediction and hit of each class."""
     generator = np.random.default_rng(seed)
     target = (generator.random(size) < 0.3).astype(int)
     before = np.where(generator.random(size) < 0.15, 1 - target, target)

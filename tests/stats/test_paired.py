@@ -99,7 +99,7 @@ def test_seeds_decide_and_threads_do_not() -> None:
 def test_a_score_of_the_same_items_is_resampled_alike_only_together() -> None:
     """Accuracy and MCC of the same answers: equal seeds draw other items for each, joint replicates the same."""
     cells = classified().before[:400]
-    right = per_item(cells[:, [0, 3]].sum(axis=1))
+    right = per_item(cells[:, 4:].sum(axis=1))
     parts = [(cells, load("mcc").score), (right, load("accuracy").score)]
     joint = joint_replicates(parts, seed=3, resamples=4_000)
     apart = [replicates(table, score, seed=3, resamples=4_000) for table, score in parts]
