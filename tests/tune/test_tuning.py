@@ -60,8 +60,8 @@ def validation_loss(base: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> 
     found: list[Validation] = []
     original = Validation.prepare
 
-    def prepare(*given: Any) -> Validation | None:
-        kept = original(*given)
+    def prepare(*given: Any, **named: Any) -> Validation | None:
+        kept = original(*given, **named)
         assert kept is not None
         found.append(kept)
         raise KeyboardInterrupt
