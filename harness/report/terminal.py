@@ -152,7 +152,8 @@ class RunProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # older rich ends even a disabled progress bar with an empty line
+            self._progress.stop()
 
 
 class _RateColumn(ProgressColumn):
