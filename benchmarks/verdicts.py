@@ -23,8 +23,9 @@ from benchmarks.documents import put, table
 from harness.report.groups import pooled
 from harness.stats.bca import bca_interval
 from harness.stats.bootstrap import FloatArray, Interval
+from harness.stats.bounded import mean_interval
 from harness.stats.contrast import FEW, contrast
-from harness.stats.discordant import score_interval, unseen_share
+from harness.stats.discordant import unseen_share
 from harness.stats.pairs import MacroPairs, Pairs
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "design" / "statistics.md"
@@ -181,7 +182,7 @@ def former(pairs: Pairs, factor: float, seed: int) -> Interval | None:
     The resamples of a group are drawn task by task, as the product draws them now, for speed; they were drawn from all rows.
     """
     if pairs.flips is not None and pairs.changed < FEW:
-        return score_interval(pairs.flips)
+        return mean_interval(pairs.after[:, 0] - pairs.before[:, 0], (-1.0, 1.0))
     found = former_factor(pairs, factor, seed)
     if found is None or pairs.changed >= FEW:
         return found

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from harness.stats.bootstrap import LEVEL, Interval
-from harness.stats.bounded import mean_interval
+from harness.stats.bootstrap import LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +45,6 @@ def mcnemar(flips: Flips) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(flips.lost, flips.changed).pvalue)
-
-
-def score_interval(flips: Flips, level: float = LEVEL) -> Interval:
-    """Interval of the difference of two paired proportions, after less before, by inverting the score test.
-
-    It keeps its coverage where few pairs disagree, and has a width where none does.
-    Source: Tango (1998), "Equivalence test and confidence interval for the difference in proportions for the paired-sample design".
-    """
-    values = np.repeat([-1.0, 0.0, 1.0], [flips.lost, flips.rows - flips.changed, flips.gained])
-    return mean_interval(values, (-1.0, 1.0), level)
 
 
 def unseen_share(rows: int, level: float = LEVEL) -> float:

@@ -12,7 +12,6 @@ from benchmarks.verdicts import Setting, answers, former, former_factor, lumps, 
 from harness.report.groups import pooled
 from harness.stats.bounded import mean_interval
 from harness.stats.contrast import contrast, difference_interval
-from harness.stats.discordant import score_interval
 from harness.stats.pairs import MacroPairs, Pairs
 from tests.stats.populations import simulation_error
 
@@ -72,7 +71,7 @@ def test_with_the_factor_1_it_is_the_interval_of_the_difference() -> None:
         assert found == difference_interval(pairs, drawn[1] - drawn[0])
         if lost == 0.02:
             assert pairs.flips is not None
-            assert found == score_interval(pairs.flips)
+            assert found == mean_interval(pairs.after[:, 0] - pairs.before[:, 0], (-1.0, 1.0))
 
 
 def test_unchanged_items_scatter_where_the_factor_is_not_1() -> None:
@@ -90,7 +89,7 @@ def test_one_part_alone_is_its_own_average() -> None:
     part = answers(150, 0.03, 0.01, np.random.default_rng(2))
     alone = MacroPairs(part.before, part.after, part.score, 1.0, parts=(part,), weights=(1.0,))
     assert part.flips is not None
-    assert contrast(alone, resamples=200)[1] == score_interval(part.flips)
+    assert contrast(alone, resamples=200)[1] == mean_interval(part.after[:, 0] - part.before[:, 0], (-1.0, 1.0))
 
 
 def test_weights_scale_what_may_stay_unseen() -> None:

@@ -7,8 +7,15 @@ import pytest
 from scipy import optimize
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from harness.stats.bootstrap import clopper_pearson_at_bound
-from harness.stats.discordant import Flips, mcnemar, score_interval, unseen_share
+from harness.stats.bootstrap import Interval, clopper_pearson_at_bound
+from harness.stats.bounded import mean_interval
+from harness.stats.discordant import Flips, mcnemar, unseen_share
+
+
+def score_interval(flips: Flips) -> Interval:
+    """The interval of a mean, of the values lost, unchanged and gained."""
+    values = np.repeat([-1.0, 0.0, 1.0], [flips.lost, flips.rows - flips.changed, flips.gained])
+    return mean_interval(values, (-1.0, 1.0))
 
 
 @pytest.mark.parametrize(("lost", "gained", "rows"), [(0, 0, 5), (1, 0, 5), (7, 1, 21), (12, 12, 60), (40, 20, 160), (250, 310, 14_042)])
