@@ -2,8 +2,9 @@
 
 Example: python -m benchmarks.startup --model DIR --data DIR --tasks mmlu_anatomy --limit 100
 
-Both are processes of their own, taking turns, with files warm; the harness's cache is empty each time. Ours ends where the model's forward
-is called first, by which time tasks, data, prompts and token ids are ready.
+Each is a process of its own, taking turns with the others, with files warm. Ours ends where the model's forward is called first, by which
+time tasks, data, prompts and token ids are ready. The harness's cache is empty each time; with --verified it is kept, so that model and
+rows have been verified before. --before DIR measures an earlier checkout in the same turns.
 """
 
 from __future__ import annotations
@@ -49,10 +50,14 @@ main()
 """
 
 
-def seconds(code: str, arguments: list[str], cache: Path) -> float:
-    """What the code prints, run in a process of its own."""
-    own = {**os.environ, "HARNESS_CACHE": str(cache), "HARNESS_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code, *arguments], env=own, capture_output=True, text=True, check=False)
+_IMPORTS, _BEFORE, _FIRST = "importing and loading", "before, until the first forward", "until the first forward"
+
+
+def seconds(code: str, arguments: list[str], cache: Path, checkout: Path) -> float:
+    """What the code prints, run in a process of its own that imports the checkout's package."""
+    environment = {**os.environ, "HARNESS_CACHE": str(cache), "HARNESS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(checkout)}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=environment, cwd=checkout, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     return float(done.stdout.split()[-1])
@@ -66,29 +71,40 @@ def main() -> None:
     parser.add_argument("--tasks", default="mmlu_anatomy")
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--verified", action="store_true", help="keep the harness's cache between the runs")
+    parser.add_argument("--before", type=Path, help="another checkout, measured in the same turns")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--document", type=Path, help="Markdown whose table is written anew")
     given = parser.parse_args()
-    command = ["run", "--model", str(given.model), "--tasks", given.tasks, "--limit", str(given.limit), "--data", str(given.data)]
-    found: dict[str, list[float]] = {"importing and loading": [], "until the first forward": []}
-    for run in range(given.runs + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            baseline = seconds(_BASELINE, [str(given.model)], Path(folder))
-            ours = seconds(_OURS, [*command, "--output", f"{folder}/out"], Path(folder) / "cache")
-        if run:  # the first one warms the files
-            found["importing and loading"].append(baseline)
-            found["until the first forward"].append(ours)
-    for name, values in found.items():
-        print(f"{name:<26}{statistics.median(values):6.2f} s  [{min(values):.2f}, {max(values):.2f}] over {len(values)} runs")
-    beyond = statistics.median(found["until the first forward"]) - statistics.median(found["importing and loading"])
-    print(f"{'beyond':<26}{beyond:6.2f} s")
+    model, here = given.model.resolve(), Path(__file__).resolve().parents[1]
+    command = ["run", "--model", str(model), "--tasks", given.tasks, "--limit", str(given.limit), "--data", str(given.data.resolve())]
+    checkouts = ({_BEFORE: given.before.resolve()} if given.before else {}) | {_FIRST: here}
+    times: dict[str, list[float]] = {name: [] for name in (_IMPORTS, *checkouts)}
+    with tempfile.TemporaryDirectory() as folder:
+        for run in range(given.runs + 1):
+            turn = {_IMPORTS: seconds(_BASELINE, [str(model)], Path(folder), here)}
+            for name, checkout in checkouts.items():
+                cache = Path(folder, name, "cache" if given.verified else f"cache-{run}")
+                turn[name] = seconds(_OURS, [*command, "--output", f"{folder}/{name}/out-{run}"], cache, checkout)
+            if run:  # the first one warms the files
+                for name, value in turn.items():
+                    times[name].append(value)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, values in times.items():
+        print(f"{name:<32}{medians[name]:6.2f} s  [{min(values):.2f}, {max(values):.2f}] over {len(values)} runs")
+    beyond = medians[_FIRST] - medians[_IMPORTS]
+    print(f"{'beyond':<32}{beyond:6.2f} s")
+    if given.before:
+        differences = [after - before for before, after in zip(times[_BEFORE], times[_FIRST], strict=True)]
+        spread = f"[{min(differences):.2f}, {max(differences):.2f}]"
+        print(f"{'slower than before, a turn':<32}{statistics.median(differences):+6.2f} s  {spread}")
     if given.document:
-        rows = [[name, f"{statistics.median(v):.2f} s [{min(v):.2f}, {max(v):.2f}]"] for name, v in found.items()]
-        what = f"{given.model.name}, {given.tasks}, {given.limit} items; median [lowest, highest] of {given.runs} runs."
+        rows = [[name, f"{medians[name]:.2f} s [{min(v):.2f}, {max(v):.2f}]"] for name, v in times.items()]
+        what = f"{model.name}, {given.tasks}, {given.limit} items; median [lowest, highest] of {given.runs} runs."
         lines = [what, "", *table(("", "seconds"), [*rows, ["beyond", f"{beyond:.2f} s"]])]
         put(given.document, "benchmarks.startup", "\n".join(lines))
     if given.json:
-        given.json.write_text(json.dumps(found | {"beyond": beyond, "tasks": given.tasks, "limit": given.limit}, indent=1) + "\n")
+        given.json.write_text(json.dumps(times | {"beyond": beyond, "tasks": given.tasks, "limit": given.limit}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
