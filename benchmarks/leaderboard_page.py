@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import metrics
+from harness.compare.leaderboard import leaderboard
 from harness.contract import System
+from harness.evaluation.aggregate import Score
 from harness.metrics.base import per_item
 from harness.report.html.leaderboard import leaderboard_page
-from harness.report.leaderboard import leaderboard
-from harness.scores import Score
 from harness.store import runs
 from harness.store.samples import StatisticsRecord
 from harness.store.saving import Part, save

@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import metrics
+from harness.compare.comparison import Comparison, Plan, compare_runs
 from harness.contract import ChoiceOutcome, System, TextOutcome
-from harness.report.comparison import Comparison, Plan, compare_runs
-from harness.scores import Member, Score, judge_group
+from harness.evaluation.aggregate import Member, Score, judge_group
 from harness.stats.bootstrap import RESAMPLES
 from harness.store import runs
 from harness.store.samples import SampleRecord, StatisticsRecord

@@ -26,10 +26,10 @@ from typing import Any
 
 import yaml
 
-from harness.interop import lm_eval_names
+from harness.compare.pairing import Results
+from harness.lm_eval import task_names
 from harness.models import digests
-from harness.report.kept import Results
-from harness.store.atomic import write_text
+from harness.util.atomic import write_text
 from tests.interop.peer import BACKEND, Theirs, ours, theirs
 
 TOLERANCE = 1e-4
@@ -104,7 +104,7 @@ def write_files(cases: Sequence[Case], folder: Path, data: Path) -> list[str]:
     """Write lm-eval's task files, with the data's full paths, to `folder/theirs`; returns what the harness is asked: a name or a file."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    known, root = lm_eval_names.index(), lm_eval_names.installed().tasks
+    known, root = task_names.index(), task_names.installed().tasks
     asked = []
     for name in ("ours", "theirs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ class Kept:
     def _file(self, model: Path, case: Case, items: int, shots: int) -> Path | None:
         if self.folder is None:
             return None
-        version = lm_eval_names.installed().version
+        version = task_names.installed().version
         name = [digests.model_digest(model), digests.tokenizer_digest(model), version, BACKEND, case.name, case.changes, items, shots]
         return self.folder / f"{case.name}-{shots}-{items}-{digests.text_digest(json.dumps(name, sort_keys=True))[:16]}.json"
 

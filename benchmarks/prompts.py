@@ -28,12 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.contract import ScoreChoices, TokenIds
-from harness.interop import lm_eval_tasks
-from harness.interop.lm_eval_quiet import quiet
+from harness.evaluation.requests import Asked, Preparation, Seconds
+from harness.evaluation.systems import open_encoder
+from harness.lm_eval import building
+from harness.lm_eval.quiet import quiet
 from harness.models import cards
 from harness.models.encoding import Encoder
-from harness.prepare import Asked, Preparation, Seconds
-from harness.systems import open_encoder
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import Wording
 from harness.tasks.registry import Entry, Registry
@@ -124,7 +124,7 @@ def theirs(model: Path, names: Sequence[str], data: Path, *, chat: bool) -> Meas
     with quiet():
         language_model = Tokenizing(pretrained=str(model), dtype="float32", device="cpu")
         template = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": language_model.apply_chat_template}
-        tasks = lm_eval_tasks.build(names, data=data, shots=SHOTS, seed=lm_eval_tasks.FEWSHOT_SEED).tasks
+        tasks = building.build(names, data=data, shots=SHOTS, seed=building.FEWSHOT_SEED).tasks
         for name, task in tasks.items():
             began = time.perf_counter()
             task.build_all_requests(**(template if chat else {}))

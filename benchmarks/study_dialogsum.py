@@ -24,9 +24,9 @@ from pathlib import Path
 
 from benchmarks.documents import put, table
 from harness import metrics
+from harness.compare.comparison import Comparison, Plan, TaskComparison, compare_runs
+from harness.compare.pairing import Results
 from harness.models.adapter_cards import AdapterCard, Training, read_card
-from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
-from harness.report.kept import Results
 from harness.store import runs
 from harness.store.samples import SampleRecord
 

@@ -22,13 +22,13 @@ import numpy as np
 
 from benchmarks.documents import put, table
 from harness import metrics, toxicity
+from harness.compare.pairing import Results
 from harness.contract import TextOutcome
-from harness.report.kept import Results
-from harness.scores import Score
+from harness.evaluation.aggregate import Score
 from harness.stats.bootstrap import RESAMPLES, FloatArray
 from harness.stats.intervals import interval
 from harness.store import runs
-from harness.store.atomic import write_text
+from harness.util.atomic import write_text
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 TASK = "real_toxicity_prompts"

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.documents import put, table
-from harness.report.groups import pooled
+from harness.compare.groups import pooled
 from harness.stats.bca import bca_interval
 from harness.stats.bootstrap import FloatArray, Interval
 from harness.stats.bounded import mean_interval

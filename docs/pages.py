@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from harness.report.comparison import Plan, compare_runs
+from harness.report.leaderboard import leaderboard
 from playwright.sync_api import Browser, sync_playwright
 
 from harness import metrics
 from harness.contract import ChoiceOutcome, TextOutcome
-from harness.report.comparison import Plan, compare_runs
 from harness.report.html.forgetting import forgetting_page
 from harness.report.html.leaderboard import leaderboard_page
-from harness.report.leaderboard import leaderboard
 from harness.store import runs
 from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import Made, choices, folder

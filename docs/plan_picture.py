@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.contract import ScoreChoices, TokenIds
 from harness.engine.planning import Planned, rows_of
 from harness.engine.prefixes import ordered_rows, plan_passes
 from harness.sequences import common_prefix
+
+from harness.contract import ScoreChoices, TokenIds
 
 CELL, ROW, LEFT = 9, 15, 16
 HEADER, QUESTIONS, CHOICES = 40, (12, 9, 14, 8, 11, 10), ((2, 4, 3), (1, 1, 1), (3, 3), (2, 5, 2), (1, 1, 1), (4, 2))

@@ -5,19 +5,19 @@ import io
 
 import pytest
 
-from harness import collector
-from harness.cli.watch import ConsoleWatch
+from harness.cli.progress import ConsoleWatch
 from harness.tune.view import ConsoleTuneWatch
+from harness.util import garbage
 
 
 def test_collection_is_off_within_the_block_and_on_behind_it() -> None:
-    with collector.held_back():
+    with garbage.held_back():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
 def test_an_error_in_the_block_leaves_collection_on() -> None:
-    with pytest.raises(RuntimeError), collector.held_back():
+    with pytest.raises(RuntimeError), garbage.held_back():
         raise RuntimeError
     assert gc.isenabled()
 
@@ -25,7 +25,7 @@ def test_an_error_in_the_block_leaves_collection_on() -> None:
 def test_who_had_turned_it_off_finds_it_off() -> None:
     gc.disable()
     try:
-        with collector.held_back():
+        with garbage.held_back():
             pass
         assert not gc.isenabled()
     finally:
@@ -34,7 +34,7 @@ def test_who_had_turned_it_off_finds_it_off() -> None:
 
 def test_resume_leaves_a_library_users_collector_alone() -> None:
     before = gc.get_freeze_count()
-    collector.resume()
+    garbage.resume()
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
 
@@ -43,7 +43,7 @@ def test_resume_leaves_a_library_users_collector_alone() -> None:
 def test_a_system_or_a_training_that_begins_collects_again(watch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
     try:
-        with collector.held_back():
+        with garbage.held_back():
             if watch == "run":
                 with ConsoleWatch() as run:
                     run.start("base", {"boolq": 1})

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import contents, folders
-from harness.contents import Contents, State
 from harness.errors import ContentError
+from harness.util import contents, paths
+from harness.util.contents import Contents, State
 
 LARGE = b"weights " * ((9 << 20) // 8)
 
@@ -74,7 +74,7 @@ def test_the_same_content_elsewhere_has_the_same_digest(files: Path, tmp_path: P
 
 
 def _hints() -> dict[str, list[object]]:
-    found: dict[str, list[object]] = json.loads((folders.cache() / "digests.json").read_text())
+    found: dict[str, list[object]] = json.loads((paths.cache() / "digests.json").read_text())
     return found
 
 
@@ -91,7 +91,7 @@ def test_a_file_changed_behind_every_time_is_found_before_anything_is_kept(files
     path = files / "model.safetensors"
     swap(path, other(path))
     hints = {name: [entry[0], *(getattr(State.of(path), field) for field in State.__slots__)] for name, entry in _hints().items()}
-    (folders.cache() / "digests.json").write_text(json.dumps(hints))
+    (paths.cache() / "digests.json").write_text(json.dumps(hints))
     whole = made(files)
     with pytest.raises(ContentError, match=r"model.safetensors does not hold what it held"):
         whole.confirm()
@@ -101,7 +101,7 @@ def test_a_file_changed_behind_every_time_is_found_before_anything_is_kept(files
 @pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "null", '{"a": 1}'])
 def test_broken_hints_are_no_hints(files: Path, text: str) -> None:
     expected = digest(files)
-    (folders.cache() / "digests.json").write_text(text)
+    (paths.cache() / "digests.json").write_text(text)
     assert digest(files) == expected
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.disturb import columns, disturbed
+from harness.evaluation.perturbed import columns, disturbed
 from harness.perturb.base import Perturbation
 from harness.tasks.prompts import Question, Wording
 from tests.tasks.cases import item, task

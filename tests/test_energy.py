@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.energy import Meter
+from harness.evaluation.energy import Meter
 
 
 def nvml(readings: list[int], **more: object) -> SimpleNamespace:

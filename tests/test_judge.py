@@ -10,9 +10,9 @@ import pytest
 
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreText, TextScore
 from harness.errors import MetricError, TaskError
-from harness.judge import Judge, Judged, combine
-from harness.prepare import Asked
-from harness.scores import Member, judge_group
+from harness.evaluation.aggregate import Member, judge_group
+from harness.evaluation.requests import Asked
+from harness.evaluation.scoring import Judge, Judged, combine
 from harness.store.runs import GroupRecord, MetricRecord
 from harness.store.signature import Signature
 from harness.tasks.prompts import Question, Wording

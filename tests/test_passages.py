@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import passages
 from harness.errors import DataError
+from harness.evaluation import perplexity_text
 from harness.models.encoding import Encoder
 from harness.tasks.registry import Registry
 from tests.tiny import tokenizer
@@ -29,7 +29,7 @@ def tokens(passage: str, encoder: Encoder) -> int:
 
 
 def test_passages_end_with_paragraphs_and_are_as_long_as_fits(encoder: Encoder) -> None:
-    found = passages.cut(TEXT, encoder)
+    found = perplexity_text.cut(TEXT, encoder)
     assert "\n\n".join(found) == "\n\n".join(paragraph.strip() for paragraph in PARAGRAPHS)
     assert all(tokens(passage, encoder) <= 64 for passage in found)
     joined = [f"{one}\n\n{other.partition(chr(10))[0]}" for one, other in pairwise(found)]
@@ -39,36 +39,36 @@ def test_passages_end_with_paragraphs_and_are_as_long_as_fits(encoder: Encoder) 
 
 def test_a_paragraph_that_is_too_long_is_cut_at_white_space(encoder: Encoder) -> None:
     words = [f"word{number}" for number in range(120)]
-    found = passages.cut(" ".join(words), encoder)
+    found = perplexity_text.cut(" ".join(words), encoder)
     assert len(found) > 3
     assert " ".join(found).replace("\n\n", " ").split() == words
     assert all(tokens(passage, encoder) <= 64 for passage in found)
-    assert passages.cut("x" * 500, encoder) == ["x" * 500], "without white space it stays whole, and is scored in windows"
+    assert perplexity_text.cut("x" * 500, encoder) == ["x" * 500], "without white space it stays whole, and is scored in windows"
 
 
 def test_models_without_a_limit_get_passages_of_the_longest_size(encoder: Encoder) -> None:
-    found = passages.cut(TEXT * 20, replace(encoder, max_length=None))
-    assert passages.LONGEST - 40 < max(tokens(passage, encoder) for passage in found) <= passages.LONGEST
+    found = perplexity_text.cut(TEXT * 20, replace(encoder, max_length=None))
+    assert perplexity_text.LONGEST - 40 < max(tokens(passage, encoder) for passage in found) <= perplexity_text.LONGEST
 
 
 def test_the_task_is_one_that_a_run_takes(encoder: Encoder, tmp_path: Path) -> None:
     source = tmp_path / "wiki.txt"
     source.write_text(TEXT)
-    path = passages.write_task(source, encoder, tmp_path / "texts")
+    path = perplexity_text.write_task(source, encoder, tmp_path / "texts")
     (entry,) = Registry().select([str(path)]).entries
-    assert (entry.task.task, entry.task.about.title) == (passages.TASK, "Likelihood of wiki.txt")
+    assert (entry.task.task, entry.task.about.title) == (perplexity_text.TASK, "Likelihood of wiki.txt")
     assert [spec.key for spec in entry.task.metrics] == ["bits_per_byte"]
     rows = [json.loads(line)["text"] for line in (path.parent / "passages.jsonl").read_text().splitlines()]
-    assert rows == passages.cut(TEXT, encoder)
-    assert passages.write_task(source, encoder, tmp_path / "texts") == path
+    assert rows == perplexity_text.cut(TEXT, encoder)
+    assert perplexity_text.write_task(source, encoder, tmp_path / "texts") == path
     source.write_text(TEXT + "\n\nMore.")
-    assert passages.write_task(source, encoder, tmp_path / "texts") != path
+    assert perplexity_text.write_task(source, encoder, tmp_path / "texts") != path
 
 
 def test_json_lines_hold_a_text_each(encoder: Encoder, tmp_path: Path) -> None:
     source = tmp_path / "wiki.jsonl"
     source.write_text("".join(json.dumps({"text": text, "id": text[:2]}) + "\n" for text in ("One.", "Two.")) + "\n")
-    path = passages.write_task(source, encoder, tmp_path)
+    path = perplexity_text.write_task(source, encoder, tmp_path)
     assert [json.loads(line)["text"] for line in (path.parent / "passages.jsonl").read_text().splitlines()] == ["One.", "Two."]
 
 
@@ -87,10 +87,10 @@ def test_json_lines_hold_a_text_each(encoder: Encoder, tmp_path: Path) -> None:
 def test_files_that_are_no_text_are_refused(encoder: Encoder, tmp_path: Path, name: str, content: bytes, told: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=told):
-        passages.write_task(tmp_path / name, encoder, tmp_path / "texts")
+        perplexity_text.write_task(tmp_path / name, encoder, tmp_path / "texts")
     assert not (tmp_path / "texts").exists()
 
 
 def test_a_file_that_is_not_there_is_told(encoder: Encoder, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot read the text"):
-        passages.write_task(tmp_path / "nowhere.txt", encoder, tmp_path)
+        perplexity_text.write_task(tmp_path / "nowhere.txt", encoder, tmp_path)

@@ -9,8 +9,8 @@ import pytest
 
 from harness.contract import Generate, Item, ScoreChoices, ScoreText
 from harness.errors import TaskError
+from harness.evaluation.requests import Asked, Preparation, Seconds
 from harness.models.encoding import Encoder
-from harness.prepare import Asked, Preparation, Seconds
 from harness.tasks.prompts import Wording, draw_shots
 from harness.tasks.templates import Where, render
 from tests.tasks.cases import item, task

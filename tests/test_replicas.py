@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from harness.compare.pairing import Results
 from harness.contract import ScoreChoices
+from harness.engine.cluster import Replicas
 from harness.errors import ModelError
-from harness.options import Options
-from harness.replicas import Replicas
-from harness.report.kept import Results
-from harness.run import Finished, run
-from harness.systems import open_quietly
+from harness.evaluation.options import Options
+from harness.evaluation.run import Finished, run
+from harness.evaluation.systems import open_quietly
 from tests.silent import Recorder
 from tests.tasks.cases import content, write_rows, write_yaml
 from tests.tiny import tiny_causal

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness.errors import AdapterError, ModelError
-from harness.weights import check_whole, first_not_finite
+from harness.models.weight_files import check_whole, first_not_finite
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from harness import metrics
 from harness.contract import TextOutcome
+from harness.evaluation.aggregate import Score
+from harness.evaluation.robustness import Disturbed, disturbances, worst_case
 from harness.metrics.base import Metric, per_item
-from harness.scores import Score
-from harness.worst import Disturbed, disturbances, worst_case
 from tests.signed import signed
 
 

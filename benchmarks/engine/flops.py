@@ -19,14 +19,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from benchmarks.engine.workloads import Workload
 from harness.contract import Generate, Request
-from harness.engine.budget import Budget
-from harness.engine.packing import attention, lay_out
-from harness.engine.planning import Planned, rows_of
-from harness.engine.prefixes import plan_passes
-from harness.interop.lm_eval_suite import Suite
+from harness.engine.transformers.budget import Budget
+from harness.engine.transformers.packing import attention, lay_out
+from harness.engine.transformers.planning import Planned, rows_of
+from harness.engine.transformers.prefixes import plan_passes
+from harness.evaluation.options import Options
+from harness.evaluation.systems import open_encoder
+from harness.lm_eval.suite import Suite
 from harness.models import cards
-from harness.options import Options
-from harness.systems import open_encoder
 
 
 def matrix_rate(device: str = "cpu", dtype: str = "float32", times: int = 8) -> float:

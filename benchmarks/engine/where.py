@@ -56,7 +56,7 @@ def watched(method: Callable[..., Iterator[Any]], found: dict[str, float]) -> Ca
 
 def one_part(given: argparse.Namespace) -> None:
     """Run one part and print what was found as JSON."""
-    from harness.engine.transformers import TransformersEngine
+    from harness.engine.transformers.engine import TransformersEngine
 
     found: dict[str, float] = defaultdict(float)
     for name in ("score", "generate"):

@@ -96,7 +96,7 @@ def ctranslate2(given: argparse.Namespace) -> Report:
     from transformers import AutoTokenizer
 
     from benchmarks.engine.workloads import NEW_TOKENS
-    from harness.report.kept import Results
+    from harness.compare.pairing import Results
 
     converted = given.output / "converted"
     if not converted.exists():

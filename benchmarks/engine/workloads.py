@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from harness.interop import lm_eval_names
+from harness.lm_eval import task_names
 
 CAUSAL, SEQ2SEQ = "smollm2-135m-instruct", "flan-t5-small-titles"
 NEW_TOKENS = 64
@@ -74,7 +74,7 @@ def write_tasks(folder: Path, data: Path) -> None:
     """Write every task's file to `folder`, its data's path in full, for both sides to read."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    known, root = lm_eval_names.index(), lm_eval_names.installed().tasks
+    known, root = task_names.index(), task_names.installed().tasks
     folder.mkdir(parents=True, exist_ok=True)
     for name in sorted({task for one in WORKLOADS for part in one.parts for task in part.tasks}):
         if name == "dialogsum":

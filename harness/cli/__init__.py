@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from harness import __version__, collector
-from harness.cli import internal
+from harness import __version__
+from harness.cli import internal_errors
 from harness.errors import HarnessError, InputError
+from harness.util import garbage
 
 _LONGEST_NAME = 300
 _SURROUNDINGS = {
@@ -119,15 +120,15 @@ def main() -> None:
     """
     _accept_any_text()
     try:
-        with collector.held_back(), internal.watched():
+        with garbage.held_back(), internal_errors.watched():
             _check_arguments(sys.argv[1:])
             _add_commands()
             app()
     except Exception as error:
         told = _meant_for_users(error)
         if told is None:
-            internal.report(error)
-            raise SystemExit(internal.EXIT_CODE) from error
+            internal_errors.report(error)
+            raise SystemExit(internal_errors.EXIT_CODE) from error
         _say_error(told)
         raise SystemExit(told.exit_code) from error
 

@@ -39,14 +39,14 @@ def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")])
     """A card: how its weights were made, and how well they did; or what an adapter folder holds."""
     import yaml
 
-    from harness import folders
     from harness.cli.console import console
     from harness.models.adapter_cards import cards
     from harness.models.adapters import check_weights, read_config, unknown
     from harness.models.digests import adapter_digest, adapter_weights, count_parameters
     from harness.tune.view import card_view
+    from harness.util import paths
 
-    folder = folders.expanded(name)
+    folder = paths.expanded(name)
     if (folder / "adapter_config.json").is_file():
         config = read_config(folder)
         check_weights(folder)

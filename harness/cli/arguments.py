@@ -81,7 +81,7 @@ def check_places(files: Mapping[str, Path | None]) -> None:
     Raises:
         StorageError: a file cannot be written.
     """
-    from harness.store.places import check_files
+    from harness.util.writable import check_files
 
     for option, path in files.items():
         if path is not None:

@@ -17,9 +17,9 @@ from harness.contract import LARGEST_SEED
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.forgetting import Found
-    from harness.options import Clock, Options
-    from harness.report.scored import Plan
+    from harness.compare.metric import Plan
+    from harness.evaluation.forgetting import Found
+    from harness.evaluation.options import Clock, Options
 
 
 def add_to(app: typer.Typer) -> None:
@@ -108,7 +108,7 @@ def forgetting(
     Example: harness forgetting --before results/base --after results/tuned --target dialogsum
     """
     began = time.perf_counter()
-    from harness.report.scored import Plan
+    from harness.compare.metric import Plan
 
     later, asked, targets = [*(after or []), *(folders or [])], split(tasks), split(target)
     check_places({"--md": md, "--html": html, "--json": json_})
@@ -120,7 +120,7 @@ def forgetting(
         adapters = [name for name in split(adapter) if name != "none"]
         if model is None or not adapters or not (asked or targets):
             raise InputError("There is nothing to compare.", "Give --model, --adapter and --tasks, or --before and --after.")
-        from harness.options import Clock, Options
+        from harness.evaluation.options import Clock, Options
 
         options = Options(
             model=model,
@@ -153,14 +153,14 @@ def forgetting(
 def _from_results(before: Path | None, after: list[Path], plan: Plan, noise: bool) -> Found:
     if before is None or not after:
         raise InputError(f"--{'after' if before is None else 'before'} stands alone.", "Give both: --before BASE --after TUNED [TUNED …].")
-    from harness.forgetting import compare, noise_folder
+    from harness.evaluation.forgetting import compare, noise_folder
 
     return compare(before, after, plan, noise_folder(before) if noise else None)
 
 
 def _from_runs(options: Options, plan: Plan, text: Path | None, noise: bool, clock: Clock) -> Found:
-    from harness.cli.watch import ConsoleWatch
-    from harness.forgetting import check_margins, compare, score
+    from harness.cli.progress import ConsoleWatch
+    from harness.evaluation.forgetting import check_margins, compare, score
 
     if text is None:
         check_margins(plan.margins, options.tasks)
@@ -172,7 +172,7 @@ def _from_runs(options: Options, plan: Plan, text: Path | None, noise: bool, clo
 
 
 def _write(found: Found, items: int, md: Path | None, html: Path | None, json_: Path | None) -> None:
-    from harness.store.atomic import write_text
+    from harness.util.atomic import write_text
 
     if md is not None:
         from harness.report.forgetting.markdown import forgetting_markdown

@@ -41,10 +41,10 @@ def gate(
     from harness.cli.console import console
     from harness.gate import policy as policies
     from harness.gate.decision import decide
-    from harness.gate.junit import junit as as_junit
-    from harness.gate.view import advice_lines, decision_view
-    from harness.gate.view import summary as as_summary
-    from harness.store.atomic import write_text
+    from harness.report.gate import advice_lines, decision_view
+    from harness.report.gate import summary as as_summary
+    from harness.report.junit import junit as as_junit
+    from harness.util.atomic import write_text
 
     check_places({"--junit": junit, "--summary": summary})
     stated = policies.read(policy) if policy else policies.DEFAULT

@@ -12,9 +12,9 @@ from harness.cli.arguments import check_places, families
 from harness.errors import InputError
 
 if TYPE_CHECKING:
+    from harness.compare.leaderboard import Leaderboard
+    from harness.compare.ranking import Ranking
     from harness.contract import Family
-    from harness.report.leaderboard import Leaderboard
-    from harness.report.standing import Ranking
     from harness.store.runs import RunRecord
 
     Found = list[tuple[Path, RunRecord]]
@@ -54,8 +54,8 @@ def leaderboard(
 
     Example: harness leaderboard results/base results/tuned --measures calibration,toxicity
     """
-    from harness.report.leaderboard import headlines, select
-    from harness.report.leaderboard import leaderboard as board_of
+    from harness.compare.leaderboard import headlines, select
+    from harness.compare.leaderboard import leaderboard as board_of
     from harness.store import runs
     from harness.store.verifying import refuse_changed
 
@@ -96,7 +96,7 @@ def _print(board: Leaderboard, ranking: Ranking | None, format_: _Format) -> Non
 
 def _ranking(board: Leaderboard, found: Found) -> Ranking:
     from harness import metrics
-    from harness.report.standing import ranking
+    from harness.compare.ranking import ranking
 
     return ranking(board, found, metrics.load)
 
@@ -112,7 +112,7 @@ def _write_page(made: Leaderboard, found: Found, target: Path) -> None:
     from harness.metrics.calibration import reliability
     from harness.report.html import measures
     from harness.report.html.leaderboard import leaderboard_page
-    from harness.store.atomic import write_text
+    from harness.util.atomic import write_text
 
     section = measures.of_board(made, found, metrics.load, reliability)
     write_text(target, leaderboard_page(made, found, metrics.load, measures=section))

@@ -36,16 +36,16 @@ def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")])
     """A card, or what a model folder holds."""
     from rich.table import Table
 
-    from harness import folders
     from harness.cli.console import console
     from harness.errors import ModelError
     from harness.models import cards, digests, loading
+    from harness.util import paths
 
     out = console()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    folder = folders.expanded(name)
+    folder = paths.expanded(name)
     if (folder / "config.json").is_file():
         source = cards.resolve(name)
         config = loading.raw_config(source)

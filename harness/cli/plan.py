@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from harness.engine.explain import Explanation
-    from harness.explain import Explained
+    from harness.engine.transformers.explain import Explanation
+    from harness.evaluation.dry_run import Explained
 
 _WORK = {"score": "scored", "generate": "continued"}
 

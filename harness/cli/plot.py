@@ -40,11 +40,11 @@ def plot(
     _need_matplotlib()
     check_places({"--out": out if out.suffix else out / "figure.svg"})
     from harness import metrics
+    from harness.compare.figures import sides
+    from harness.compare.unverified import unverified
     from harness.metrics.calibration import reliability
-    from harness.plot.base import KINDS, Asked, Source
-    from harness.plot.plots import places, plots, write
-    from harness.report.figures import sides
-    from harness.report.unverified import unverified
+    from harness.report.plots.base import KINDS, Asked, Source
+    from harness.report.plots.plots import places, plots, write
     from harness.store import runs
     from harness.store.verifying import refuse_changed
 

@@ -26,7 +26,7 @@ from harness.cli.arguments import (
 from harness.contract import LARGEST_SEED
 
 if TYPE_CHECKING:
-    from harness.options import Options
+    from harness.evaluation.options import Options
 
 
 _MEASURES = "Measures"
@@ -114,9 +114,9 @@ def run(
     """
     began = time.perf_counter()
     from harness.cli.console import print_run
-    from harness.cli.watch import ConsoleWatch
-    from harness.options import Clock, Options
-    from harness.run import run as run_all
+    from harness.cli.progress import ConsoleWatch
+    from harness.evaluation.options import Clock, Options
+    from harness.evaluation.run import run as run_all
 
     devices = split([device])
     options = Options(
@@ -167,8 +167,8 @@ def run(
 def _explain(options: Options) -> None:
     from harness.cli.console import console
     from harness.cli.plan import plan_table
-    from harness.cli.watch import ConsoleWatch
-    from harness.explain import explain
+    from harness.cli.progress import ConsoleWatch
+    from harness.evaluation.dry_run import explain
 
     with ConsoleWatch() as watch:
         found = explain(options, watch)

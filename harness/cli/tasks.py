@@ -71,17 +71,17 @@ def list_(
 
 def _list_lm_eval(pattern: str) -> None:
     """lm-eval's tasks, groups and tags, as `harness run --tasks` takes them."""
-    from harness.interop import lm_eval_names as names
+    from harness.lm_eval import task_names
 
-    known = names.index()
-    found = names.matching(pattern, known)
+    known = task_names.index()
+    found = task_names.matching(pattern, known)
     if not found:
-        raise names.unknown(pattern, known)
-    width = max(len(name) for name in found) + len(names.PREFIX) + 2
+        raise task_names.unknown(pattern, known)
+    width = max(len(name) for name in found) + len(task_names.PREFIX) + 2
     for name in found:
         one = known[name]
         detail = one.output if one.kind in ("task", "class") else f"{len(one.members)} members"
-        typer.echo(f"{names.PREFIX + name:<{width}}{one.kind:<7}{detail:<23}{one.path}".rstrip())
+        typer.echo(f"{task_names.PREFIX + name:<{width}}{one.kind:<7}{detail:<23}{one.path}".rstrip())
 
 
 def _row(label: str, entry: Entry) -> tuple[str, ...]:
@@ -136,14 +136,14 @@ def render(
     data: Annotated[Path | None, typer.Option(help="Folder of dataset snapshots; HARNESS_DATA by default.")] = None,
 ) -> None:
     """The prompts of the first items, as a model without chat template reads them."""
-    from harness import folders
     from harness.cli.console import console
     from harness.tasks.data import DataReader
     from harness.tasks.prompts import rendered
     from harness.tasks.promptsource import load
     from harness.tasks.registry import Registry
+    from harness.util import paths
 
-    reader, out = DataReader(folders.data_folder(data)), console()
+    reader, out = DataReader(paths.data_folder(data)), console()
     further = load(template_file) if template_file else ()
     selection = Registry.default().select([name]).with_templates(further)
     for entry in selection.entries:
@@ -200,11 +200,11 @@ def check(
 
     from rich.text import Text
 
-    from harness import folders
     from harness.cli.console import console
     from harness.tasks.checking import SAMPLE, check_files
+    from harness.util import paths
 
-    folder, out = folders.data_folder(data), console()
+    folder, out = paths.data_folder(data), console()
     styles = {"right": "green", "no data": "yellow", "wrong": "bold red"}
     tally: Counter[str] = Counter()
     for one in check_files(_yaml_files(files), folder, _encoder(model, folder) if model else None):
@@ -222,8 +222,8 @@ def check(
 
 
 def _encoder(model: str, folder: Path | None) -> Encoder:
+    from harness.evaluation.systems import open_encoder
     from harness.models.cards import resolve
-    from harness.systems import open_encoder
 
     return open_encoder(resolve(model, data=folder))
 

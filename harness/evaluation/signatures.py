@@ -13,8 +13,8 @@ from harness.models.digests import text_digest
 from harness.store.signature import AVERAGE_FIELDS, Signature
 
 if TYPE_CHECKING:
+    from harness.evaluation.results import Job
     from harness.perturb import Perturbation
-    from harness.records import Job
 
 DIGITS = 16
 """Characters of a SHA-256 (hex) that stand in a signature."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from harness.compare.comparison import compare_runs
+from harness.compare.names import opened
+from harness.compare.pairing import LoadMeasure, Results
+from harness.compare.unverified import unverified
 from harness.errors import InputError
 from harness.gate.evidence import Evidence
 from harness.gate.findings import Finding, Outcome, UnfitRuleError, worst
 from harness.gate.policy import Policy, Stated
-from harness.report.comparison import compare_runs
-from harness.report.kept import LoadMeasure, Results
-from harness.report.naming import opened
-from harness.report.unverified import unverified
 from harness.store.verifying import refuse_changed
 
 OnUndecided: TypeAlias = Literal["pass", "fail"]

@@ -8,10 +8,10 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.compare.comparison import Comparison, MetricComparison, TaskComparison, compare_runs
+from harness.compare.metric import Plan
+from harness.compare.pairing import LoadMeasure, Results
 from harness.gate.findings import UnfitRuleError
-from harness.report.comparison import Comparison, MetricComparison, TaskComparison, compare_runs
-from harness.report.kept import LoadMeasure, Results
-from harness.report.scored import Plan
 from harness.stats.verdict import MARGIN, default_margin
 from harness.store.runs import MetricRecord, RunRecord
 

@@ -10,10 +10,10 @@ from typing import Any, NoReturn, TypeVar
 
 import yaml
 
+from harness.compare.metric import Plan
 from harness.errors import InputError
 from harness.gate.grammar import RuleError, parse
 from harness.gate.rules import NothingForgotten, Rule
-from harness.report.scored import Plan
 
 KEYS = ("rules", "targets", "margins", "clusters", "tasks")
 Value = TypeVar("Value")

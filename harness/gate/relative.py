@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.report import groups
-from harness.report.kept import LoadMeasure, Reader, Results, Table, join
-from harness.report.scored import Plan
+from harness.compare import groups
+from harness.compare.metric import Plan
+from harness.compare.pairing import LoadMeasure, Reader, Results, Table, join
 from harness.stats.bootstrap import Interval
 from harness.stats.contrast import contrast
 from harness.stats.pairs import Pairs

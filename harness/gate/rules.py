@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from harness.compare import same_system
+from harness.compare.comparison import MetricComparison, TaskComparison
+from harness.compare.leaderboard import differences
 from harness.gate.evidence import Compared, Evidence, Scored
 from harness.gate.findings import Finding, UnfitRuleError, bounds, combined, items_to_decide, number, p_text
 from harness.gate.relative import Excess, excess
-from harness.report import same
-from harness.report.comparison import MetricComparison, TaskComparison
-from harness.report.leaderboard import differences
 from harness.stats import power
 from harness.stats.bootstrap import Interval
 from harness.stats.verdict import FORGOT_AT, IMPROVED_AT, Verdict, change, verdict
@@ -269,7 +269,7 @@ def _kept(one: Compared, margin: float) -> Finding:
 
 
 def _same(score: MetricComparison) -> bool:
-    return score.method == same.METHOD
+    return score.method == same_system.METHOD
 
 
 def _verdict(score: MetricComparison, margin: float) -> Verdict:

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from harness import folders
 from harness.errors import InputError
+from harness.util import paths
 
 _OWN = Path(__file__).resolve().parent
 
@@ -39,7 +39,7 @@ def _digest(path: Path) -> str:
 
 
 def _path(name: str) -> Path:
-    places = [folder / f"{name}.yaml" for folder in (*folders.added("lists"), _OWN)]
+    places = [folder / f"{name}.yaml" for folder in (*paths.added("lists"), _OWN)]
     for place in places:
         if place.is_file():
             return place

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from harness.contract import AnswerForm, ChoiceOutcome, Family, LikelihoodOutcome, Outcome, TextOutcome
 from harness.errors import MetricError
-from harness.plugins import Plugins
 from harness.store.signature import Signature
+from harness.util.plugins import Plugins
 
 __all__ = [
     "ChoiceOutcome",

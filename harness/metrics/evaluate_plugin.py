@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness import folders
 from harness.contract import AnswerForm, TextOutcome
 from harness.errors import MetricError
 from harness.metrics.base import FloatArray, Metric, metric, per_item
+from harness.util import paths
 
 _TOLERANCE = 1e-9
 
@@ -156,7 +156,7 @@ def _load(module: str) -> Any:
     import datasets
     import evaluate
 
-    download = datasets.DownloadConfig(local_files_only=folders.offline())
+    download = datasets.DownloadConfig(local_files_only=paths.offline())
     try:
         return evaluate.load(module, keep_in_memory=True, download_config=download)
     except Exception as error:

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness import folders
 from harness.errors import AdapterError
+from harness.util import paths
 
 Record = TypeVar("Record", bound=BaseModel)
 RECORD_NAME = "training.yaml"
@@ -121,7 +121,7 @@ def yaml_text(record: BaseModel) -> str:
 
 def places() -> list[Path]:
     """Folders in which cards are looked for: shipped ones, ./adapters, then the user's (HARNESS_PATH)."""
-    return list(dict.fromkeys([folders.shipped("adapters"), Path("adapters").resolve(), *folders.added("adapters")]))
+    return list(dict.fromkeys([paths.shipped("adapters"), Path("adapters").resolve(), *paths.added("adapters")]))
 
 
 def cards() -> dict[str, tuple[AdapterCard, Path]]:

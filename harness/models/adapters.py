@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import folders, weights
-from harness.contents import Contents
 from harness.errors import AdapterError, ModelError
-from harness.models import digests
+from harness.models import digests, weight_files
 from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import Source, fetch
 from harness.models.digests import adapter_weights, model_digest, text_digest
 from harness.models.loading import Loaded, check_head, load_model
+from harness.util import paths
+from harness.util.contents import Contents
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def resolve(
 
 
 def _found(name: str, base: Source, data: Path | None, revision: str | None, pickles: bool) -> Adapter:
-    folder = folders.expanded(name)
+    folder = paths.expanded(name)
     if _holds_adapter(folder):
         return _read(folder.resolve().name, folder.resolve(), pickles)
     known = cards()
@@ -176,14 +176,14 @@ def check_weights(folder: Path, pickles: bool = False, listed: Callable[..., lis
         raise AdapterError(
             f"The adapter {folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file."
         )
-    weights.check_whole(files, AdapterError)
+    weight_files.check_whole(files, AdapterError)
 
 
 def check_finite(adapter: Adapter, *, pickles: bool = False) -> None:
     """Raise AdapterError when a weight of the adapter is NaN or infinite; a fully tuned model's are checked when it is loaded."""
     if adapter.full:
         return
-    if name := weights.first_not_finite(_stored_weights(adapter.folder, pickles)):
+    if name := weight_files.first_not_finite(_stored_weights(adapter.folder, pickles)):
         raise AdapterError(
             f"{adapter_weights(adapter.folder, pickles=pickles)[0]}: the tensor {name} holds NaN or infinite values.",
             "The training diverged, or the file is damaged: take an earlier checkpoint, or copy it again.",
@@ -392,8 +392,8 @@ def _stored_weights(folder: Path, pickles: bool) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        weights: dict[str, Any] = load_file(path)
-        return weights
+        weight_files: dict[str, Any] = load_file(path)
+        return weight_files
     import torch
 
     try:
@@ -407,8 +407,8 @@ def _stored_weights(folder: Path, pickles: bool) -> dict[str, Any]:
 def _held_weights(module: Any) -> dict[str, Any]:
     from peft import get_peft_model_state_dict
 
-    weights = get_peft_model_state_dict(module, save_embedding_layers=False)  # "auto" would ask the hub
-    return {name: value.detach().cpu() for name, value in weights.items()}
+    weight_files = get_peft_model_state_dict(module, save_embedding_layers=False)  # "auto" would ask the hub
+    return {name: value.detach().cpu() for name, value in weight_files.items()}
 
 
 def _same_weights(adapter: Adapter, stored: dict[str, Any], held: dict[str, Any]) -> None:

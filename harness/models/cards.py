@@ -10,9 +10,9 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness import folders
 from harness.errors import ModelError
 from harness.models.embedded import Package, unpack
+from harness.util import paths
 
 
 class ModelCard(BaseModel):
@@ -56,8 +56,8 @@ class Source:
 def cards() -> dict[str, ModelCard]:
     """Every card by name: shipped ones, then the user's (`models/*.yaml` below HARNESS_PATH)."""
     found: dict[str, ModelCard] = {}
-    paths = [Path(__file__).with_name("cards.yaml"), *(p for folder in folders.added("models") for p in sorted(folder.glob("*.yaml")))]
-    for path in paths:
+    files = [Path(__file__).with_name("cards.yaml"), *(p for folder in paths.added("models") for p in sorted(folder.glob("*.yaml")))]
+    for path in files:
         try:
             content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
             for entry in content["models"]:
@@ -100,7 +100,7 @@ def resolve(
 def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool, remote_code: bool) -> Source:
     if not model.strip():
         raise ModelError("--model names no model.", "Give a card (`harness models list`), a folder or a Hub id.")
-    folder = folders.expanded(model)
+    folder = paths.expanded(model)
     known = cards()
     if (folder / "config.json").is_file():
         return _from_folder(folder.resolve(), known)
@@ -153,7 +153,7 @@ def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code:
         *(["*.py"] if remote_code else []),
     ]
     try:
-        return Path(snapshot_download(hub, revision=revision, allow_patterns=patterns, local_files_only=folders.offline()))
+        return Path(snapshot_download(hub, revision=revision, allow_patterns=patterns, local_files_only=paths.offline()))
     except GatedRepoError as error:
         raise ModelError(f"The model {hub} is gated.", "Accept its terms on its page and log in with `hf auth login`.") from error
     except RevisionNotFoundError as error:
@@ -163,7 +163,7 @@ def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code:
     except HFValidationError as error:
         raise ModelError(f"{hub!r} is neither a folder nor a hub id.", "A hub id is NAMESPACE/NAME.") from error
     except (LocalEntryNotFoundError, OSError) as error:
-        state = "offline mode is on" if folders.offline() else "the hub did not answer"
+        state = "offline mode is on" if paths.offline() else "the hub did not answer"
         raise ModelError(
             f"The model {hub} cannot be had: {state}, and it is not in the cache.",
             f"Download it where there is a network (`hf download {hub} --local-dir DIR`) and give --model DIR.",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from harness import folders
 from harness.errors import ModelError
+from harness.util import paths
 
 _NAMING = ("config.json", "tokenizer_config.json")
 
@@ -74,7 +74,7 @@ def _repository(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.py"], local_files_only=folders.offline()))
+        return Path(snapshot_download(name, allow_patterns=["*.py"], local_files_only=paths.offline()))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"The code of the repository {name}, which the model runs, cannot be had: {error}",

@@ -1,7 +1,7 @@
 """Exact names for what is evaluated: digests of the files that a model, its tokenizer or an adapter is loaded from.
 
 A digest depends on the names and contents of those files and on nothing else: not on where they are, and not on what else lies beside them.
-How contents are read and verified, `harness.contents` says.
+How contents are read and verified, `harness.util.contents` says.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.contents import Contents
 from harness.errors import ModelError
 from harness.models.code import code_files
+from harness.util.contents import Contents
 
 CONFIG, GENERATION, ADAPTER_CONFIG = "config.json", "generation_config.json", "adapter_config.json"
 _SETTINGS = frozenset({CONFIG, GENERATION})

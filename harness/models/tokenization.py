@@ -10,7 +10,7 @@ from typing import Any
 from harness.contract import TokenIds
 from harness.models import cuts
 from harness.models.cuts import Cuts
-from harness.sequences import common_prefix
+from harness.util.sequences import common_prefix
 
 
 @dataclass

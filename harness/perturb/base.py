@@ -14,8 +14,8 @@ from typing import ClassVar, Literal, TypeVar
 
 from harness import lists
 from harness.errors import InputError
-from harness.plugins import Plugins
 from harness.store.signature import Signature
+from harness.util.plugins import Plugins
 
 MASK = "\U000f0000"
 """Stands for one protected part in the text that `Perturbation.apply` reads: a private-use character, no letter and no space."""

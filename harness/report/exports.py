@@ -9,11 +9,11 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.report.leaderboard import MARK, Cell, Column, Leaderboard, ranks
-from harness.report.numbers import NONE, interval_text, value_text
+from harness.compare.leaderboard import MARK, Cell, Column, Leaderboard, ranks
+from harness.util.text import NONE, interval_text, value_text
 
 if TYPE_CHECKING:
-    from harness.report.standing import Ranking
+    from harness.compare.ranking import Ranking
     from harness.stats.ranks import Standing
 
 

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from harness.report.numbers import plain
+from harness.util.text import plain
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]#+!|~@]|:(?=/)")
 

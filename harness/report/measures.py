@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.families import FAMILIES, absent, first_measure
-from harness.report.numbers import NONE, interval_text, plain, value_text
+from harness.compare.families import FAMILIES, absent, first_measure
+from harness.util.text import NONE, interval_text, plain, value_text
 
 if TYPE_CHECKING:
     from harness.contract import Family

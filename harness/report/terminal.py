@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from harness.compare.leaderboard import MARK, Cell, Column, Leaderboard, ranks
+from harness.compare.unverified import unverified
 from harness.report.grid import TOP, Quantity, pieces, tables
-from harness.report.leaderboard import MARK, Cell, Column, Leaderboard, ranks
-from harness.report.numbers import NONE, bytes_text, interval_text, plain, seconds_text, value_text
-from harness.report.unverified import unverified
+from harness.util.text import NONE, bytes_text, interval_text, plain, seconds_text, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Task, TaskID
 
+    from harness.compare.ranking import Ranking, Within
     from harness.contract import Family
-    from harness.report.standing import Ranking, Within
     from harness.store.runs import EfficiencyRecord, GroupRecord, MetricRecord, RunRecord, TaskRecord
 
 FOLD = 12

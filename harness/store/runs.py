@@ -25,8 +25,8 @@ from pydantic_core import core_schema
 from harness.contract import AnswerForm, Family, System
 from harness.errors import InputError, StorageError
 from harness.store import digests
-from harness.store.atomic import write_text
 from harness.store.signature import Signature
+from harness.util.atomic import write_text
 
 SCHEMA_VERSION = 2
 _UNVERIFIED_VERSION = 1

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import StorageError
-from harness.store import locks, runs, samples
-from harness.store.atomic import Staged, publish, remove_leftovers, stage
+from harness.store import runs, samples
+from harness.util import locks
+from harness.util.atomic import Staged, publish, remove_leftovers, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

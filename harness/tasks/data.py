@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import folders
 from harness.contract import Item
 from harness.errors import DataError, HarnessError, TaskError, UnavailableError
 from harness.tasks import reading
 from harness.tasks.schema import Data, Task
 from harness.tasks.templates import Where, evaluate
+from harness.util import paths
 
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
@@ -122,7 +122,7 @@ def _hub_revision(task: str, data: Data, looked: str) -> tuple[str | None, bool]
 
     Asking for it first fails within seconds where there is no network; `load_dataset` alone would try for half a minute.
     """
-    if folders.offline():
+    if paths.offline():
         return data.revision, False
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -177,7 +177,7 @@ def _rows_of(
         raise DataError(f"Task {task}: the dataset {path} cannot be read: {error}.", "Download the whole dataset again.") from error
     except Exception as error:
         if isinstance(error, (ConnectionError, FileNotFoundError)):
-            state = "the hub did not answer" if not folders.offline() else "offline mode is on"
+            state = "the hub did not answer" if not paths.offline() else "offline mode is on"
             raise UnavailableError(
                 f"Task {task}: the dataset {data.path} cannot be had: {state}, and it is not in the cache.{looked}",
                 f"Download it where there is a network (`hf download --repo-type dataset {data.path} --local-dir DIR/{data.path}`) "

@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import contents, folders
 from harness.errors import ContentError
+from harness.util import contents, paths
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -180,7 +180,7 @@ def hub_silent(silent: bool) -> Iterator[None]:
     """While active, `datasets` does not ask the hub if it is `silent`, or if offline mode is on."""
     config = datasets_library().config
     before = config.HF_HUB_OFFLINE
-    config.HF_HUB_OFFLINE = before or silent or folders.offline()
+    config.HF_HUB_OFFLINE = before or silent or paths.offline()
     try:
         yield
     finally:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import folders
 from harness.errors import TaskError
 from harness.tasks import files
 from harness.tasks.schema import Group, Task, Template
+from harness.util import paths
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Registry:
     def default(cls) -> Registry:
         """What is shipped, then the user's folders (HARNESS_PATH); a user's task replaces a shipped one of the same name."""
         registry = cls()
-        for folder in [folders.shipped("tasks"), *folders.added("tasks")]:
+        for folder in [paths.shipped("tasks"), *paths.added("tasks")]:
             registry.add_folder(folder)
         return registry
 

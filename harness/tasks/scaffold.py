@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from harness import folders
 from harness.errors import InputError, TaskError
 from harness.tasks.data import read_file
 from harness.tasks.guessing import Column, Guess, asked, columns_of, guess
 from harness.tasks.schema import NAME_PATTERN
+from harness.util import paths
 
 _COMMENT_COLUMN = 44
 _MOST_TOKENS = 1024
@@ -34,7 +34,7 @@ def write(name: str, source: Path, output: Path) -> str:
         raise InputError(f"{name!r} cannot be the name of a task.", "Names are letters, digits, '_', '.' and '-', a letter or digit first.")
     if output.exists():
         raise InputError(f"{output} exists already.", "Choose another file with --output, or remove that one.")
-    rows = read_file(name, folders.expanded(source).resolve())
+    rows = read_file(name, paths.expanded(source).resolve())
     if not rows:
         raise TaskError(f"{source} has no rows.", "Give a file with items to ask.")
     columns = columns_of(rows)
@@ -73,7 +73,7 @@ def _lines(name: str, source: Path, output: Path, columns: Sequence[Column], fou
 
 
 def _data(source: Path, output: Path, columns: Sequence[Column], found: Guess) -> Iterator[str]:
-    path = os.path.relpath(folders.expanded(source).resolve(), output.parent.resolve())
+    path = os.path.relpath(paths.expanded(source).resolve(), output.parent.resolve())
     shown, _ = asked(columns, found)
     identity = next((column for column in columns if column.is_id and column is not found.column), None)
     used = [*shown, *found.options, found.column, *([identity] if identity else [])]

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import MetricError, NumericError
-from harness.plugins import Plugins
 from harness.store.signature import Signature
+from harness.util.plugins import Plugins
 
 FloatArray = NDArray[np.float64]
 

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import folders, weights
-from harness.contents import Contents
 from harness.errors import ModelError
+from harness.models import weight_files
+from harness.util import paths
+from harness.util.contents import Contents
 
 _TOXIC = {"toxic", "toxicity", "hate", "hateful", "hatespeech", "offensive", "offensivelanguage", "abusive", "abuse"}
 """What the label of toxic texts is called, letters only, in the classifiers that are in use."""
@@ -117,7 +118,7 @@ def _checked(model: str, folder: Path, config: dict[str, Any]) -> Checkpoint:
         raise ModelError(
             f"{folder} holds no weights as safetensors.", "Load the model with transformers and save it with `save_pretrained`."
         )
-    weights.check_whole(files, ModelError)
+    weight_files.check_whole(files, ModelError)
     names = config.get("id2label") or {str(number): f"LABEL_{number}" for number in range(int(config.get("num_labels", 2)))}
     labels = tuple(str(names[number]) for number in sorted(names, key=int))
     return Checkpoint(model, folder, labels, config.get("problem_type") == "multi_label_classification" or len(labels) == 1)
@@ -128,8 +129,8 @@ def _letters(label: str) -> str:
 
 
 def _folder(model: str) -> Path:
-    places = [folders.expanded(model)]
-    if (snapshots := folders.data_folder(None)) is not None:
+    places = [paths.expanded(model)]
+    if (snapshots := paths.data_folder(None)) is not None:
         places.append(snapshots / model)
     for place in places:
         if place.is_dir():
@@ -144,10 +145,10 @@ def _fetched(hub: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(hub, allow_patterns=_FETCHED, local_files_only=folders.offline()))
+        return Path(snapshot_download(hub, allow_patterns=_FETCHED, local_files_only=paths.offline()))
     except (HfHubHTTPError, OSError, ValueError) as error:
         response = getattr(error, "response", None)
-        silent = "offline mode is on" if folders.offline() else "the hub did not answer"
+        silent = "offline mode is on" if paths.offline() else "the hub did not answer"
         state = silent if response is None else f"the hub answered {response.status_code}"
         raise ModelError(
             f"The toxicity classifier {hub} cannot be had: {state}, and it is not in the cache.",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import weights
 from harness.errors import InputError, ModelError
+from harness.models import weight_files
 from harness.toxicity.base import FloatArray
 from harness.toxicity.checkpoint import Checkpoint
 
@@ -117,7 +117,7 @@ def load(checkpoint: Checkpoint, device: str) -> Network:
             f"The classifier in {checkpoint.folder} lacks the weights {', '.join(missing[:3])}: its scores would be random.",
             "Give a checkpoint that was trained to classify.",
         )
-    if name := weights.first_not_finite(dict(module.named_parameters())):
+    if name := weight_files.first_not_finite(dict(module.named_parameters())):
         raise ModelError(f"The weight {name} of {checkpoint.folder} holds NaN or infinite values.", "Give a classifier that is whole.")
     return Network(module.eval().to(where), tokenizer, _limit(module, tokenizer), checkpoint.multi_label)
 

@@ -14,10 +14,10 @@ from harness import __version__
 from harness.errors import AdapterError
 from harness.models.adapter_cards import RECORD_NAME, AdapterCard, Training, read_card, yaml_text
 from harness.models.cards import Source
-from harness.store.atomic import write_text
 from harness.tasks.schema import NAME_PATTERN
 from harness.tune.checkpoints import Workplace, writing
 from harness.tune.settings import Settings
+from harness.util.atomic import write_text
 
 _TITLES = {
     "full": "Full tuning",

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from harness import weights
 from harness.errors import InputError, StorageError
-from harness.store.atomic import storage_error, write_text
+from harness.models import weight_files
 from harness.tune.progress import Progress
+from harness.util.atomic import storage_error, write_text
 
 PROGRESS = "progress.json"
 WEIGHTS = "trained.safetensors"
@@ -113,7 +113,7 @@ def load_weights(parameters: Mapping[str, torch.nn.Parameter], path: Path) -> No
     """Give parameters the values in a file."""
     from safetensors.torch import load_file
 
-    weights.check_whole([path], StorageError)
+    weight_files.check_whole([path], StorageError)
     stored = load_file(path)
     if stored.keys() != parameters.keys():
         raise StorageError(f"{path} holds other weights than this training has.", "Pass --fresh to train from the start.")

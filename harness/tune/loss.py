@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from harness.engine.caches import silence_peft_warnings
+from harness.engine.transformers.caches import silence_peft_warnings
 from harness.tune.batches import IGNORED, Batch
 
 Architecture = Literal["causal", "seq2seq"]

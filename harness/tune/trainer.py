@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from harness.engine.memory import OutOfMemoryError, is_out_of_memory
+from harness.engine.transformers.memory import OutOfMemoryError, is_out_of_memory
 from harness.errors import NumericError
 from harness.tune import checkpoints
 from harness.tune.batches import Batch, Collator, Steps, split

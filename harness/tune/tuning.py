@@ -8,15 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import folders
-from harness.contents import Contents
 from harness.errors import InputError
+from harness.evaluation.systems import open_encoder
 from harness.models import cards, digests, loading
 from harness.models.adapter_cards import Losses, Training
 from harness.models.encoding import Encoder
 from harness.models.loading import Loaded
-from harness.store.places import check_files
-from harness.systems import open_encoder
 from harness.tasks.data import DataReader
 from harness.tasks.registry import Registry
 from harness.tune import checkpoints, memory, methods
@@ -29,6 +26,9 @@ from harness.tune.progress import Judged, Progress, TuneWatch, ends
 from harness.tune.settings import Candidate, Settings, TuneOptions
 from harness.tune.trainer import Base, Plan, TaskTrainer, train
 from harness.tune.validation import Validation
+from harness.util import paths
+from harness.util.contents import Contents
+from harness.util.writable import check_files
 
 _MICRO_TOKENS = {"cpu": 2048, "cuda": 16384}
 _SPARE_BYTES = 1 << 24
@@ -89,7 +89,7 @@ class _Tuning:
         device = loading.pick_device(options.device)
         if device.type == "cuda" and device.index:
             raise InputError(f"Training uses the first GPU, not {options.device}.", "Choose the GPU with CUDA_VISIBLE_DEVICES.")
-        data = folders.data_folder(options.data)
+        data = paths.data_folder(options.data)
         source = cards.resolve(
             options.model, data=data, revision=options.revision, pickles=options.allow_pickle, remote_code=options.trust_remote_code
         )

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from harness.contract import Generate, Response
-from harness.judge import Judge
+from harness.evaluation.requests import Asked, Preparation, Seconds
+from harness.evaluation.scoring import Judge
 from harness.metrics.base import Metric
 from harness.models.adapter_cards import Score
 from harness.models.encoding import Encoder
 from harness.models.loading import Loaded
-from harness.prepare import Asked, Preparation, Seconds
 from harness.tasks.prompts import Wording
 from harness.tasks.schema import Task
 from harness.tune.batches import Collator, split
@@ -101,8 +101,8 @@ class Validation:
         return scores, headlines
 
     def _answers(self, module: Any) -> dict[str, Response]:
-        from harness.engine.budget import Budget
-        from harness.engine.transformers import TransformersEngine
+        from harness.engine.transformers.budget import Budget
+        from harness.engine.transformers.engine import TransformersEngine
 
         loaded = self.loaded
         engine = TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(None, loaded.device.type))

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from harness import collector
+from harness.util import garbage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ class ConsoleTuneWatch:
 
     def begin(self, facts: str, steps: int, done: int) -> None:
         """Steps begin."""
-        collector.resume()
+        garbage.resume()
         resumed = f"; going on after step {done:,}" if done else ""
         self._console.print(Text(f"{facts}; {steps:,} steps{resumed}", style="dim"))
         self._loss, self._tokens = None, 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.report.kept import Results
+from harness.compare.pairing import Results
 from tests.cli.conftest import Call
 from tests.report.comparing import Made, choices, folder
 from tests.store.written import as_version_1, with_statistics

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness import contents
 from harness.models import loading
+from harness.util import contents
 from tests.cli.conftest import Call
 
 
@@ -72,9 +72,9 @@ def test_weights_that_change_after_they_were_hashed_are_found(
 
 def kept() -> int:
     """How many responses the store holds."""
-    from harness import folders
+    from harness.util import paths
 
-    path = folders.cache() / "responses.sqlite"
+    path = paths.cache() / "responses.sqlite"
     if not path.exists():
         return 0
     import sqlite3
@@ -99,9 +99,9 @@ def test_answers_of_the_store_are_not_served_for_files_that_are_not_read(
 
 
 def _hints_made_to_fit() -> dict[str, list[Any]]:
-    from harness import folders
+    from harness.util import paths
 
-    path = folders.cache() / "digests.json"
+    path = paths.cache() / "digests.json"
     hints = {
         name: [entry[0], *(getattr(contents.State.of(Path(name)), one) for one in contents.State.__slots__)]
         for name, entry in json.loads(path.read_text()).items()

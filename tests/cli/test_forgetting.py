@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from harness.passages import TASK
-from harness.report.kept import Results
+from harness.compare.pairing import Results
+from harness.evaluation.perplexity_text import TASK
 from harness.store import runs
 from tests.cli.conftest import Call, forbid_model
 from tests.tasks.cases import content, write_rows, write_yaml

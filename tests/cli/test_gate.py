@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from harness.options import Options
-from harness.run import run
+from harness.evaluation.options import Options
+from harness.evaluation.run import run
 from harness.store import runs
 from tests.cli.conftest import Call
 from tests.gate.junit import problems

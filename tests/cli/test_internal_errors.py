@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from harness import __version__, cli, folders
-from harness.cli import internal
+from harness import __version__, cli
+from harness.cli import internal_errors
 from harness.errors import HarnessError
+from harness.util import paths
 from tests.cli.conftest import Call, Outcome
 
 _LINE = re.compile(r"^Internal error \(harness (\S+)\): (.*)\. Please report it with the file (\S+\.log)\.\n$")
@@ -46,7 +47,7 @@ def test_one_line_and_a_log_file(broken: Callable[..., Outcome]) -> None:
     assert found[1] == __version__
     assert found[2] == "KeyError: 'colours'"
     log = Path(found[3]).read_text()
-    assert Path(found[3]).parent == folders.cache() / "logs"
+    assert Path(found[3]).parent == paths.cache() / "logs"
     assert "Traceback (most recent call last)" in log
     assert log.rstrip().endswith("KeyError: 'colours'")
     assert "command: harness results show .\n" in log
@@ -66,17 +67,17 @@ def test_the_traceback_itself_where_it_is_asked_for(broken: Callable[..., Outcom
     done = broken(KeyError("colours"))
     assert done.code == 1
     assert "Traceback (most recent call last)" in done.err
-    assert not (folders.cache() / "logs").exists()
+    assert not (paths.cache() / "logs").exists()
 
 
 def test_the_last_twenty_logs_are_kept(broken: Callable[..., Outcome]) -> None:
-    logs = folders.cache() / "logs"
+    logs = paths.cache() / "logs"
     logs.mkdir(parents=True)
     for number in range(30):
         (logs / f"20200101T0000{number:02}-1.log").write_text("old")
     done = broken(KeyError("colours"))
     kept = sorted(logs.iterdir())
-    assert len(kept) == internal.KEPT
+    assert len(kept) == internal_errors.KEPT
     assert str(kept[-1]) in done.err
 
 
@@ -125,7 +126,7 @@ def test_the_machines_own_faults_are_no_internal_errors(broken: Callable[..., Ou
     assert done.code == code
     assert told in done.err
     assert "Internal error" not in done.err
-    assert not (folders.cache() / "logs").exists()
+    assert not (paths.cache() / "logs").exists()
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (SystemExit(7), 7)])
@@ -143,7 +144,7 @@ def test_errors_in_threads_and_in_clean_up_are_reported_too(capsys: pytest.Captu
         def __del__(self) -> None:
             raise KeyError("behind")
 
-    with internal.watched():
+    with internal_errors.watched():
         thread = threading.Thread(target=fail)
         thread.start()
         thread.join()
@@ -151,4 +152,4 @@ def test_errors_in_threads_and_in_clean_up_are_reported_too(capsys: pytest.Captu
         gc.collect()
     lines = capsys.readouterr().err.splitlines()
     assert [re.findall(r"KeyError: '(\w+)'", line) for line in lines] == [["beside"], ["behind"]]
-    assert len(list((folders.cache() / "logs").iterdir())) == 2
+    assert len(list((paths.cache() / "logs").iterdir())) == 2

@@ -11,8 +11,8 @@ import torch
 import transformers as hf
 
 from harness.contract import ScoreChoices, ScoreText, TokenIds
-from harness.engine.budget import Budget
-from harness.engine.transformers import TransformersEngine
+from harness.engine.transformers.budget import Budget
+from harness.engine.transformers.engine import TransformersEngine
 from harness.models import cards
 from harness.models.loading import Loaded, load_model, load_tokenizer
 from tests.tiny import tiny_causal, tokenizer

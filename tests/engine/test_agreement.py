@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.contract import Generate
-from harness.engine.transformers import TransformersEngine
+from harness.engine.transformers.engine import TransformersEngine
 from harness.errors import ModelError
 from tests.engine.architectures import CAUSAL, SEQ2SEQ, engine, questions
 from tests.engine.conftest import Tiny
@@ -80,7 +80,7 @@ def test_what_disagrees_is_computed_by_full_forwards(spoilt: Callable[[str, Wron
 
 def test_full_forwards_know_stop_strings_and_their_tokens_are_counted_once(alphabet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(alphabet.module), "generate", lambda *_, **__: 1 / 0)
-    monkeypatch.setattr("harness.engine.probe._BROKEN", (ZeroDivisionError,))
+    monkeypatch.setattr("harness.engine.transformers.probe._BROKEN", (ZeroDivisionError,))
     computed = engine(alphabet, share=False)
     found = texts(computed, [Generate("a", spelled("ab"), 20, stop=("g",)), Generate("b", spelled("x"), 20)])
     assert (found["a"].text, found["a"].finish) == ("cdef", "stop")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.contract import Generate, ScoreChoices
-from harness.engine.budget import Budget, kept_positions
-from harness.engine.explain import explain
+from harness.engine.transformers.budget import Budget, kept_positions
+from harness.engine.transformers.explain import explain
 from tests.engine.architectures import engine, questions
 from tests.engine.conftest import Tiny
 from tests.engine.test_scoring import scores

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from harness.contract import Generate, Generation, TokenIds
-from harness.engine.transformers import TransformersEngine
+from harness.engine.transformers.engine import TransformersEngine
 from harness.errors import NumericError
 from harness.models.loading import Loaded
 from tests.engine.architectures import engine, load, save, words

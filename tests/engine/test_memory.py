@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness.contract import ChoiceScores, Generate, ScoreChoices, Usage
-from harness.engine.memory import Halving, OutOfMemoryError, is_out_of_memory
+from harness.engine.transformers.memory import Halving, OutOfMemoryError, is_out_of_memory
 from tests.engine.architectures import engine, questions
 from tests.engine.conftest import Tiny
 from tests.engine.test_scoring import scores

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import Generate, ScoreChoices, ScoreRequest, ScoreText
-from harness.engine.generation import plan_generation
-from harness.engine.planning import area, plan_scoring, rows_of
+from harness.engine.transformers.generation import plan_generation
+from harness.engine.transformers.planning import area, plan_scoring, rows_of
 
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple)
 contexts = st.lists(st.integers(0, 2), min_size=1, max_size=20).map(tuple)

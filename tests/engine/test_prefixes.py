@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import ScoreChoices, TokenIds
-from harness.engine.packing import attention, lay_out
-from harness.engine.planning import Planned, rows_of
-from harness.engine.prefixes import Pass, flat_size, plan_passes, strip_size
-from harness.sequences import common_prefix
+from harness.engine.transformers.packing import attention, lay_out
+from harness.engine.transformers.planning import Planned, rows_of
+from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes, strip_size
+from harness.util.sequences import common_prefix
 
 TOKENS = st.lists(st.integers(3, 5), min_size=1, max_size=12).map(tuple)
 CHOICES = st.lists(st.lists(st.integers(3, 5), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.contract import ChoiceScores, ScoreChoices, ScoreRequest, ScoreText, TextScore
-from harness.engine.transformers import TransformersEngine
+from harness.engine.transformers.engine import TransformersEngine
 from harness.errors import NumericError
 from tests.engine.architectures import (
     CAUSAL,

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.contract import Generate, Generation, ScoreChoices, TokenIds
-from harness.engine.slots import CausalSlots, Rows, Seq2SeqSlots
-from harness.engine.transformers import TransformersEngine
+from harness.engine.transformers.engine import TransformersEngine
+from harness.engine.transformers.slots import CausalSlots, Rows, Seq2SeqSlots
 from tests.engine.architectures import CAUSAL, SEQ2SEQ, engine, questions, words
 from tests.engine.conftest import Tiny
 from tests.engine.reference import beam_search, greedy

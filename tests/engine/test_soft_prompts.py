@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.contract import Generate, ScoreChoices
-from harness.engine.soft_prompts import soft_prompt, source_prompt
+from harness.engine.transformers.soft_prompts import soft_prompt, source_prompt
 from harness.errors import ModelError
 from harness.models.loading import Loaded
 from tests.engine.architectures import SEQ2SEQ, engine, load, naive_choices, questions, save
@@ -120,7 +120,7 @@ def test_what_cannot_be_read_is_left_to_pefts_forward(prompted: Prompted, monkey
     def refuse(*_: Any) -> None:
         raise AttributeError
 
-    monkeypatch.setattr("harness.engine.soft_prompts.contents", refuse)
+    monkeypatch.setattr("harness.engine.transformers.soft_prompts.contents", refuse)
     computed = engine(loaded)
     assert not computed.abilities.share
     assert scores(computed, requests) == expected

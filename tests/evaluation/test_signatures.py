@@ -16,15 +16,15 @@ import pytest
 from pydantic import BaseModel
 
 from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, TextScore
-from harness.judge import combine
-from harness.options import Clock, Options
-from harness.records import task_record
+from harness.evaluation.options import Clock, Options
+from harness.evaluation.plan import Work
+from harness.evaluation.results import task_record
+from harness.evaluation.scoring import combine
+from harness.evaluation.systems import _Quiet
 from harness.store.runs import system_record
 from harness.store.signature import Signature
-from harness.systems import _Quiet
 from harness.tasks.schema import Data, Explode, Merge, MetricSpec, Shots, Task, Template
 from harness.tasks.schema import Generation as GenerationSettings
-from harness.work import Work
 from tests.tasks.cases import write_rows, write_yaml
 from tests.tiny import tiny_causal, tokenizer
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from harness import metrics
+from harness.compare.comparison import Comparison, TaskComparison
+from harness.compare.metric import Measured, Plan, judged
+from harness.compare.overall import Unit, overall
+from harness.compare.pairing import Results
 from harness.errors import InputError, StorageError
 from harness.gate.decision import OnUndecided
 from harness.gate.evidence import Evidence
 from harness.gate.policy import DEFAULT
-from harness.report.comparison import Comparison, TaskComparison
-from harness.report.kept import Results
-from harness.report.overall import Unit, overall
-from harness.report.scored import Measured, Plan, judged
 from harness.stats.paired import compare
 from tests.gate import made
 from tests.gate.made import policy, quiz, run

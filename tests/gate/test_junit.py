@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from harness.gate.decision import Decision, OnUndecided
-from harness.gate.junit import junit
+from harness.report.junit import junit
 from tests.gate.junit import problems
 from tests.gate.made import judged, policy, quiz, run
 

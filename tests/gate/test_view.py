@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from harness.gate.decision import Decision
-from harness.gate.view import decision_view, summary
+from harness.report.gate import decision_view, summary
 from tests.gate.made import judged, policy, quiz, run
 
 LINES = ["quiz >= 0.5", "quiz >= 0.9", "qu*.accuracy >= 0.7"]

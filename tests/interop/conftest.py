@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.interop import lm_eval_names
+from harness.lm_eval import task_names
 from tests.interop.peer import write_tasks
 from tests.tiny import tiny_causal, tiny_seq2seq
 
@@ -21,14 +21,14 @@ def index_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("index")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(cache))
-        lm_eval_names.index()
-        return lm_eval_names.index_path()
+        task_names.index()
+        return task_names.index_path()
 
 
 @pytest.fixture
 def with_index(_own_cache: None, index_file: Path) -> Path:
     """This test's own cache holds the index."""
-    path = lm_eval_names.index_path()
+    path = task_names.index_path()
     path.parent.mkdir(parents=True)
     shutil.copy(index_file, path)
     return path

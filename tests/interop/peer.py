@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.options import Options
-from harness.report.kept import Results
-from harness.run import Finished, run
+from harness.compare.pairing import Results
+from harness.evaluation.options import Options
+from harness.evaluation.run import Finished, run
 from harness.store.samples import SampleRecord
 from tests.silent import Recorder
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.errors import AdapterError, InputError
-from harness.interop.lm_eval_model import HarnessLM
+from harness.lm_eval.model import HarnessLM
 from tests.interop.peer import RELATIVE, TOLERANCE, theirs
 
 TASKS = ["tiny_group", "tiny_cloze", "tiny_prose", "tiny_words"]
@@ -91,7 +91,7 @@ def test_an_adapter_changes_the_answers(causal: Path, lora: Path) -> None:
 
 
 def test_lm_evals_command_line_knows_it(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "harness.interop.lm_eval", "run", "--model", "harness"]
+    command = [sys.executable, "-m", "harness.lm_eval.command", "run", "--model", "harness"]
     command += ["--model_args", f"model={causal},dtype=float32", "--tasks", str(tiny_tasks / "tiny_cloze.yaml"), "--limit", "2"]
     command += ["--device", "cpu", "--output_path", str(tmp_path / "out.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, cwd=tmp_path)

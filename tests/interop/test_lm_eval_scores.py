@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.interop.lm_eval_scores import LmEvalScore, group_record
+from harness.lm_eval.scores import LmEvalScore, group_record
 from harness.store.signature import Signature
 
 metrics = pytest.importorskip("lm_eval.api.metrics", reason="lm-eval is in the dev extra")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.compare.pairing import Results
 from harness.errors import DataError, InputError, TaskError
-from harness.interop import lm_eval_names
-from harness.interop.lm_eval_tasks import build
-from harness.options import Options
-from harness.report.kept import Results
-from harness.run import run
+from harness.evaluation.options import Options
+from harness.evaluation.run import run
+from harness.lm_eval import task_names
+from harness.lm_eval.building import build
 from harness.store import runs
 from harness.store.signature import Signature
 from tests.interop.peer import compare, ours, theirs, write_tasks
@@ -140,7 +140,7 @@ def test_a_task_file_is_built_without_reading_what_lm_eval_knows(tiny_tasks: Pat
     def read() -> None:
         raise AssertionError
 
-    monkeypatch.setattr(lm_eval_names, "index", read)
+    monkeypatch.setattr(task_names, "index", read)
     built = build([str(tiny_tasks / "tiny_words.yaml")], data=None, shots=None, seed=0)
     assert list(built.tasks) == ["tiny_words"]
     with pytest.raises(AssertionError):

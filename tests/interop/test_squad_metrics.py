@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from harness.interop import squad_metrics
+from harness.lm_eval import squad_metrics
 
 
 @pytest.mark.parametrize(

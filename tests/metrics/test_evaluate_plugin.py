@@ -10,7 +10,7 @@ import pytest
 
 from harness.contract import TextOutcome
 from harness.errors import MetricError
-from harness.judge import Judge
+from harness.evaluation.scoring import Judge
 from harness.metrics import load
 from tests.tasks.cases import task
 

@@ -8,8 +8,8 @@ import pytest
 
 from harness.contract import ChoiceOutcome
 from harness.errors import MetricError
+from harness.evaluation.aggregate import Score, blend
 from harness.metrics import load
-from harness.scores import Score, blend
 from harness.stats.intervals import interval
 
 from .cases import choice_outcomes

@@ -15,8 +15,8 @@ from pycocoevalcap.cider.cider import Cider
 
 from harness.contract import TextOutcome
 from harness.errors import MetricError
+from harness.evaluation.aggregate import Score
 from harness.metrics import known, load
-from harness.scores import Score
 from harness.stats.intervals import interval
 
 from .cases import text_outcomes

@@ -13,9 +13,9 @@ import pytest
 from harness import toxicity
 from harness.contract import TextOutcome
 from harness.errors import MetricError
+from harness.evaluation.aggregate import Score
 from harness.metrics import known, load
 from harness.metrics.base import FloatArray, Metric
-from harness.scores import Score
 from harness.toxicity.base import Scorer, scorer
 from tests.toxicity.tiny import classifier
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.contract import ChoiceScores, Generate, Usage
-from harness.engine.transformers import TransformersEngine
+from harness.engine.transformers.engine import TransformersEngine
 from harness.errors import ModelError
 from harness.models import cards, loading
 from harness.models.loading import (

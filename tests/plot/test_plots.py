@@ -11,12 +11,12 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from harness import metrics
+from harness.compare.figures import sides
 from harness.errors import InputError
 from harness.metrics.calibration import reliability
-from harness.plot.base import Asked, Plot, Source, What
-from harness.plot.plots import places, plots, write
-from harness.plot.style import MARKERS
-from harness.report.figures import sides
+from harness.report.plots.base import Asked, Plot, Source, What
+from harness.report.plots.plots import places, plots, write
+from harness.report.plots.style import MARKERS
 from harness.store import runs
 from tests.report.comparing import Made, choices, folder
 from tests.report.measured import all_of, measured, quiz, read

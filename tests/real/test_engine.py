@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.contract import Generate, Generation, Request, ScoreChoices, ScoreRequest, ScoreText, TokenIds
-from harness.engine.budget import Budget
-from harness.engine.transformers import TransformersEngine
+from harness.engine.transformers.budget import Budget
+from harness.engine.transformers.engine import TransformersEngine
+from harness.evaluation.options import Clock, Options
+from harness.evaluation.plan import Work
 from harness.models import cards
 from harness.models.loading import Loaded, load_model, load_tokenizer
-from harness.options import Clock, Options
-from harness.work import Work
 from tests.engine.test_scoring import scores
 from tests.silent import Recorder
 

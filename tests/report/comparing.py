@@ -13,7 +13,7 @@ import numpy as np
 
 from harness import metrics
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
-from harness.scores import Member, Score, blend, judge_group
+from harness.evaluation.aggregate import Member, Score, blend, judge_group
 from harness.store import runs
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.saving import Part, save

@@ -10,9 +10,9 @@ from tempfile import mkdtemp
 import numpy as np
 
 from harness import metrics
+from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.compare.noise import Noise, measure
 from harness.contract import LikelihoodOutcome, TextOutcome
-from harness.report.comparison import Comparison, Plan, compare_runs
-from harness.report.forgetting.noise import Noise, measure
 from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import AnyOutcome, Made, choices, folder
 from tests.report.test_comparison import ACCURACY, flipped, hits

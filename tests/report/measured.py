@@ -11,11 +11,11 @@ import numpy as np
 
 from harness import metrics
 from harness.contract import ChoiceOutcome, Family
-from harness.scores import Score
+from harness.evaluation.aggregate import Score
+from harness.evaluation.robustness import Disturbed, disturbances, worst_case
 from harness.store import runs
 from harness.store.runs import DisturbanceRecord
 from harness.tasks.schema import Group
-from harness.worst import Disturbed, disturbances, worst_case
 from tests.report.comparing import Made, choices, folder
 from tests.signed import signed
 

@@ -13,11 +13,11 @@ import pytest
 from scipy import stats
 
 from harness import metrics
+from harness.compare.comparison import Comparison, Plan, TaskComparison, compare_runs
+from harness.compare.pairing import Results
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
 from harness.errors import InputError
-from harness.report.comparison import Comparison, Plan, TaskComparison, compare_runs
 from harness.report.forgetting.facts import remarks
-from harness.report.kept import Results
 from harness.stats import power
 from harness.store import runs
 from harness.store.saving import Part, save

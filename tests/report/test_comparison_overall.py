@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness import metrics
-from harness.report.comparison import Comparison, Plan, compare_runs
+from harness.compare.comparison import Comparison, Plan, compare_runs
 from harness.report.forgetting import facts
 from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import Made, choices, folder

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from harness import metrics
-from harness.options import Options
-from harness.report.comparison import Comparison, Plan, compare_runs
-from harness.run import run
+from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.evaluation.options import Options
+from harness.evaluation.run import run
 from harness.store import runs
 from tests.silent import Recorder
 from tests.tasks.cases import content, write_rows, write_yaml

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from harness import metrics
+from harness.compare.comparison import Plan, compare_runs
+from harness.compare.figures import Diagram, Side, departures, diagrams, drops, sides
 from harness.metrics.calibration import EqualMassError, reliability
-from harness.report.comparison import Plan, compare_runs
-from harness.report.figures import Diagram, Side, departures, diagrams, drops, sides
 from harness.store import runs, samples
 from tests.report.comparing import Made, folder
 from tests.report.measured import CALIBRATED, all_of, answers, measured, quiz, read

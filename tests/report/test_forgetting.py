@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from harness import metrics
-from harness.report.comparison import Comparison, compare_runs
+from harness.compare.comparison import Comparison, compare_runs
+from harness.compare.noise import Noise
+from harness.compare.overall import Estimate
+from harness.compare.selection import choose, names
 from harness.report.forgetting import facts
 from harness.report.forgetting.bars import bar, reach
-from harness.report.forgetting.choice import choose, names
 from harness.report.forgetting.items import shown
-from harness.report.forgetting.noise import Noise
 from harness.report.forgetting.terminal import forgetting_view
-from harness.report.overall import Estimate
 from harness.stats.verdict import Verdict
 from tests.report.forgotten import PLAN, comparisons, folders, noise
 

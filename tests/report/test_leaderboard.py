@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from harness.compare.leaderboard import Leaderboard, View, leaderboard
 from harness.report.exports import as_json, comma_separated, markdown
-from harness.report.leaderboard import Leaderboard, View, leaderboard
 from harness.report.terminal import leaderboard_view
 from harness.store.runs import system_record
 from tests.signed import signed

@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console, RenderableType
 
 from harness import metrics
+from harness.compare.families import first_measure
+from harness.compare.leaderboard import Cell, Leaderboard, View, headlines, leaderboard, select
+from harness.compare.ranking import Ranking, ranking
 from harness.contract import Family
 from harness.report.exports import as_json, comma_separated, markdown
-from harness.report.families import first_measure
-from harness.report.leaderboard import Cell, Leaderboard, View, headlines, leaderboard, select
 from harness.report.measures import rows
-from harness.report.standing import Ranking, ranking
 from harness.report.terminal import families_view, leaderboard_view
 from harness.store.runs import GroupRecord, MetricRecord, RunRecord, TaskRecord
 from tests.signed import signed

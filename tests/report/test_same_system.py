@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness import metrics
-from harness.report.comparison import Comparison, compare_runs
+from harness.compare.comparison import Comparison, compare_runs
+from harness.compare.same_system import METHOD, one_system
 from harness.report.forgetting import facts
-from harness.report.same import METHOD, one_system
 from harness.store import runs
 from tests.report.comparing import Made, choices, folder
 from tests.report.test_comparison import ACCURACY, PLAN, flipped, hits
@@ -79,7 +79,7 @@ def test_names_and_revisions_are_no_part_of_a_system() -> None:
     ids=["items", "signature", "prompts"],
 )
 def test_what_was_not_asked_alike_is_judged_as_ever(tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.report.comparison.refuse_unlike", lambda *_: None)
+    monkeypatch.setattr("harness.compare.comparison.refuse_unlike", lambda *_: None)
     (task,) = twice(tmp_path, quiz(), quiz(**changes)).tasks
     assert (task.repeated, task.verdict) == (False, "cannot tell")
 

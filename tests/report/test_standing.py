@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from harness import metrics
+from harness.compare.leaderboard import Leaderboard, View, leaderboard
+from harness.compare.pairing import Results
+from harness.compare.ranking import Ranking, ranking
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
-from harness.report.kept import Results
-from harness.report.leaderboard import Leaderboard, View, leaderboard
-from harness.report.standing import Ranking, ranking
 from harness.store import runs, samples
 from harness.store.runs import RunRecord, TaskRecord
 from harness.tasks.schema import Aggregate, Group

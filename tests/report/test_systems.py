@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.report.leaderboard import leaderboard, select
-from harness.report.systems import system_notes
+from harness.compare.comparability import system_notes
+from harness.compare.leaderboard import leaderboard, select
 from harness.store.runs import SystemRecord, system_record
 from tests.store import records
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from harness.report.numbers import bytes_text, interval_text, seconds_text, value_text
 from harness.report.terminal import RunProgress, run_table
 from harness.store.runs import EfficiencyRecord, RequestsRecord, ShortenedRecord
+from harness.util.text import bytes_text, interval_text, seconds_text, value_text
 from tests.store.records import group, metric, run, task
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.verdicts import Setting, answers, former, former_factor, lumps, now, rates, ratio, settings_of_factors, settings_of_groups
-from harness.report.groups import pooled
+from harness.compare.groups import pooled
 from harness.stats.bounded import mean_interval
 from harness.stats.contrast import contrast, difference_interval
 from harness.stats.pairs import MacroPairs, Pairs

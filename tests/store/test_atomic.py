@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import StorageError
-from harness.store.atomic import write_lines, write_text
+from harness.util.atomic import write_lines, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def test_a_kill_between_write_and_replace_leaves_the_old_file(tmp_path: Path) ->
     path = tmp_path / "results.json"
     write_text(path, "old")
     script = (
-        "import os, signal, sys; from pathlib import Path; from harness.store.atomic import write_text\n"
+        "import os, signal, sys; from pathlib import Path; from harness.util.atomic import write_text\n"
         "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_text(Path(sys.argv[1]), 'new')"
     )

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from harness.answers import Ledger
 from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, ScoreText, TextScore
 from harness.errors import NumericError, StorageError
+from harness.evaluation.response_cache import Ledger
 from harness.store.responses import ResponseStore
 from harness.store.validity import fault
 from harness.store.writing import Writer

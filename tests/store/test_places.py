@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import StorageError
-from harness.store.places import check_files
+from harness.util.writable import check_files
 
 
 def everything(folder: Path) -> list[Path]:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from harness.errors import StorageError
-from harness.store import locks, runs, samples
+from harness.store import runs, samples
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.saving import Part, save
+from harness.util import locks
 
 from .records import run, task
 from .written import as_version_1

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.store import runs, samples
-from harness.store.atomic import write_lines
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.saving import Part, save
 from harness.store.signature import Signature
+from harness.util.atomic import write_lines
 
 
 def write(kept: Iterable[SampleRecord], folder: Path, place: str) -> Path:

@@ -18,7 +18,7 @@ SUMMARY = content(answer="generate", choices=None, target="label", metrics=["exa
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Check one task with these rows; the registry is empty beside it."""
-    monkeypatch.setattr("harness.folders.shipped", lambda kind: tmp_path / "none")
+    monkeypatch.setattr("harness.util.paths.shipped", lambda kind: tmp_path / "none")
 
     def checked(
         rows: Sequence[Mapping[str, Any]] = ROWS, whole: Mapping[str, Any] | None = None, encoder: Encoder | None = None, **changes: Any

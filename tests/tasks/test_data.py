@@ -403,8 +403,8 @@ def test_a_changed_file_of_the_hubs_cache_is_told(cached: Path) -> None:
 
 
 def test_a_file_changed_while_its_rows_are_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import contents
     from harness.errors import ContentError
+    from harness.util import contents
 
     read = contents.read
 

@@ -171,7 +171,7 @@ def test_out_of_memory_halves_the_pieces_and_keeps_what_is_learned(
 
 
 def test_a_single_pair_that_does_not_fit_is_told(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.engine.memory import OutOfMemoryError
+    from harness.engine.transformers.memory import OutOfMemoryError
 
     def never(*_: Any) -> torch.Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes. not enough memory")

@@ -17,11 +17,11 @@ import yaml
 from safetensors.torch import load_file
 
 from harness.errors import AdapterError, DataError, InputError, StorageError
+from harness.evaluation.options import Options
+from harness.evaluation.run import run
 from harness.models import adapters, cards
 from harness.models.adapter_cards import AdapterCard, read_card, read_training
 from harness.models.loading import Loaded
-from harness.options import Options
-from harness.run import run
 from harness.tune import checkpoints
 from harness.tune.overlap import EvaluatedItems
 from harness.tune.settings import METHODS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.comparison import MetricComparison
+from harness.compare.comparison import MetricComparison
 from harness.report.forgetting.facts import ends, in_margins
 
 _LEAST, _MOST = 3.0, 15.0

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.report.comparison import Comparison, MetricComparison, TaskComparison
-from harness.report.forgetting.noise import Noise, NoiseOf
-from harness.report.items import ItemChange
-from harness.report.numbers import NONE, plain, value_text
-from harness.report.overall import Estimate
-from harness.report.systems import system_notes
+from harness.compare.comparability import system_notes
+from harness.compare.comparison import Comparison, MetricComparison, TaskComparison
+from harness.compare.items import ItemChange
+from harness.compare.noise import Noise, NoiseOf
+from harness.compare.overall import Estimate
 from harness.stats.bootstrap import Interval
 from harness.stats.power import POWER
 from harness.stats.verdict import FORGOT_AT, UNRESOLVED, VERDICTS
 from harness.stats.verdict import change as turned
+from harness.util.text import NONE, plain, value_text
 
 LEGEND = "In brackets: 95 % interval of after less before. - + items lost and gained (graded ones: worse and better)."
 NOISE_LEGEND = (

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.comparison import TaskComparison
+from harness.compare.comparison import TaskComparison
+from harness.compare.items import ItemChange
 from harness.report.forgetting.facts import signed
-from harness.report.items import ItemChange
-from harness.report.numbers import plain, value_text
 from harness.report.texts import Piece, marked, readable
 from harness.store.samples import SampleRecord
+from harness.util.text import plain, value_text
 
 
 @dataclass(frozen=True)

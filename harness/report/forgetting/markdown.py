@@ -5,16 +5,16 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from harness.report.comparison import Comparison, TaskComparison
+from harness.compare.comparison import Comparison, TaskComparison
+from harness.compare.items import ItemChange
+from harness.compare.noise import NoiseOf
+from harness.compare.selection import choose, names
 from harness.report.forgetting import facts
-from harness.report.forgetting.choice import choose, names
 from harness.report.forgetting.items import Shown, shown
-from harness.report.forgetting.noise import NoiseOf
-from harness.report.items import ItemChange
 from harness.report.markdown import escaped, folded, table
-from harness.report.numbers import value_text
 from harness.report.texts import Piece, ending
 from harness.stats.verdict import UNRESOLVED
+from harness.util.text import value_text
 
 _PROMPT = 1_000
 _ROOM = 60_000

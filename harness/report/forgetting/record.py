@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
 
 from harness import __version__
-from harness.report.comparison import Comparison
-from harness.report.forgetting.noise import NoiseOf
+from harness.compare.comparison import Comparison
+from harness.compare.noise import NoiseOf
 from harness.stats.verdict import Verdict
 from harness.store.runs import SystemRecord
 

@@ -10,15 +10,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.comparison import Comparison, TaskComparison
+from harness.compare.comparison import Comparison, TaskComparison
+from harness.compare.items import ItemChange
+from harness.compare.noise import NoiseOf
+from harness.compare.selection import choose, names
 from harness.report.forgetting import facts
 from harness.report.forgetting.bars import bar, reach
-from harness.report.forgetting.choice import choose, names
 from harness.report.forgetting.items import Shown, shown
-from harness.report.forgetting.noise import NoiseOf
-from harness.report.items import ItemChange
-from harness.report.numbers import plain, value_text
 from harness.report.texts import Piece, beginning, ending
+from harness.util.text import plain, value_text
 
 STYLES = {
     "forgot": "bold red",

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.report.comparison import Comparison, TaskComparison
+from harness.compare.comparison import Comparison, TaskComparison
+from harness.compare.items import ItemChange
 from harness.report.html.page import number
-from harness.report.items import ItemChange
-from harness.report.numbers import plain
 from harness.store.samples import SampleRecord
+from harness.util.text import plain
 
 BUDGET = 4_000_000
 """Bytes of JSON that a page spends on items."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from harness.compare import selection
+from harness.compare.comparability import system_notes
+from harness.compare.comparison import Comparison, MetricComparison, TaskComparison
+from harness.compare.overall import Estimate, Overall
 from harness.errors import InputError
-from harness.report.comparison import Comparison, MetricComparison, TaskComparison
-from harness.report.forgetting import choice, facts
+from harness.report.forgetting import facts
 from harness.report.html.flips import BUDGET, LONGEST, flips, leaves
 from harness.report.html.measures import SCRIPTS, STYLES
 from harness.report.html.page import number, render
 from harness.report.html.systems import described
-from harness.report.numbers import bytes_text, plain
-from harness.report.overall import Estimate, Overall
-from harness.report.systems import system_notes
 from harness.stats.verdict import FORGOT_AT, IMPROVED_AT
+from harness.util.text import bytes_text, plain
 
 Json = dict[str, Any]
 Noise: TypeAlias = Mapping[str, tuple[int, float]]
@@ -78,14 +79,14 @@ def forgetting_page(
 
 def _names(comparisons: Sequence[Comparison]) -> list[str]:
     """The candidates' names; where a system occurs twice, the later ones are numbered."""
-    found = choice.names(comparisons)
+    found = selection.names(comparisons)
     seen = [found[: place + 1].count(name) for place, name in enumerate(found)]
     return [name if times == 1 else f"{name} ({times})" for name, times in zip(found, seen, strict=True)]
 
 
 def _advice(comparisons: Sequence[Comparison], names: Sequence[str]) -> tuple[str, str] | None:
     """Which candidate to keep, and why."""
-    chosen = choice.choose(comparisons)
+    chosen = selection.choose(comparisons)
     return (names[chosen.place], chosen.reason) if chosen else None
 
 

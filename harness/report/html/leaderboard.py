@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.report.families import UNRANKED
+from harness.compare.families import UNRANKED
+from harness.compare.leaderboard import Cell, Column, Leaderboard, Row
+from harness.compare.pairing import LoadMeasure
+from harness.compare.ranking import Ranking, Runs, ranking
 from harness.report.html.families import FAMILIES, Family
 from harness.report.html.measures import SCRIPTS, STYLES
 from harness.report.html.page import number, render
 from harness.report.html.systems import described
-from harness.report.kept import LoadMeasure
-from harness.report.leaderboard import Cell, Column, Leaderboard, Row
-from harness.report.numbers import plain
-from harness.report.standing import Ranking, Runs, ranking
 from harness.stats.ranks import RESAMPLES, Standing
 from harness.store.runs import EfficiencyRecord, RunRecord
+from harness.util.text import plain
 
 Json = dict[str, Any]
 

@@ -7,16 +7,16 @@ from collections.abc import Container, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from harness.compare.comparison import Comparison, MetricComparison, TaskComparison
+from harness.compare.figures import BinsOf, Diagram, Drop, Side, departures, diagrams, drops, sides
+from harness.compare.leaderboard import Leaderboard
+from harness.compare.pairing import LoadMeasure, Results
+from harness.compare.ranking import Runs
 from harness.report import measures
-from harness.report.comparison import Comparison, MetricComparison, TaskComparison
-from harness.report.figures import BinsOf, Diagram, Drop, Side, departures, diagrams, drops, sides
 from harness.report.html.families import FAMILIES
 from harness.report.html.page import number
-from harness.report.kept import LoadMeasure, Results
-from harness.report.leaderboard import Leaderboard
-from harness.report.numbers import plain
-from harness.report.standing import Runs
 from harness.store.runs import MetricRecord, RunRecord
+from harness.util.text import plain
 
 Json = dict[str, Any]
 RowKey: TypeAlias = tuple[str, str]

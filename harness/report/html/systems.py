@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.report.numbers import plain
 from harness.store.runs import SystemRecord
+from harness.util.text import plain
 
 
 def described(system: SystemRecord) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from harness import metrics
+from harness.compare.comparison import Comparison, Plan, compare_runs
 from harness.contract import TextOutcome
 from harness.errors import InputError
-from harness.report.comparison import Comparison, Plan, compare_runs
 from harness.report.html import flips as module
 from harness.report.html.flips import Flips, flips
 from harness.report.html.forgetting import forgetting_page

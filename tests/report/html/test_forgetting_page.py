@@ -11,11 +11,11 @@ import pytest
 from playwright.sync_api import Page
 
 from harness import metrics
+from harness.compare.comparison import Comparison, Plan, compare_runs
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
-from harness.report.comparison import Comparison, Plan, compare_runs
 from harness.report.html.forgetting import Noise, forgetting_page
-from harness.report.numbers import value_text
 from harness.tasks.schema import Aggregate, Group
+from harness.util.text import value_text
 from tests.report.comparing import Made, choices, folder
 from tests.report.html.conftest import Show
 

@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from harness import metrics
+from harness.compare.leaderboard import leaderboard
 from harness.report.html.leaderboard import leaderboard_page
-from harness.report.leaderboard import leaderboard
-from harness.report.numbers import value_text
 from harness.store.runs import EfficiencyRecord, MetricRecord, RequestsRecord, RunRecord, TaskRecord, system_record
+from harness.util.text import value_text
 from tests.report.html.conftest import Show
 from tests.signed import signed
 from tests.store.records import group, metric, run, system, task

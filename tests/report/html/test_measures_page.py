@@ -9,14 +9,14 @@ import pytest
 from playwright.sync_api import Page
 
 from harness import metrics
+from harness.compare.comparison import Plan, compare_runs
+from harness.compare.leaderboard import leaderboard
 from harness.metrics.calibration import reliability
-from harness.report.comparison import Plan, compare_runs
 from harness.report.html.forgetting import forgetting_page
 from harness.report.html.leaderboard import leaderboard_page
 from harness.report.html.measures import of_board, of_comparisons
-from harness.report.leaderboard import leaderboard
-from harness.report.numbers import value_text
 from harness.store import runs
+from harness.util.text import value_text
 from tests.report.comparing import Made, choices, folder
 from tests.report.html.conftest import Show
 from tests.report.measured import COPIES, TYPOS, all_of, measured, quiz, read

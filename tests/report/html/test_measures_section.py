@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from harness import metrics
+from harness.compare.comparison import Plan, compare_runs
+from harness.compare.leaderboard import leaderboard
 from harness.metrics.calibration import reliability
-from harness.report.comparison import Plan, compare_runs
 from harness.report.html.measures import of_board, of_comparisons
 from harness.report.html.page import embedded
-from harness.report.leaderboard import leaderboard
 from harness.store import runs
 from tests.report.comparing import Made, choices, folder
 from tests.report.measured import all_of, measured, quiz, read

@@ -1,0 +1,99 @@
+"""Single items before and after: flips, changes, what guessing scores, and the kinds of items that labels name."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.compare.pairing import Joined
+from harness.store.samples import SampleRecord
+
+MOST_KINDS = 100
+"""A label with more values than this names items rather than kinds of items."""
+
+Kind = Literal["lost", "gained", "worse", "better"]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """One item that one system answers better than the other.
+
+    Attributes:
+        kind: lost or gained where answers are right or wrong; worse or better where they have a score each.
+        change: of the item's own score, turned so that more is better.
+        wording: in which the item was asked; None where the task has one.
+        before, after: both samples: prompt, answer, reference.
+    """
+
+    kind: Kind
+    change: float
+    wording: str | None
+    before: SampleRecord
+    after: SampleRecord
+
+
+def item_value(sample: SampleRecord, key: str) -> float | None:
+    """The item's own score; of a metric without one (F1, MCC), whether the choice is right; None where there is neither."""
+    value = sample.metrics.get(key)
+    if value is not None or not sample.logprobs or isinstance(sample.prediction, str):
+        return value
+    return float(sample.prediction in _targets(sample))
+
+
+def flips(key: str, higher_is_better: bool, joined: Sequence[Joined]) -> tuple[int, int] | None:
+    """Items lost and gained over all wordings; None where items are not right or wrong."""
+    values = [(item_value(one, key), item_value(other, key)) for part in joined for one, other in part.pairs]
+    if not values or any(value not in (0.0, 1.0) for pair in values for value in pair):
+        return None
+    down, up = values.count((1.0, 0.0)), values.count((0.0, 1.0))
+    return (down, up) if higher_is_better else (up, down)
+
+
+def changes(key: str, higher_is_better: bool, joined: Sequence[Joined]) -> tuple[ItemChange, ...]:
+    """The items whose own score changed, the worst first."""
+    sign = 1.0 if higher_is_better else -1.0
+    kinds: tuple[Kind, Kind] = ("worse", "better") if flips(key, higher_is_better, joined) is None else ("lost", "gained")
+    found = []
+    for part in joined:
+        for one, other in part.pairs:
+            first, second = item_value(one, key), item_value(other, key)
+            if first is not None and second is not None and first != second:
+                change = sign * (second - first)
+                found.append(ItemChange(kinds[change > 0], change, part.wording, one, other))
+    return tuple(sorted(found, key=lambda change: change.change))
+
+
+def guessing(joined: Joined) -> float:
+    """What guessing among the choices scores on the mean: the share of right ones, averaged over the items; 0 without choices."""
+    samples = [sample for sample, _ in joined.pairs]
+    if not samples or not all(sample.logprobs for sample in samples):
+        return 0.0
+    return float(np.mean([len(_targets(sample)) / len(sample.logprobs or ()) for sample in samples]))
+
+
+def kinds(joined: Joined) -> dict[str, dict[str, list[int]]]:
+    """Places of the shared items by label and value, of labels that name kinds of items.
+
+    These are labels that all items have, of texts, truth values or whole numbers, with 2 to `MOST_KINDS` values.
+    """
+    found: dict[str, dict[str, list[int]]] = {}
+    labels = [one.labels or {} for one, _ in joined.pairs]
+    for name in labels[0] if labels else ():
+        values = [own.get(name) for own in labels]
+        if not all(isinstance(value, (str, int)) for value in values):
+            continue
+        by_value: defaultdict[str, list[int]] = defaultdict(list)
+        for number, value in enumerate(values):
+            by_value[value if isinstance(value, str) else json.dumps(value)].append(number)
+        if 2 <= len(by_value) <= MOST_KINDS and len(by_value) < len(values):
+            found[name] = dict(by_value)
+    return found
+
+
+def _targets(sample: SampleRecord) -> Sequence[str | int]:
+    return sample.target if isinstance(sample.target, list) else [sample.target]

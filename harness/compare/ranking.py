@@ -1,0 +1,330 @@
+"""Ranks and win rates of a leaderboard, from the statistics that its runs keep, or from their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.compare import groups
+from harness.compare.families import FAMILIES, UNRANKED
+from harness.compare.leaderboard import Cell, Column, Leaderboard, Row, counted
+from harness.compare.pairing import LoadMeasure, Measure
+from harness.errors import MetricError
+from harness.stats.bootstrap import LEVEL, FloatArray, Score, Seed, by_cluster
+from harness.stats.intervals import Codes, all_clusters
+from harness.stats.ranks import RESAMPLES, Contest, Estimates, Meeting, Standing, standings_within
+from harness.store import samples
+from harness.store.runs import RunRecord
+from harness.store.samples import StatisticsRecord
+from harness.util.text import plain, some
+
+if TYPE_CHECKING:
+    from harness.contract import Family
+
+Runs = Sequence[tuple[Path, RunRecord]]
+Tables = Sequence[Sequence[FloatArray | None]]
+"""Statistics [rows, statistics] by wording and system; None for a system that takes no part."""
+
+_ERRORS = 2 * NormalDist().inv_cdf((1 + LEVEL) / 2)
+"""Width of an interval in standard errors."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """Who leads in one family of measures.
+
+    Attributes:
+        columns: how many are of the family.
+        ranked: in how many of them two systems can be ranked.
+        standings: one for each row.
+        reason: why no system is ranked; None where some are.
+    """
+
+    columns: int
+    ranked: int
+    standings: Sequence[Standing]
+    reason: str | None
+
+    @property
+    def extent(self) -> str:
+        """Such as `5 columns` or, where not all of them rank, `3 of 5 columns`."""
+        some = "" if self.ranked in (0, self.columns) else f"{self.ranked} of "
+        return f"{some}{self.columns} {'column' if self.columns == 1 else 'columns'}"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Who leads.
+
+    Attributes:
+        overall: a standing for each row, over the columns that the board's win rates are over.
+        families: the same within each family that has columns, in the order of the families.
+        estimated: labels of the columns whose ranks are drawn from intervals, because statistics are missing.
+        resampled: how many columns resample their items.
+        resamples: number of replicates.
+        notes: whom the families do not rank and why, and which families were asked for and have no column.
+    """
+
+    overall: Sequence[Standing]
+    families: Mapping[Family, Within]
+    estimated: tuple[str, ...]
+    resampled: int
+    resamples: int
+    notes: tuple[str, ...]
+
+
+def ranking(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resamples: int = RESAMPLES) -> Ranking:
+    """Rank the rows of a leaderboard.
+
+    Args:
+        board: the leaderboard.
+        runs: those it was made of, with their folders, in any order.
+        load: finds metrics by name and options.
+        resamples: number of replicates.
+
+    Raises:
+        StorageError: kept statistics cannot be read.
+    """
+    by_folder = {str(folder): (folder, record) for folder, record in runs}
+    ordered = [by_folder[row.folder] for row in board.rows]
+    ranked = {number: cells for number in range(len(board.columns)) if len(cells := _ranked(board, number)) > 1}
+    kept = _Kept(load, ordered, [board.columns[number] for number in ranked])
+    meetings: dict[int, Meeting] = {}
+    estimated = []
+    for number, cells in ranked.items():
+        column = board.columns[number]
+        found = kept.meeting(column, list(cells))
+        if found is None or not _agrees(found, list(cells.values())):
+            estimated.append(column.label)
+            found = _estimates(column, cells, len(ordered))
+        meetings[number] = found
+    places = {number: place for place, number in enumerate(meetings)}
+    families = {family: [n for n, column in enumerate(board.columns) if column.family == family] for family in FAMILIES}
+    chosen = [counted(board.columns), *families.values()]
+    subsets = [[places[number] for number in numbers if number in places] for numbers in chosen]
+    nowhere = [[_NOWHERE] * len(board.rows)] * len(chosen)
+    overall, *each = standings_within(list(meetings.values()), subsets, resamples=resamples) if meetings else nowhere
+    within = {
+        family: Within(len(own), len(subset), standings, None if subset else UNRANKED.get(family, _ALONE))
+        for (family, own), subset, standings in zip(families.items(), subsets[1:], each, strict=True)
+        if own
+    }
+    return Ranking(
+        overall=overall,
+        families=within,
+        estimated=tuple(estimated),
+        resampled=len(meetings) - len(estimated),
+        resamples=resamples,
+        notes=tuple(_notes(board, within)),
+    )
+
+
+_NOWHERE = Standing(None, None, None, None, None, None)
+_ALONE = "no column has comparable numbers of two systems"
+
+
+def _ranked(board: Leaderboard, number: int) -> dict[int, Cell]:
+    """The cells of a column that count, by the places of their rows."""
+    cells = {place: row.cells[number] for place, row in enumerate(board.rows)}
+    return {place: cell for place, cell in cells.items() if cell is not None and cell.ranked}
+
+
+def _notes(board: Leaderboard, families: Mapping[Family, Within]) -> Iterator[str]:
+    """One sentence for each reason."""
+    for family, within in families.items():
+        if within.reason:
+            yield f"{family} is not ranked: {within.reason}"
+            continue
+        out: dict[str, list[str]] = {}
+        for row, one in zip(board.rows, within.standings, strict=True):
+            if one.win_rate is None:
+                out.setdefault(_why(board, row, family), []).append(row.label)
+        for reason, labels in out.items():
+            yield f"{family} does not rank {some(labels)}: {reason}"
+    for family, reason in board.without.items():
+        yield f"{family} has no column: {plain(reason)}"
+
+
+def _why(board: Leaderboard, row: Row, family: Family) -> str:
+    """The first reason of its cells in a family."""
+    cells = [cell for cell, column in zip(row.cells, board.columns, strict=True) if cell and column.family == family]
+    if any(cell.ranked for cell in cells):
+        return "no other system has comparable numbers there"
+    reasons = [cell.reason if cell.value is None else ", ".join(cell.differs) for cell in cells]
+    return plain(next(filter(None, reasons), "not measured"))
+
+
+def _estimates(column: Column, cells: Mapping[int, Cell], systems: int) -> Estimates:
+    """Normal distributions as wide as the intervals; a score without one counts as exact."""
+    scores: list[float | None] = [None] * systems
+    errors = [0.0] * systems
+    for place, cell in cells.items():
+        scores[place] = cell.value
+        errors[place] = 0.0 if cell.low is None or cell.high is None else (cell.high - cell.low) / _ERRORS
+    return Estimates(scores, errors, column.higher_is_better)
+
+
+def _agrees(meeting: Meeting, cells: Sequence[Cell]) -> bool:
+    """Whether the statistics give the scores on the board."""
+    values = np.array([cell.value for cell in cells], dtype=np.float64)
+    return bool(np.allclose(meeting.observed(), values, rtol=1e-9, atol=1e-9))
+
+
+@dataclass(frozen=True)
+class _Average:
+    """A group's score: the mean of its tasks' scores over the same systems, each task's items resampled by themselves."""
+
+    tasks: Sequence[Contest]
+
+    @property
+    def systems(self) -> int:
+        return self.tasks[0].systems
+
+    @property
+    def present(self) -> list[int]:
+        return self.tasks[0].present
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.tasks[0].higher_is_better
+
+    def observed(self) -> FloatArray:
+        result: FloatArray = np.mean([task.observed() for task in self.tasks], axis=0)
+        return result
+
+    def replicates(self, *, seed: Seed, resamples: int) -> FloatArray:
+        stem = (seed,) if isinstance(seed, int) else tuple(seed)
+        drawn = np.zeros((len(self.present), resamples))
+        for number, task in enumerate(self.tasks):
+            drawn += task.replicates(seed=(*stem, number), resamples=resamples)
+        return drawn / len(self.tasks)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the runs keep for some columns; each file is read once."""
+
+    load: LoadMeasure
+    runs: Runs
+    columns: Sequence[Column]
+    _read: dict[tuple[Path, str], dict[str, StatisticsRecord]] = field(default_factory=dict)
+
+    def meeting(self, column: Column, places: Sequence[int]) -> Meeting | None:
+        """The runs at these places on one column; None where some run keeps no statistics, or they do not fit together."""
+        average, members = self._members(column, self.runs[places[0]][1])
+        tasks = [made for task, metric in members if (made := self._task(task, metric, places)) is not None]
+        if not members or len(tasks) < len(members):
+            return None
+        if average == "macro":
+            return _Average([_contest(*task, column.higher_is_better) for task in tasks])
+        measure, tables, clusters = tasks[0]
+        if average:
+            gathered = _gathered(measure, [own for _, own, _ in tasks])
+            if gathered is None:
+                return None
+            tables, clusters = gathered, all_clusters([(own, _rows(table)) for _, table, own in tasks])
+        return _contest(measure, tables, clusters, column.higher_is_better)
+
+    def _members(self, column: Column, record: RunRecord) -> tuple[str, list[tuple[str, str]]]:
+        """The tasks with the metric that a column is of, and how they are averaged; no tasks where their metrics differ."""
+        if not column.group:
+            return "", [(column.name, column.metric)]
+        group = record.groups[column.name]
+        own = groups.member_metric(group.metrics[column.metric], [record.tasks[name] for name in group.tasks])
+        return (own[1], [(name, own[0]) for name in group.tasks]) if own else ("", [])
+
+    def _task(self, task: str, metric: str, places: Sequence[int]) -> tuple[Measure, Tables, Codes | None] | None:
+        wordings = list(self.runs[places[0]][1].tasks[task].wordings)
+        names = [f"{task}@{wording}" for wording in wordings] or [task]
+        found = [[self._statistics(self.runs[place], task, name).get(metric) for place in places] for name in names]
+        known = [record for line in found for record in line if record is not None]
+        if len(known) < len(names) * len(places) or len({len(record.table) for record in known}) > 1:
+            return None
+        try:
+            measure = self.load(known[0].metric, known[0].options)
+        except MetricError:
+            return None
+        if any(measure.no_interval(record.table) for record in known):
+            return None
+        tables: list[list[FloatArray | None]] = [[None] * len(self.runs) for _ in names]
+        for line, own in zip(tables, found, strict=True):
+            for place, record in zip(places, own, strict=True):
+                line[place] = record.table if record else None
+        return measure, tables, next((record.clusters for record in known if record.clusters is not None), None)
+
+    def _statistics(self, run: tuple[Path, RunRecord], task: str, name: str) -> Mapping[str, StatisticsRecord]:
+        folder, record = run
+        if (folder, name) not in self._read:
+            found = samples.read_statistics(folder, name, record.tasks[task].files)
+            self._read[folder, name] = {metric: record for metric, record in found.items() if metric in self._wanted}
+        return self._read[folder, name]
+
+    @cached_property
+    def _wanted(self) -> Collection[str]:
+        """Names of all metrics that some column is of."""
+        made = (self._members(column, record) for column in self.columns for _, record in self.runs if _holds(record, column))
+        return {metric for _, members in made for _, metric in members}
+
+
+def _holds(record: RunRecord, column: Column) -> bool:
+    owner = (record.groups if column.group else record.tasks).get(column.name)
+    return owner is not None and column.metric in owner.metrics
+
+
+def _gathered(measure: Measure, tasks: Sequence[Tables]) -> Tables | None:
+    """All items of the tasks as one task's, by wording and system; None where the tasks have not as many wordings."""
+    if len({len(tables) for tables in tasks}) > 1:
+        return None
+    return [[_all_of(measure, parts) for parts in zip(*wording, strict=True)] for wording in zip(*tasks, strict=True)]
+
+
+def _all_of(measure: Measure, parts: Sequence[FloatArray | None]) -> FloatArray | None:
+    known = [part for part in parts if part is not None]
+    return measure.gather(known) if known else None
+
+
+def _rows(tables: Tables) -> int:
+    return next(len(table) for line in tables for table in line if table is not None)
+
+
+def _contest(measure: Measure, tables: Tables, clusters: Codes | None, higher_is_better: bool) -> Contest:
+    """All wordings side by side, whose mean is the score; statistics of one width, summed over clusters where there are any."""
+    known = [table for line in tables for table in line if table is not None]
+    pooled = measure.pool(known)
+    scales = _scales(pooled, len(known[0]))
+    blocks = iter(np.split(np.rint(pooled * scales), len(known)))
+    systems = [[next(blocks) if table is not None else None for table in line] for line in tables]
+    own = [[table for table in system if table is not None] for system in zip(*systems, strict=True)]
+    score = _mean(measure, len(tables), scales)
+    sides = [np.concatenate(one, axis=1) if one else None for one in own]
+    if clusters is not None and len(clusters) == len(known[0]):
+        sides = [None if side is None else by_cluster(side, clusters.tolist()) for side in sides]
+    return Contest(sides, score, higher_is_better)
+
+
+def _scales(table: FloatArray, items: int) -> FloatArray:
+    """Powers of two [columns] that make whole numbers of fractions, as fine as sums over so many items can be exact.
+
+    Whole numbers add up exactly in any order, so that resamples are one matrix product in place of a gathering of every column. Equal
+    systems stay equal.
+    """
+    most = np.abs(table).max(axis=0) * items
+    whole = (table == np.rint(table)).all(axis=0) | (most == 0)
+    powers = np.clip(52 - np.ceil(np.log2(np.where(most > 0, most, 1.0))), -1000, 1000)
+    result: FloatArray = np.where(whole, 1.0, 2.0**powers)
+    return result
+
+
+def _mean(measure: Measure, wordings: int, scales: FloatArray) -> Score:
+    def score(totals: FloatArray) -> FloatArray:
+        parts = np.split(totals, wordings, axis=-1)
+        result: FloatArray = np.mean([measure.score(part / scales) for part in parts], axis=0)
+        return result
+
+    return score

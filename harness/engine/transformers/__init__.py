@@ -1,0 +1,1 @@
+"""The engine on transformers models, decoder-only and encoder-decoder."""

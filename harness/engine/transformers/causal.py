@@ -1,0 +1,210 @@
+"""Forwards of decoder-only models: shared prefixes held on the device, requests packed behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from harness.contract import TokenIds, Usage
+from harness.engine.transformers.caches import KeysValues, cache_argument, contents, held_cache, padded, silence_peft_warnings, to_device
+from harness.engine.transformers.logprobs import kept_positions
+from harness.engine.transformers.packing import Strip, attention, lay_out
+from harness.engine.transformers.planning import Row
+from harness.engine.transformers.soft_prompts import SoftPrompt
+
+_CHUNK = 2048
+"""Tokens of a held prefix that are computed at a time."""
+
+
+@dataclass
+class HeldPrefix:
+    """The prefix on the device.
+
+    Attributes:
+        pieces: its tokens.
+        content: keys and values of all pieces together, behind those of a soft prompt.
+        virtual: tokens of the soft prompt, which stays.
+    """
+
+    pieces: tuple[TokenIds, ...] = ()
+    content: KeysValues = field(default_factory=list)
+    virtual: int = 0
+
+    def cut(self, pieces: tuple[TokenIds, ...]) -> None:
+        """Forget what does not begin `pieces`."""
+        common = 0
+        for mine, other in zip(self.pieces, pieces, strict=False):
+            if mine != other:
+                break
+            common += 1
+        if common < len(self.pieces):
+            self.pieces = self.pieces[:common]
+            self.content = first_tokens(self.content, self.virtual + sum(map(len, self.pieces)))
+
+
+def first_tokens(content: KeysValues, length: int) -> KeysValues:
+    """Keys and values of the first tokens; an empty list for none."""
+    return [(keys[:, :, :length].clone(), values[:, :, :length].clone()) for keys, values in content] if length else []
+
+
+@dataclass
+class CausalForward:
+    """Runs sequences of a decoder-only model.
+
+    Args:
+        module: the transformers (or peft) model.
+        pad: token id that fills rows.
+        usage: where tokens are counted.
+        soft: a soft prompt that stands before everything that is packed or decoded in slots.
+    """
+
+    module: Any
+    pad: int
+    usage: Usage
+    soft: SoftPrompt | None = None
+
+    def __post_init__(self) -> None:
+        self.inner = self.soft.base if self.soft else self.module
+        self.virtual = self.soft.length if self.soft else 0
+        self.held = HeldPrefix((), self.soft.content if self.soft else [], self.virtual)
+        self.device = next(self.module.parameters()).device
+        config = self.module.config.get_text_config()
+        self._boolean = config._attn_implementation == "sdpa"
+        self._dtype = self.module.get_input_embeddings().weight.dtype
+
+    @torch.inference_mode()
+    def plain(self, rows: Sequence[Row]) -> tuple[torch.Tensor, list[list[int]]]:
+        """Rows side by side, padded on the right, where causal attention never looks; nothing is shared.
+
+        Returns:
+            Logits [kept, vocabulary] of the positions that are read, and for each row which of them are its own, in order.
+        """
+        sequences = [row.tokens for row in rows]
+        ids, _ = padded(sequences, self.pad, self.device)
+        batch = [number for number, row in enumerate(rows) for _ in range(row.kept)]
+        position = [row.start + offset for row in rows for offset in range(row.kept)]
+
+        def select(hidden: torch.Tensor) -> torch.Tensor:
+            soft_prompt = hidden.shape[1] - ids.shape[1]
+            return hidden[torch.tensor(batch), torch.tensor(position) + soft_prompt]
+
+        with kept_positions(self.module, select), silence_peft_warnings():
+            logits: torch.Tensor = self.module(input_ids=ids, use_cache=False).logits
+        tokens = sum(map(len, sequences))
+        self.usage.asked_tokens += tokens
+        self.usage.prefill_tokens += tokens
+        self.usage.padding_tokens += ids.numel() - tokens
+        return logits[0], consecutive(rows)
+
+    @torch.inference_mode()
+    def packed(self, strips: Sequence[Sequence[Row]], held: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[list[int]]]:
+        """Strips of rows behind a held prefix; see `plain` for what is returned, rows strip by strip."""
+        skip = self._hold(held)
+        laid = [lay_out([row.tokens for row in strip], skip) for strip in strips]
+        places: dict[tuple[int, int], int] = {}
+        where: list[list[int]] = []
+        for number, (strip, rows) in enumerate(zip(laid, strips, strict=True)):
+            for row, path in zip(rows, strip.paths, strict=True):
+                first = row.start - skip
+                read = path[first : first + row.kept].tolist()
+                where.append([places.setdefault((number, place), len(places)) for place in read])
+        cache = held_cache(self.held.content, keep=False) if self.held.content else None
+        logits = self._forward(laid, cache, list(places))
+        self.usage.asked_tokens += sum(len(row.tokens) for rows in strips for row in rows)
+        return logits, where
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[TokenIds], held: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[KeysValues]]:
+        """Prompts behind a held prefix, in one strip.
+
+        Returns:
+            Logits [prompts, vocabulary] after each prompt's last token, and each prompt's keys and values, the prefix and a soft
+            prompt included.
+        """
+        skip = self._hold(held)
+        strip = lay_out(prompts, skip)
+        cache = held_cache(self.held.content, keep=True)
+        logits = self._forward([strip], cache, [(0, int(path[-1])) for path in strip.paths])
+        kept = contents(cache)
+        self.usage.asked_tokens += sum(map(len, prompts))
+        skip += self.virtual
+        before = torch.arange(skip)
+        found = []
+        for path in strip.paths:
+            index = to_device(torch.cat([before, torch.from_numpy(path) + skip]), self.device)
+            found.append([(keys.index_select(2, index), values.index_select(2, index)) for keys, values in kept])
+        return logits, found
+
+    def _hold(self, pieces: tuple[TokenIds, ...]) -> int:
+        """Have exactly this prefix on the device; each piece is computed by forwards of its own, so that they are always the same."""
+        self.held.cut(pieces)
+        skip = sum(map(len, self.held.pieces))
+        for piece in pieces[len(self.held.pieces) :]:
+            content = self.held.content
+            for low in range(0, len(piece), _CHUNK):
+                part = piece[low : low + _CHUNK]
+                cache = held_cache(content, keep=True)
+                self._forward([lay_out([(0,) * skip + part], skip)], cache, [(0, 0)])
+                content = contents(cache)
+                skip += len(part)
+            self.held = HeldPrefix((*self.held.pieces, piece), content, self.virtual)
+        return skip
+
+    def _forward(self, strips: Sequence[Strip], cache: Any, read: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Logits [read, vocabulary] at (strip, place)."""
+        length = max(map(len, strips))
+        ids = torch.full((len(strips), length), self.pad, dtype=torch.long)
+        positions = torch.zeros((len(strips), length), dtype=torch.long)
+        for number, strip in enumerate(strips):
+            ids[number, : len(strip)] = torch.from_numpy(strip.tokens)
+            positions[number, : len(strip)] = torch.from_numpy(strip.positions) + self.virtual
+        row, place = (to_device(torch.tensor(index), self.device) for index in zip(*read, strict=True))
+        held = cache.get_seq_length() if cache is not None else 0
+        with kept_positions(self.inner, lambda hidden: hidden[row, place]):
+            logits: torch.Tensor = self.inner(
+                input_ids=to_device(ids, self.device),
+                attention_mask=self._seen(strips, held),
+                position_ids=to_device(positions, self.device),
+                use_cache=cache is not None,
+                **cache_argument(self.inner, cache),
+            ).logits
+        tokens = sum(map(len, strips))
+        self.usage.prefill_tokens += tokens
+        self.usage.padding_tokens += ids.numel() - tokens
+        return logits[0]
+
+    def _seen(self, strips: Sequence[Strip], held: int) -> torch.Tensor | None:
+        """Attention [strips, 1, length, held + length], or None where plain causal attention is the same."""
+        if not held and all(strip.chain for strip in strips):
+            return None
+        return self.mask(to_device(torch.from_numpy(attention(strips, held)), self.device).unsqueeze(1))
+
+    def mask(self, seen: torch.Tensor) -> torch.Tensor:
+        """What is seen, [batch, 1, queries, keys] of bool, as the model's attention wants it."""
+        return attention_mask(seen, self._boolean, self._dtype)
+
+
+def attention_mask(seen: torch.Tensor, boolean: bool, dtype: torch.dtype) -> torch.Tensor:
+    """A mask of what is seen as an attention implementation wants it: true or false, or a number that is added.
+
+    Args:
+        seen: [batch, 1, queries, keys] of bool.
+        boolean: whether the implementation takes it so.
+        dtype: of the number otherwise.
+    """
+    if boolean:
+        return seen
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
+
+
+def consecutive(rows: Sequence[Row]) -> list[list[int]]:
+    """For each row which of the positions read are its own, where they are read row by row."""
+    first = 0
+    found = []
+    for row in rows:
+        found.append(list(range(first, first + row.kept)))
+        first += row.kept
+    return found

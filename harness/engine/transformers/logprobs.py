@@ -1,0 +1,88 @@
+"""Log-probabilities at the positions that are read, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from harness.engine.transformers.planning import Row
+from harness.errors import NumericError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNK_ELEMENTS = {"cpu": 1 << 21}
+"""Float32 logits turned into log-probabilities at a time: what stays in a CPU's caches (8 MiB), elsewhere 128 MiB."""
+
+
+@contextmanager
+def kept_positions(module: Any, select: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """While active, the output head sees only the hidden states that `select` picks.
+
+    `select` maps hidden states [batch, length, width] to [kept, width]; the model's logits then are [1, kept, vocabulary]. Whatever
+    the model does to its logits afterwards (scaling, soft caps) still happens, which taking the head by hand would lose.
+    """
+
+    def pick(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (select(args[0]).unsqueeze(0), *args[1:])
+
+    handle = module.get_output_embeddings().register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class Scored(NamedTuple):
+    """A continuation: its natural-log probability, and whether each of its tokens is the likeliest."""
+
+    logprob: float
+    greedy: bool
+
+
+def read_off(
+    logits: torch.Tensor, rows: Sequence[Row], where: Sequence[Sequence[int]], name: Callable[[int], str]
+) -> list[dict[int, Scored]]:
+    """What each row's logits say of its continuations, by slot.
+
+    Args:
+        logits: [kept, vocabulary], any floating dtype; taken to float32 here.
+        rows: the rows.
+        where: for each row, which logits are those of the positions that it reads, in order.
+        name: tells the request of a row, for messages.
+
+    Raises:
+        NumericError: a log-probability is not finite.
+    """
+    kept: list[int] = []
+    tokens: list[int] = []
+    owners: list[tuple[int, int]] = []
+    for number, (row, own) in enumerate(zip(rows, where, strict=True)):
+        for read in row.reads:
+            kept += own[: len(read.tokens)]
+            tokens += read.tokens
+            owners += [(number, read.slot)] * len(read.tokens)
+    normalizer = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
+    likeliest = torch.empty(logits.shape[0], dtype=torch.long, device=logits.device)
+    step = max(1, _CHUNK_ELEMENTS.get(logits.device.type, 1 << 25) // logits.shape[1])
+    for low in range(0, logits.shape[0], step):
+        part = logits[low : low + step].float()
+        normalizer[low : low + step] = torch.logsumexp(part, dim=-1)
+        likeliest[low : low + step] = part.argmax(dim=-1)
+    places, wanted = torch.tensor(kept, device=logits.device), torch.tensor(tokens, device=logits.device)
+    chosen = logits[places, wanted].float() - normalizer[places]
+    hits = (likeliest[places] == wanted).tolist()
+    found: list[dict[int, Scored]] = [{} for _ in rows]
+    for (number, slot), value, hit in zip(owners, chosen.cpu().tolist(), hits, strict=True):
+        if not math.isfinite(value):
+            raise NumericError(
+                f"The model gave a log-probability of {value} for {name(number)}.",
+                "Half precision can overflow: try --dtype float32 or bfloat16; otherwise the weights are broken.",
+            )
+        before = found[number].get(slot, Scored(0.0, True))
+        found[number][slot] = Scored(before.logprob + value, before.greedy and hit)
+    return found

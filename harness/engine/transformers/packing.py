@@ -1,0 +1,80 @@
+"""Sequences that begin alike, laid out in one row: each token once, attending to the tokens that come before it in its own sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.contract import TokenIds
+from harness.util.sequences import common_prefix
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of tokens that holds several sequences.
+
+    Attributes:
+        tokens: [length] token ids.
+        positions: [length] each token's place in its own sequence, the held prefix counted.
+        paths: for each sequence, in the order in which they were given, where its tokens stand; the held prefix is left out.
+        spans: (first, last + 1, what the span's first token follows), in order; within a span each token follows the one before.
+    """
+
+    tokens: Indices
+    positions: Indices
+    paths: tuple[Indices, ...]
+    spans: tuple[tuple[int, int, Indices], ...]
+
+    @property
+    def chain(self) -> bool:
+        """Whether this is one sequence, so that plain causal attention serves."""
+        return len(self.spans) == 1
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def lay_out(sequences: Sequence[TokenIds], skip: int) -> Strip:
+    """Lay sequences out so that equal beginnings are there once.
+
+    Args:
+        sequences: token ids; all begin with the same `skip` tokens.
+        skip: length of the held prefix.
+    """
+    tokens: list[int] = []
+    positions: list[int] = []
+    paths: dict[int, Indices] = {}
+    spans: list[tuple[int, int, Indices]] = []
+    before: TokenIds = ()
+    path: Indices = np.empty(0, dtype=np.int64)
+    for number in sorted(range(len(sequences)), key=lambda index: (sequences[index], index)):
+        sequence = sequences[number]
+        common = max(skip, common_prefix(before, sequence)) if before else skip
+        new = np.arange(len(tokens), len(tokens) + len(sequence) - common)
+        trunk = path[: common - skip]
+        if len(new):
+            spans.append((int(new[0]), int(new[-1]) + 1, trunk))
+        tokens += sequence[common:]
+        positions += range(common, len(sequence))
+        path = paths[number] = np.concatenate([trunk, new])
+        before = sequence
+    return Strip(np.array(tokens), np.array(positions), tuple(paths[number] for number in range(len(sequences))), tuple(spans))
+
+
+def attention(strips: Sequence[Strip], held: int) -> npt.NDArray[np.bool_]:
+    """Which key each query sees: [strips, longest, held + longest]; filler sees itself alone."""
+    longest = max(map(len, strips))
+    seen = np.zeros((len(strips), longest, held + longest), dtype=np.bool_)
+    for table, strip in zip(seen, strips, strict=True):
+        table[: len(strip), :held] = True
+        for first, end, trunk in strip.spans:
+            table[first:end, held + trunk] = True
+            table[first:end, held + first : held + end] = np.tri(end - first, dtype=np.bool_)
+        rest = np.arange(len(strip), longest)
+        table[rest, held + rest] = True
+    return seen

@@ -1,0 +1,116 @@
+"""Disturbed copies of a task's questions: the same items in other words, for robustness and fairness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import TaskError
+from harness.perturb import perturb_fields
+from harness.tasks import templates
+from harness.tasks.prompts import Question, Wording
+
+if TYPE_CHECKING:
+    from harness.evaluation.requests import Asked
+    from harness.perturb import Perturbation
+    from harness.store.signature import Signature
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What one perturbation makes of a task's questions.
+
+    Attributes:
+        signature: the perturbation's, with its seed and the columns that it may change.
+        places: of the items whose text really changed, among all items.
+        asked: their copies, in the same order.
+    """
+
+    perturbation: Perturbation
+    signature: Signature
+    places: Sequence[int]
+    asked: Sequence[Asked]
+
+
+def disturbed(wording: Wording, questions: Sequence[Question], perturbation: Perturbation, seed: int) -> dict[int, Question]:
+    """The questions that a perturbation changes, by their places.
+
+    Only what the prompt shows of an item's own text is changed: never a template's words, and never the choices or references unless
+    the perturbation says so (`references`), and then the whole item changes alike.
+
+    Raises:
+        InputError: the perturbation is not available here.
+    """
+    shown = columns(wording)
+    found = {}
+    for place, question in enumerate(questions):
+        own = _whole if perturbation.references else _shown
+        changed = own(wording, question, perturbation, seed, shown)
+        if changed is not None:
+            found[place] = changed
+    return found
+
+
+def columns(wording: Wording) -> frozenset[str]:
+    """The columns that may be changed: those the task names, or those its prompt shows, answers left out."""
+    task, template = wording.task, wording.template
+    if task.disturb:
+        return frozenset(task.disturb)
+    shown = _read(template.prompts or (template.prompt or "",))
+    choices = template.choices if template.choices is not None else task.choices or ()
+    expressions = [text for text in (template.target or task.target, choices) if isinstance(text, str)]
+    answers = _read([f"{{{{ {text} }}}}" for text in expressions]) | _read(() if isinstance(choices, str) else choices)
+    return shown - answers
+
+
+def _read(sources: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for source in sources for name in templates.names(source))
+
+
+def _shown(wording: Wording, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
+    """Other text in the prompt; the answers stay those of the original."""
+    row = question.item.row
+    before = {name: row[name] for name in sorted(shown) if isinstance(row.get(name), str)}
+    after = perturb_fields(perturbation, before, seed=seed, item=question.item.id)
+    if after == before:
+        return None
+    return replace(question, item=replace(question.item, row={**row, **after}))
+
+
+def _whole(wording: Wording, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
+    """The whole item in other words, its choices and references too; the right choice stays the right one."""
+    row = question.item.row
+    before = dict(_texts(row, ()))
+    changed = perturb_fields(perturbation, {"/".join(path): text for path, text in before.items()}, seed=seed, item=question.item.id)
+    after = {path: changed["/".join(path)] for path in before}
+    if all(after[path] == text for path, text in before.items() if path[0] in shown):
+        return None
+    try:
+        answered = wording.question(replace(question.item, row=_replaced(row, after, ())))
+    except TaskError:
+        return _shown(wording, question, perturbation, seed, shown)
+    same = answered.targets == question.targets and len(answered.choices) == len(question.choices)
+    return answered if same else _shown(wording, question, perturbation, seed, shown)
+
+
+def _texts(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every text in a row, with where it stands."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _texts(part, (*path, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for number, part in enumerate(value):
+            yield from _texts(part, (*path, str(number)))
+
+
+def _replaced(value: Any, texts: Mapping[tuple[str, ...], str], path: tuple[str, ...]) -> Any:
+    if isinstance(value, str):
+        return texts[path]
+    if isinstance(value, Mapping):
+        return {key: _replaced(part, texts, (*path, str(key))) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replaced(part, texts, (*path, str(number))) for number, part in enumerate(value)]
+    return value

@@ -1,0 +1,181 @@
+"""The story on one page: tasks, prompts, requests, responses, scores, results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import __version__, toxicity
+from harness.contract import Response, System, Usage
+from harness.evaluation.aggregate import Member, Score, judge_group
+from harness.evaluation.energy import Meter
+from harness.evaluation.options import Clock, Options, Watch
+from harness.evaluation.plan import Work
+from harness.evaluation.response_cache import Ledger
+from harness.evaluation.results import Job, efficiency, environment, seconds_alone, task_record
+from harness.evaluation.scoring import Judged, combine
+from harness.evaluation.systems import response_key
+from harness.lm_eval.verdict import Verdict
+from harness.store import runs
+from harness.store.responses import ResponseStore
+from harness.store.saving import Part, save
+from harness.store.writing import Writer
+from harness.tasks.schema import Group
+from harness.util import paths
+
+if TYPE_CHECKING:
+    from harness.models.adapters import Adapter
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that was written.
+
+    Attributes:
+        record: the results in the folder, those of earlier runs of the system included.
+        tasks: names of those scored now.
+    """
+
+    record: runs.RunRecord
+    folder: Path
+    tasks: tuple[str, ...]
+
+
+def run(options: Options, watch: Watch, clock: Clock | None = None, *, kept: Path | None = None) -> list[Finished]:
+    """Score every system on every task and write its results.
+
+    Whatever can be known to be wrong is told before the model is loaded.
+
+    Args:
+        options: what is asked.
+        watch: follows the progress.
+        clock: where the time went so far.
+        kept: the file of kept answers; the cache's by default.
+
+    Raises:
+        HarnessError: bad input, or a failure that has a message.
+    """
+    clock = clock or Clock()
+    work = Work.open(options, watch, clock)
+    finished = []
+    with closing(work.evaluation), ResponseStore(kept or paths.cache() / "responses.sqlite") as store:
+        for system, adapter in work.evaluation.systems:
+            meter = Meter.start()
+            answers = _answers(work, system, adapter, store, clock)
+            with clock.measure("startup"):
+                work.evaluation.check(adapter)
+            finished.append(_finish(work, system, answers, clock, meter.joules()))
+            clock.next_system()
+    if "toxicity" in options.measures:
+        work.evaluation.say_once(toxicity.notes())
+        toxicity.release()
+    return finished
+
+
+def _answers(work: Work, system: System, adapter: Adapter | None, store: ResponseStore, clock: Clock) -> tuple[Ledger, Usage]:
+    """A response to every request: kept ones from the store, the others computed and kept as they come."""
+    evaluation = work.evaluation
+    ledger = Ledger(work.requests, response_key(system), store, fresh=evaluation.options.fresh)
+    for note in ledger.notes:
+        evaluation.watch.note(f"{system.name}: {note}")
+    tally = Tally(evaluation.watch, work.labels)
+    evaluation.watch.start(system.name, tally.totals)
+    tally.finished(ledger.responses)
+    if ledger.complete:
+        return ledger, Usage()
+    with ExitStack() as stack:
+        writer = stack.enter_context(Writer(store, system.engine))
+        with clock.measure("startup"):
+            engine = stack.enter_context(evaluation.engine(adapter))
+            texts = engine.generate(ledger.generations, ledger.answered)  # what cannot be generated is refused before anything is computed
+        with clock.measure("score"):
+            for batch in engine.score(ledger.scorings, ledger.answered):
+                tally.finished(ledger.keep(batch, writer), engine.usage)
+        with clock.measure("generate"):
+            for batch in texts:
+                tally.finished(ledger.keep(batch, writer), engine.usage)
+        evaluation.say_once(engine.notes)
+        return ledger, engine.usage
+
+
+@dataclass
+class Tally:
+    """Tells the watch how many items are finished under each name that the user asked for."""
+
+    watch: Watch
+    labels: Mapping[str, str]
+    _tokens: int = 0
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Items under each name."""
+        return dict(Counter(self.labels.values()))
+
+    def finished(self, responses: Mapping[str, Response], usage: Usage | None = None) -> None:
+        """These requests are answered; `usage` is what the engine has spent so far."""
+        for label, items in Counter(self.labels[i] for i in responses if i in self.labels).items():
+            self.watch.advance(label, items)
+        if usage is not None:
+            spent = usage.prefill_tokens + usage.decode_tokens
+            self.watch.tokens(spent - self._tokens)
+            self._tokens = spent
+
+
+def _finish(work: Work, system: System, answers: tuple[Ledger, Usage], clock: Clock, joules: float | None) -> Finished:
+    """Judge every task, and write samples and results."""
+    (ledger, usage), jobs, options = answers, work.jobs, work.evaluation.options
+    folder = work.evaluation.outputs[system.name]
+    with clock.measure("metrics"):
+        wordings: dict[str, dict[str, Judged]] = {}
+        for job in jobs:
+            judged = job.judge.judge(job.asked, ledger.responses, options.seed, job.copies)
+            wordings.setdefault(job.task.task, {})[job.name] = judged
+        scores = {name: combine(own) for name, own in wordings.items()}
+        tasks = {}
+        for name, own in wordings.items():
+            record = task_record([job for job in jobs if job.task.task == name], own, scores[name], options)
+            if "efficiency" in options.measures:
+                record = record.model_copy(update={"metrics": record.metrics | {"seconds_alone": seconds_alone(record, usage)}})
+            tasks[name] = record
+        groups = {name: _group(group, weights, jobs, scores, tasks) for name, (group, weights) in work.selection.groups.items()}
+        theirs = work.suite.judge(ledger.responses) if work.suite else Verdict()
+    whole = runs.RunRecord(
+        harness_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=list(options.command),
+        system=runs.system_record(system),
+        tasks=tasks | theirs.tasks,
+        groups=groups | theirs.groups,
+        efficiency=efficiency(usage, ledger, clock, joules),
+        environment=environment(options),
+    )
+    parts = {name: list(_parts(name, own)) for name, own in wordings.items()}
+    parts |= {name: [Part(name, found)] for name, found in theirs.samples.items()}
+    merged = save(whole, parts, folder, work.evaluation.watch.note)
+    return Finished(merged, folder, tuple(whole.tasks))
+
+
+def _parts(task: str, wordings: Mapping[str, Judged]) -> Iterator[Part]:
+    """Samples and statistics of one task, and the samples of perturbed copies."""
+    for wording, judged in wordings.items():
+        place = task if len(wordings) == 1 else f"{task}@{wording}"
+        yield Part(place, judged.samples, judged.statistics)
+        for perturbation, copies in judged.copies.items():
+            yield Part(f"{place}~{perturbation}", copies)
+
+
+def _group(
+    group: Group,
+    weights: Mapping[str, float],
+    jobs: Sequence[Job],
+    scores: Mapping[str, Mapping[str, Score]],
+    tasks: Mapping[str, runs.TaskRecord],
+) -> runs.GroupRecord:
+    headlines = {job.task.task: job.task.headlines for job in jobs}
+    members = {name: Member(scores[name], headlines[name], weight) for name, weight in weights.items()}
+    return judge_group(group, members, {name: tasks[name].signature for name in weights})

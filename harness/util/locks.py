@@ -1,0 +1,56 @@
+"""One writer at a time in a results folder."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from harness.errors import StorageError
+from harness.util.atomic import storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+FILE_NAME = ".lock"
+TIMEOUT = 300.0
+"""Seconds to wait for another writer. Writing takes seconds, so a longer wait means that something is stuck."""
+
+_QUIET = 3.0
+"""Seconds to wait before saying so."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path, say: Callable[[str], None], timeout: float = TIMEOUT) -> Iterator[None]:
+    """Hold the lock of `folder`, which is made where missing. The system frees the lock of a process that was killed.
+
+    Args:
+        folder: whose files are read and written together.
+        say: is told when another process has to be waited for.
+        timeout: seconds to wait.
+
+    Raises:
+        StorageError: another process holds the lock for longer, or the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder / FILE_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=min(_QUIET, timeout))
+        except Timeout:
+            say(f"Another run is writing its results into {folder}; waiting for it.")
+            lock.acquire(timeout=max(0.0, timeout - _QUIET))
+    except Timeout as error:
+        raise StorageError(
+            f"Another process has held {path} for more than {timeout:g} seconds.",
+            "Wait until it has finished, or stop it; then run the same command again: cached responses are not computed twice.",
+        ) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()

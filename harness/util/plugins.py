@@ -1,0 +1,180 @@
+"""How one file adds one thing: classes that are found by name, and made with options that are checked.
+
+Metrics and perturbations are such classes. They come from the package itself, from entry points, and from the user's folders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from harness.errors import InputError
+from harness.util import paths
+
+Made = TypeVar("Made")
+
+
+class Plugins(Generic[Made]):
+    """The dataclasses of one kind, by name.
+
+    Args:
+        kind: what one is called in messages.
+        package: the package whose modules hold the shipped ones.
+        folder: the user's files are `FOLDER/*.py` below HARNESS_PATH, and the entry points' group is `harness.FOLDER`.
+        error: what a mistake of the user raises.
+    """
+
+    def __init__(self, kind: str, package: str, folder: str, error: type[InputError] = InputError) -> None:
+        self.kind, self.package, self.folder, self.error = kind, package, folder, error
+        self._classes: dict[str, type[Made]] = {}
+        self._imported: set[Path] = set()
+        self._discovered = False
+
+    def register(self, name: str, cls: type[Made]) -> None:
+        """Make `cls` known under `name`.
+
+        Raises:
+            InputError: another class has that name; a number's name would then not say how it was made.
+        """
+        holder = self._classes.get(name)
+        if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise self.error(
+                f"{self.kind.capitalize()} name {name!r} of {cls.__module__}.{cls.__qualname__} is taken by "
+                f"{holder.__module__}.{holder.__qualname__}.",
+                f"Register the new {self.kind} under another name.",
+            )
+        self._classes[name] = cls
+
+    def registered(self) -> Mapping[str, type[Made]]:
+        """All classes known so far, by name."""
+        return types.MappingProxyType(self._classes)
+
+    def known(self) -> Mapping[str, type[Made]]:
+        """Every class by name: shipped, installed as a plug-in, and from the user's folders; all are imported on first use."""
+        if not self._discovered:
+            self._discover()
+            self._discovered = True
+        return self.registered()
+
+    def load_folder(self, path: Path) -> None:
+        """Make the classes in `FOLDER/*.py` below `path` known; a folder without them adds none.
+
+        Raises:
+            InputError: a file cannot be imported, or takes a name that another class has.
+        """
+        self.known()
+        self._import_files(path / self.folder)
+
+    def build(self, name: str, options: Mapping[str, Any], hint: str = "", also: Iterable[str] = ()) -> Made:
+        """Make `name` with its options, checked against the annotations of its fields.
+
+        Args:
+            name: as the class was registered.
+            options: values of its fields.
+            hint: what else there is to say to someone who mistook a name.
+            also: names of something else that may have been meant.
+
+        Raises:
+            InputError: the name is unknown, an option does not exist or is missing, or its value is not allowed.
+        """
+        cls = self._classes.get(name)
+        if cls is None:
+            raise self.error(f"Unknown {self.kind} {name!r}.", " ".join(filter(None, (self._near(name, also), hint))))
+        made: Any = cls
+        subject = f"{self.kind.capitalize()} {name!r}"
+        fields = dataclasses.fields(made)
+        known = [f.name for f in fields]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            allowed = f"Its options: {', '.join(known)}." if known else "It takes no options."
+            raise self.error(f"{subject} has no option {unknown[0]!r}.", allowed)
+        hints = get_type_hints(made)
+        for f in fields:
+            if f.name not in options and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+                raise self.error(f"{subject} needs the option {f.name!r}.", f"It takes {_allowed(hints[f.name])}.")
+        for option, value in options.items():
+            if not _fits(value, hints[option]):
+                raise self.error(f"{subject}: option {option!r} cannot be {value!r}.", f"It takes {_allowed(hints[option])}.")
+        try:
+            return cls(**options)
+        except (TypeError, ValueError) as error:
+            raise self.error(f"{subject}: {error}.") from error
+
+    def _near(self, name: str, also: Iterable[str]) -> str:
+        names = sorted({*self._classes, *also})
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        return f"Did you mean {', '.join(near)}?" if near else f"Known {self.kind}s: {', '.join(names)}."
+
+    def _discover(self) -> None:
+        for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        for entry in importlib.metadata.entry_points(group=f"harness.{self.folder}"):
+            self._import_entry(entry)
+        for folder in paths.added(self.folder):
+            self._import_files(folder)
+
+    def _import_files(self, folder: Path) -> None:
+        for file in sorted(file.resolve() for file in folder.glob("*.py") if not file.name.startswith("_")):
+            if file not in self._imported:
+                self._import_file(file)
+                self._imported.add(file)
+
+    def _import_entry(self, entry: importlib.metadata.EntryPoint) -> None:
+        try:
+            entry.load()
+        except self.error:
+            raise
+        except Exception as error:
+            raise self.error(
+                f"The {self.kind} plug-in {entry.name!r} ({entry.value}) cannot be imported: {type(error).__name__}: {error}.",
+                "Repair or uninstall the package that provides it.",
+            ) from error
+
+    def _import_file(self, file: Path) -> None:
+        # Dataclasses look their module up by name, so it must be in sys.modules before it runs.
+        name = f"harness_{self.folder}_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise self.error(f"The {self.kind} file {file} is not a Python module.")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except self.error:
+            del sys.modules[name]
+            raise
+        except (Exception, SystemExit) as error:
+            del sys.modules[name]
+            raise self.error(
+                f"The {self.kind} file {file} cannot be imported: {type(error).__name__}: {error}.", "Correct the file, or move it away."
+            ) from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, arm) for arm in get_args(hint))
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _allowed(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(str(choice) for choice in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_allowed(arm) for arm in get_args(hint))
+    names: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", types.NoneType: "nothing"}
+    return names.get(hint, str(hint))
