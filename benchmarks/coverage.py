@@ -24,7 +24,7 @@ from benchmarks.documents import put, table
 from harness.metrics import load
 from harness.metrics.base import FloatArray, per_item
 from harness.stats.bootstrap import Interval, Score, clopper_pearson_at_bound, interval_of, is_ratio, replicates
-from harness.stats.intervals import Part, Task, interval, mean_interval
+from harness.stats.intervals import ScoreStatistics, Task, interval, mean_interval
 from tests.stats.populations import classified, translations
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "design" / "statistics.md"
@@ -138,7 +138,7 @@ def _weighed(found: Sequence[Interval | None], chances: FloatArray, truth: float
 
 def mean_of(values: Callable[[int, np.random.Generator], FloatArray], truth: float) -> Population:
     """A plain mean of independent values."""
-    return Population(lambda items, generator: [[Part(per_item(values(items, generator)), MEAN)]], truth)
+    return Population(lambda items, generator: [[ScoreStatistics(per_item(values(items, generator)), MEAN)]], truth)
 
 
 def of_rows(rows: FloatArray, *scores: Score) -> Population:
@@ -147,7 +147,7 @@ def of_rows(rows: FloatArray, *scores: Score) -> Population:
 
     def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
         drawn = rows[generator.integers(0, len(rows), size=items)]
-        return [[Part(drawn, score) for score in scores]]
+        return [[ScoreStatistics(drawn, score) for score in scores]]
 
     return Population(draw, float(np.mean([score(totals) for score in scores])))
 
@@ -227,7 +227,7 @@ def clustered_share(kind: Clustered) -> Population:
 
     def draw(clusters: int, generator: np.random.Generator) -> Sequence[Task]:
         right, codes = kind.draw(clusters, generator)
-        return [[Part(per_item(right), MEAN, codes)]]
+        return [[ScoreStatistics(per_item(right), MEAN, codes)]]
 
     return Population(draw, kind.mean)
 
@@ -238,7 +238,7 @@ def clustered_mean(kind: Clustered) -> Population:
     def draw(clusters: int, generator: np.random.Generator) -> Sequence[Task]:
         right, codes = kind.draw(clusters, generator)
         partly = generator.random(len(codes)) < 0.4
-        return [[Part(per_item(np.where(partly, 0.5 * right + 0.5 * generator.beta(2.0, 2.0, len(codes)), right)), MEAN, codes)]]
+        return [[ScoreStatistics(per_item(np.where(partly, 0.5 * right + 0.5 * generator.beta(2.0, 2.0, len(codes)), right)), MEAN, codes)]]
 
     return Population(draw, 0.6 * kind.mean + 0.4 * (0.5 * kind.mean + 0.25))
 
@@ -256,8 +256,8 @@ def multirc(both: bool) -> Population:
         whole = np.ones(len(questions))
         np.minimum.at(whole, answers, right.astype(float))
         cells = np.stack([target & said, said, target], axis=1).astype(float)
-        parts = [Part(cells, _f1, questions[answers])]
-        return [[*parts, Part(per_item(whole), MEAN, questions)] if both else parts]
+        parts = [ScoreStatistics(cells, _f1, questions[answers])]
+        return [[*parts, ScoreStatistics(per_item(whole), MEAN, questions)] if both else parts]
 
     large = made(60_000, np.random.default_rng(4))[0]
     return Population(made, float(np.mean([part.value for part in large])))
@@ -314,21 +314,21 @@ def _paired(*parts: tuple[FloatArray, Score]) -> Population:
 
     def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
         places = generator.integers(0, len(parts[0][0]), size=items)
-        return [[Part(rows[places], score, None, (0.0, 1.0)) for rows, score in parts]]
+        return [[ScoreStatistics(rows[places], score, None, (0.0, 1.0)) for rows, score in parts]]
 
     return Population(draw, float(np.mean([score(rows.sum(axis=0)) for rows, score in parts])))
 
 
 def _shares(shares: FloatArray) -> Population:
     def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
-        return [[Part(per_item((generator.random(items) < share).astype(float)), MEAN)] for share in shares]
+        return [[ScoreStatistics(per_item((generator.random(items) < share).astype(float)), MEAN)] for share in shares]
 
     return Population(draw, float(shares.mean()))
 
 
 def _betas(tasks: int) -> Population:
     def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
-        return [[Part(per_item(generator.beta(0.3, 3.0, items)), MEAN, None, (0.0, 1.0))] for _ in range(tasks)]
+        return [[ScoreStatistics(per_item(generator.beta(0.3, 3.0, items)), MEAN, None, (0.0, 1.0))] for _ in range(tasks)]
 
     return Population(draw, 0.3 / 3.3)
 

@@ -25,7 +25,7 @@ import yaml
 from harness.errors import HarnessError
 from harness.store import runs
 from harness.tasks.data import DataReader
-from harness.tasks.registry import Entry, Registry
+from harness.tasks.registry import TaskEntry, TaskRegistry
 
 _TRAIN = "_on_train"
 
@@ -45,14 +45,14 @@ class Asked:
     missing: list[str]
 
 
-def _readable(reader: DataReader, entry: Entry, split: str | None) -> bool:
+def _readable(reader: DataReader, entry: TaskEntry, split: str | None) -> bool:
     try:
         return split is None or bool(reader.split(entry.task, split, entry.path.parent).items)
     except HarnessError:
         return False
 
 
-def at_hand(registry: Registry, data: Path, folder: Path) -> Asked:
+def at_hand(registry: TaskRegistry, data: Path, folder: Path) -> Asked:
     """The tasks that can be run on `data`; files for those that only have training rows are written to `folder`."""
     reader, asked = DataReader(data), Asked([], [], [])
     for name, entry in registry.tasks.items():
@@ -141,7 +141,7 @@ def main() -> None:
     os.environ["HARNESS_OFFLINE"] = "1"
     said = {}
     with tempfile.TemporaryDirectory() as folder:
-        asked = at_hand(Registry.default(), options.data.resolve(), Path(folder))
+        asked = at_hand(TaskRegistry.default(), options.data.resolve(), Path(folder))
         print(f"{len(asked.names) + len(asked.files)} tasks at hand, {len(asked.missing)} without rows", flush=True)
         records = []
         for model in options.model:

@@ -23,12 +23,12 @@ from rich.table import Table
 from harness import metrics
 from harness.compare.leaderboard import leaderboard
 from harness.contract import System
-from harness.evaluation.aggregate import Score
+from harness.evaluation.aggregate import MetricScore
 from harness.metrics.base import per_item
 from harness.report.html.leaderboard import leaderboard_page
 from harness.store import runs
 from harness.store.samples import StatisticsRecord
-from harness.store.saving import Part, save
+from harness.store.saving import SavedSamples, save
 from harness.store.signature import Signature
 
 SORTS = 40
@@ -137,18 +137,18 @@ def _write(folder: Path, systems: int, tasks: int, items: int, keep: bool) -> No
         name = f"model-{number}"
         skill = generator.normal(0.5, 0.1)
         records: dict[str, runs.TaskRecord] = {}
-        parts: dict[str, list[Part]] = {}
+        parts: dict[str, list[SavedSamples]] = {}
         for task in range(tasks):
             right = hard[task] + generator.normal(0, 0.1, items) < skill
-            score = Score(accuracy, per_item(right.astype(float)), accuracy.signature, 0)
+            score = MetricScore(accuracy, per_item(right.astype(float)), accuracy.signature, 0)
             title = f"task_{task}"
             records[title] = _task(title, score)
             if keep:
-                parts[title] = [Part(title, [], {"accuracy": StatisticsRecord("accuracy", {}, score.statistics)})]
+                parts[title] = [SavedSamples(title, [], {"accuracy": StatisticsRecord("accuracy", {}, score.statistics)})]
         save(_run(name, records, generator), parts, folder / name)
 
 
-def _task(name: str, score: Score) -> runs.TaskRecord:
+def _task(name: str, score: MetricScore) -> runs.TaskRecord:
     error = 1.96 * (score.value * (1 - score.value) / len(score.statistics)) ** 0.5
     metric = runs.MetricRecord(
         value=score.value,

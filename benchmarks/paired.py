@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
 from harness.contract import ChoiceOutcome, System, TextOutcome
-from harness.evaluation.aggregate import Member, Score, judge_group
+from harness.evaluation.aggregate import Member, MetricScore, judge_group
 from harness.stats.bootstrap import RESAMPLES
 from harness.store import runs
 from harness.store.samples import SampleRecord, StatisticsRecord
-from harness.store.saving import Part, save
+from harness.store.saving import SavedSamples, save
 from harness.store.signature import Signature
 from harness.tasks.schema import Aggregate, Group
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the table here")
     parser.add_argument("--threads", type=int, help="for resampling; by default one a core")
     arguments = parser.parse_args()
-    plan = Plan(threads=arguments.threads)
+    plan = ComparisonOptions(threads=arguments.threads)
     importing = _seconds_to_import("scipy.stats")
     with tempfile.TemporaryDirectory() as place:
         timings = [_timed("MMLU, two systems", *_exams(Path(place)), plan), _timed("BLEU and chrF", *_translations(Path(place)), plan)]
@@ -78,7 +78,7 @@ def _seconds_to_import(module: str) -> float:
     return time.perf_counter() - began
 
 
-def _timed(what: str, before: Path, after: Path, plan: Plan) -> Timing:
+def _timed(what: str, before: Path, after: Path, plan: ComparisonOptions) -> Timing:
     seconds, found = [], None
     for _ in range(REPEATS):
         began = time.perf_counter()
@@ -135,15 +135,15 @@ def _folder(
     group: Group | None,
 ) -> Path:
     """Write results as a run writes them."""
-    scores: dict[str, dict[str, Score]] = {}
-    parts: dict[str, list[Part]] = {}
+    scores: dict[str, dict[str, MetricScore]] = {}
+    parts: dict[str, list[SavedSamples]] = {}
     for task, outcomes in tasks.items():
         scores[task] = {}
         for key, (metric_name, options) in wanted.items():
             metric = metrics.load(metric_name, options)
-            scores[task][key] = Score(metric, metric.statistics(outcomes), metric.signature_for(outcomes), 0)
+            scores[task][key] = MetricScore(metric, metric.statistics(outcomes), metric.signature_for(outcomes), 0)
         kept = {key: StatisticsRecord(score.metric.name, asdict(score.metric), score.statistics) for key, score in scores[task].items()}
-        parts[task] = [Part(task, _samples(outcomes, scores[task]), kept)]
+        parts[task] = [SavedSamples(task, _samples(outcomes, scores[task]), kept)]
     groups = (
         {
             group.group: judge_group(
@@ -176,7 +176,7 @@ def _folder(
     return folder
 
 
-def _samples(outcomes: Outcomes, scores: Mapping[str, Score]) -> list[SampleRecord]:
+def _samples(outcomes: Outcomes, scores: Mapping[str, MetricScore]) -> list[SampleRecord]:
     values = {key: score.metric.item_scores(score.statistics) for key, score in scores.items()}
     lines = []
     for number, outcome in enumerate(outcomes):
@@ -190,7 +190,7 @@ def _samples(outcomes: Outcomes, scores: Mapping[str, Score]) -> list[SampleReco
     return lines
 
 
-def _task(name: str, answer: str, items: int, scores: Mapping[str, Score]) -> runs.TaskRecord:
+def _task(name: str, answer: str, items: int, scores: Mapping[str, MetricScore]) -> runs.TaskRecord:
     return runs.TaskRecord.model_validate(
         {
             "title": name,

@@ -2,7 +2,7 @@
 
 Example: python -m benchmarks.prompts --model DIR --data DIR --json prompts.json
 
-Counted on our side: `Preparation.prepare` of every subject, from rows to requests of token ids. Counted on lm-eval's side, in the same
+Counted on our side: `RequestBuilder.prepare` of every subject, from rows to requests of token ids. Counted on lm-eval's side, in the same
 process and one after the other: `build_all_requests` of its 57 mmlu tasks, and `HFLM.loglikelihood` of all their requests, in which the
 model is not called (each request's context, and its context with its choice, are tokenized). Not counted on either side: imports, reading
 of the data and of the tokenizer, and whatever a model would compute.
@@ -28,15 +28,15 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.contract import ScoreChoices, TokenIds
-from harness.evaluation.requests import Asked, Preparation, Seconds
+from harness.evaluation.requests import ItemRequests, PreparationTime, RequestBuilder
 from harness.evaluation.systems import open_encoder
 from harness.lm_eval import building
 from harness.lm_eval.quiet import quiet
 from harness.models import cards
 from harness.models.encoding import Encoder
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import Wording
-from harness.tasks.registry import Entry, Registry
+from harness.tasks.prompts import PromptTemplate
+from harness.tasks.registry import TaskEntry, TaskRegistry
 
 SHOTS = 5
 SEED = 0
@@ -87,9 +87,9 @@ class Measured:
         return Row(side, chat, self.prompts, len(pairs), tokens, self.render_seconds, self.tokenize_seconds, same)
 
 
-def ours(encoder: Encoder, entries: Sequence[Entry], data: Path) -> Measured:
+def ours(encoder: Encoder, entries: Sequence[TaskEntry], data: Path) -> Measured:
     """Prepare every subject as a run does."""
-    reader, seconds = DataReader(data), Seconds()
+    reader, seconds = DataReader(data), PreparationTime()
     ids: dict[str, list[tuple[TokenIds, TokenIds]]] = {}
     prompts = 0
     for entry in entries:
@@ -97,13 +97,13 @@ def ours(encoder: Encoder, entries: Sequence[Entry], data: Path) -> Measured:
         items = reader.split(task, task.data.split, folder).items
         pool = reader.split(task, task.shots.split or "", folder).items
         (template,) = entry.templates(None)
-        asked = Preparation(Wording(task, template, encoder.chat), encoder, pool, SHOTS, SEED).prepare(items, seconds)
+        asked = RequestBuilder(PromptTemplate(task, template, encoder.chat), encoder, pool, SHOTS, SEED).prepare(items, seconds)
         ids[task.task] = list(_pairs(asked))
         prompts += len(asked)
     return Measured(ids, prompts, seconds.render, seconds.tokenize)
 
 
-def _pairs(asked: Sequence[Asked]) -> Iterator[tuple[TokenIds, TokenIds]]:
+def _pairs(asked: Sequence[ItemRequests]) -> Iterator[tuple[TokenIds, TokenIds]]:
     for one in asked:
         assert isinstance(one.request, ScoreChoices)
         yield from ((one.request.context, choice) for choice in one.request.choices)
@@ -138,7 +138,7 @@ def theirs(model: Path, names: Sequence[str], data: Path, *, chat: bool) -> Meas
 
 def measure(model: Path, data: Path, *, chat: bool, subjects: int | None, alone: bool) -> list[Row]:
     """Ours, and lm-eval's unless `alone`, for all subjects or the first ones."""
-    entries = Registry.default().select(("mmlu",)).entries[:subjects]
+    entries = TaskRegistry.default().select(("mmlu",)).entries[:subjects]
     encoder = open_encoder(cards.resolve(str(model), data=None), chat)
     own = ours(encoder, entries, data)
     if alone:

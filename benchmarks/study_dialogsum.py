@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.documents import put, table
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, TaskComparison, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, TaskComparison, compare_runs
 from harness.compare.pairing import Results
 from harness.models.adapter_cards import AdapterCard, Training, read_card
 from harness.store import runs
@@ -106,7 +106,7 @@ class Study:
         """A candidate against its base of the same precision."""
         base = candidate.model + (f"@{candidate.quantize}" if candidate.quantize else "")
         kept = self.work / "runs"
-        return compare_runs(kept / base, kept / candidate.system, metrics.load, Plan(targets=(TARGET,)))
+        return compare_runs(kept / base, kept / candidate.system, metrics.load, ComparisonOptions(targets=(TARGET,)))
 
     def _harness(self, *arguments: str) -> None:
         print("harness", shlex.join(arguments), flush=True)

@@ -24,7 +24,7 @@ from benchmarks.documents import put, table
 from harness import metrics, toxicity
 from harness.compare.pairing import Results
 from harness.contract import TextOutcome
-from harness.evaluation.aggregate import Score
+from harness.evaluation.aggregate import MetricScore
 from harness.stats.bootstrap import RESAMPLES, FloatArray
 from harness.stats.intervals import interval
 from harness.store import runs
@@ -186,7 +186,7 @@ def generations(source: Path) -> tuple[str, list[str]]:
 def estimate(metric: str, spec: str, outcomes: Sequence[TextOutcome]) -> Estimate:
     """A metric's score over some items, as a run computes it."""
     one = metrics.load(metric, {"scorer": spec})
-    record = Score(one, one.statistics(outcomes), one.signature_for(outcomes), seed=0).record()
+    record = MetricScore(one, one.statistics(outcomes), one.signature_for(outcomes), seed=0).record()
     low, high = record.ci or (None, None)
     return Estimate(record.value, low, high, record.n)
 

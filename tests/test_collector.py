@@ -5,8 +5,8 @@ import io
 
 import pytest
 
-from harness.cli.progress import ConsoleWatch
-from harness.tune.view import ConsoleTuneWatch
+from harness.cli.progress import ConsoleProgress
+from harness.tune.view import ConsoleTuneProgress
 from harness.util import garbage
 
 
@@ -45,11 +45,11 @@ def test_a_system_or_a_training_that_begins_collects_again(watch: str, monkeypat
     try:
         with garbage.held_back():
             if watch == "run":
-                with ConsoleWatch() as run:
+                with ConsoleProgress() as run:
                     run.start("base", {"boolq": 1})
                     assert gc.isenabled()
             else:
-                tune = ConsoleTuneWatch()
+                tune = ConsoleTuneProgress()
                 tune.begin("facts", 1, 0)
                 tune.end()
                 assert gc.isenabled()

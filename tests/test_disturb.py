@@ -10,7 +10,7 @@ import pytest
 
 from harness.evaluation.perturbed import columns, disturbed
 from harness.perturb.base import Perturbation
-from harness.tasks.prompts import Question, Wording
+from harness.tasks.prompts import PromptTemplate, Question
 from tests.tasks.cases import item, task
 
 
@@ -39,12 +39,12 @@ QUESTION: dict[str, Any] = {"name": "plain", "prompt": "Read: {{ text }}\nWho ca
 PEOPLE: dict[str, Any] = {"templates": [QUESTION], "choices": "options", "target": "who"}
 
 
-def wording(**changes: Any) -> Wording:
+def wording(**changes: Any) -> PromptTemplate:
     made = task(**changes)
-    return Wording(made, made.templates[0], False)
+    return PromptTemplate(made, made.templates[0], False)
 
 
-def asked(one: Wording, **row: Any) -> Question:
+def asked(one: PromptTemplate, **row: Any) -> Question:
     return one.question(item(7, **row))
 
 

@@ -11,34 +11,34 @@ import pytest
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreText, TextScore
 from harness.errors import MetricError, TaskError
 from harness.evaluation.aggregate import Member, judge_group
-from harness.evaluation.requests import Asked
-from harness.evaluation.scoring import Judge, Judged, combine
+from harness.evaluation.requests import ItemRequests
+from harness.evaluation.scoring import TaskScorer, TaskScores, combine
 from harness.store.runs import GroupRecord, MetricRecord
 from harness.store.signature import Signature
-from harness.tasks.prompts import Question, Wording
+from harness.tasks.prompts import PromptTemplate, Question
 from harness.tasks.schema import Group
 from tests.tasks.cases import item, task
 
 
 def question(number: int, target: Any, **changes: Any) -> Question:
     made = task(target="answer", **changes)
-    return Wording(made, made.templates[0], False).question(item(number, thing="x", answer=target))
+    return PromptTemplate(made, made.templates[0], False).question(item(number, thing="x", answer=target))
 
 
-def choices(number: int, target: Any, logprobs: Sequence[float], **changes: Any) -> tuple[Asked, Response]:
+def choices(number: int, target: Any, logprobs: Sequence[float], **changes: Any) -> tuple[ItemRequests, Response]:
     """An answered question of the choices `red` (1 token) and `blue` (2 tokens), by default."""
     one = question(number, target, **changes)
     tokens = tuple(tuple(range(place + 1)) for place in range(len(one.choices)))
-    return Asked(one, f"prompt {number}", ScoreChoices(str(number), (1,), tokens)), ChoiceScores(str(number), tuple(logprobs))
+    return ItemRequests(one, f"prompt {number}", ScoreChoices(str(number), (1,), tokens)), ChoiceScores(str(number), tuple(logprobs))
 
 
-def generated(number: int, references: Any, text: str) -> tuple[Asked, Response]:
+def generated(number: int, references: Any, text: str) -> tuple[ItemRequests, Response]:
     one = question(number, references, answer="generate", choices=None, metrics=["rouge1"])
-    return Asked(one, f"prompt {number}", Generate(str(number), (1,), 8)), Generation(str(number), text, (5, 6), "eos")
+    return ItemRequests(one, f"prompt {number}", Generate(str(number), (1,), 8)), Generation(str(number), text, (5, 6), "eos")
 
 
-def judged(pairs: Sequence[tuple[Asked, Response]], **changes: Any) -> Judged:
-    judge = Judge.of(task(**changes))
+def judged(pairs: Sequence[tuple[ItemRequests, Response]], **changes: Any) -> TaskScores:
+    judge = TaskScorer.of(task(**changes))
     return judge.judge([asked for asked, _ in pairs], {response.id: response for _, response in pairs}, seed=0)
 
 
@@ -46,7 +46,7 @@ RIGHT, WRONG = (-1.0, -2.0), (-2.0, -1.0)
 """Log-probabilities that choose the first choice, and the second; the target is the first."""
 
 
-def hits(count: int, items: int) -> Judged:
+def hits(count: int, items: int) -> TaskScores:
     """A task with so many right answers."""
     return judged([choices(number, 0, RIGHT if number < count else WRONG) for number in range(items)])
 
@@ -109,9 +109,9 @@ def test_perplexity_of_two_texts() -> None:
     """Log-probability -6 over 3 tokens, in two windows, and -2 over 1: exp(8 / 4)."""
     settings: dict[str, Any] = {"answer": "score_text", "choices": None, "metrics": ["perplexity"]}
     one, two = question(0, "two words", **settings), question(1, "x", **settings)
-    pairs: list[tuple[Asked, Response]] = [
-        (Asked(one, "", ScoreText("0", (((1,), (2, 3)), ((3,), (4,))))), TextScore("0", (-4.0, -2.0))),
-        (Asked(two, "", ScoreText("1", (((1,), (2,)),))), TextScore("1", (-2.0,))),
+    pairs: list[tuple[ItemRequests, Response]] = [
+        (ItemRequests(one, "", ScoreText("0", (((1,), (2, 3)), ((3,), (4,))))), TextScore("0", (-4.0, -2.0))),
+        (ItemRequests(two, "", ScoreText("1", (((1,), (2,)),))), TextScore("1", (-2.0,))),
     ]
     made = judged(pairs, **settings, target="answer")
     record = made.scores["perplexity"].record()
@@ -137,7 +137,7 @@ def group(*aggregate: dict[str, Any]) -> Group:
     return Group.model_validate({"group": "g", "title": "Both", "aggregate": list(aggregate)})
 
 
-def grouped(members: dict[str, Judged], *aggregate: dict[str, Any], weights: Sequence[float] = ()) -> GroupRecord:
+def grouped(members: dict[str, TaskScores], *aggregate: dict[str, Any], weights: Sequence[float] = ()) -> GroupRecord:
     """The record of a group; a task's headline is its first metric."""
     shares = weights or [1.0] * len(members)
     made = {
@@ -245,7 +245,7 @@ def test_several_wordings_give_their_mean_and_spread() -> None:
 
 def test_a_context_for_each_choice_is_judged_like_one_for_all() -> None:
     one = question(0, 1)
-    asked = Asked(one, "prompt", ScoreText("0", (((1,), (2,)), ((3,), (2, 4)))))
+    asked = ItemRequests(one, "prompt", ScoreText("0", (((1,), (2,)), ((3,), (2, 4)))))
     made = judged([(asked, TextScore("0", (-3.0, -2.0)))])
     assert made.scores["accuracy"].value == 1.0
     assert (made.samples[0].target, made.samples[0].prediction, made.samples[0].logprobs) == (1, 1, [-3.0, -2.0])
@@ -262,17 +262,17 @@ def test_a_context_for_each_choice_is_judged_like_one_for_all() -> None:
 )
 def test_a_metric_that_cannot_judge_is_told_before_anything_runs(metrics: list[Any], told: str) -> None:
     with pytest.raises(MetricError, match=told):
-        Judge.of(task(metrics=metrics))
+        TaskScorer.of(task(metrics=metrics))
 
 
-def clustered(items: int = 40, **changes: Any) -> Judged:
+def clustered(items: int = 40, **changes: Any) -> TaskScores:
     """Pairs of items that share a thing, answered alike."""
     pairs = []
     for number in range(items):
         made = task(target="answer", labels={"pair": "thing"}, **changes)
-        one = Wording(made, made.templates[0], False).question(item(number, thing=f"x{number // 2}", answer=0))
+        one = PromptTemplate(made, made.templates[0], False).question(item(number, thing=f"x{number // 2}", answer=0))
         said = RIGHT if number // 2 % 4 else WRONG
-        pairs.append((Asked(one, "prompt", ScoreChoices(str(number), (1,), ((1,), (1, 2)))), ChoiceScores(str(number), said)))
+        pairs.append((ItemRequests(one, "prompt", ScoreChoices(str(number), (1,), ((1,), (1, 2)))), ChoiceScores(str(number), said)))
     return judged(pairs, labels={"pair": "thing"}, **changes)
 
 
@@ -309,13 +309,15 @@ def test_items_of_a_single_cluster_have_no_interval_and_say_so() -> None:
 
 def test_the_name_of_a_long_cluster_is_its_digest_and_none_is_an_error() -> None:
     made = task(target="answer", cluster="thing")
-    one, same, other = (Wording(made, made.templates[0], False).cluster(item(0, thing=text * 50, answer=0)) for text in ("ab", "ab", "cd"))
+    one, same, other = (
+        PromptTemplate(made, made.templates[0], False).cluster(item(0, thing=text * 50, answer=0)) for text in ("ab", "ab", "cd")
+    )
     assert one == same != other
     assert one is not None
     assert len(one) == 16
     empty = task(target="answer", cluster="none")
     with pytest.raises(TaskError, match="the cluster is none"):
-        Wording(empty, empty.templates[0], False).question(item(0, thing="x", answer=0))
+        PromptTemplate(empty, empty.templates[0], False).question(item(0, thing="x", answer=0))
 
 
 def test_headlines_of_one_task_are_resampled_together_in_a_group() -> None:

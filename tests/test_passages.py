@@ -12,7 +12,7 @@ import pytest
 from harness.errors import DataError
 from harness.evaluation import perplexity_text
 from harness.models.encoding import Encoder
-from harness.tasks.registry import Registry
+from harness.tasks.registry import TaskRegistry
 from tests.tiny import tokenizer
 
 PARAGRAPHS = [f"Paragraph {number}. " + "The dog sleeps in the garden. " * (number % 4) for number in range(12)]
@@ -55,7 +55,7 @@ def test_the_task_is_one_that_a_run_takes(encoder: Encoder, tmp_path: Path) -> N
     source = tmp_path / "wiki.txt"
     source.write_text(TEXT)
     path = perplexity_text.write_task(source, encoder, tmp_path / "texts")
-    (entry,) = Registry().select([str(path)]).entries
+    (entry,) = TaskRegistry().select([str(path)]).entries
     assert (entry.task.task, entry.task.about.title) == (perplexity_text.TASK, "Likelihood of wiki.txt")
     assert [spec.key for spec in entry.task.metrics] == ["bits_per_byte"]
     rows = [json.loads(line)["text"] for line in (path.parent / "passages.jsonl").read_text().splitlines()]

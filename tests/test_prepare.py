@@ -9,9 +9,9 @@ import pytest
 
 from harness.contract import Generate, Item, ScoreChoices, ScoreText
 from harness.errors import TaskError
-from harness.evaluation.requests import Asked, Preparation, Seconds
+from harness.evaluation.requests import ItemRequests, PreparationTime, RequestBuilder
 from harness.models.encoding import Encoder
-from harness.tasks.prompts import Wording, draw_shots
+from harness.tasks.prompts import PromptTemplate, draw_shots
 from harness.tasks.templates import Where, render
 from tests.tasks.cases import item, task
 
@@ -46,10 +46,10 @@ def prepared(
     architecture: Literal["causal", "seq2seq"] = "causal",
     select: Literal["first", "random"] = "first",
     **changes: Any,
-) -> list[Asked]:
+) -> list[ItemRequests]:
     made = task(**{"templates": [BARE], "choices": ["no", "yes!"], "shots": {"split": "dev", "select": select}} | changes)
     encoder = Encoder(tokenizer, architecture, length, chat=False)
-    return Preparation(Wording(made, made.templates[0], False), encoder, pool, shots, seed).prepare(items, Seconds())
+    return RequestBuilder(PromptTemplate(made, made.templates[0], False), encoder, pool, shots, seed).prepare(items, PreparationTime())
 
 
 GENERATE: dict[str, Any] = {"answer": "generate", "choices": None, "target": "text", "metrics": ["rouge1"]}
@@ -243,8 +243,10 @@ def test_one_requests_content_does_not_depend_on_the_others(characters: Any) -> 
 
 def test_seconds_are_counted(characters: Any) -> None:
     made = task(templates=[BARE])
-    seconds = Seconds()
-    Preparation(Wording(made, made.templates[0], False), Encoder(characters, "causal", None, False), (), 0, 0).prepare(rows("a"), seconds)
+    seconds = PreparationTime()
+    RequestBuilder(PromptTemplate(made, made.templates[0], False), Encoder(characters, "causal", None, False), (), 0, 0).prepare(
+        rows("a"), seconds
+    )
     assert seconds.render > 0
     assert seconds.tokenize > 0
 

@@ -15,7 +15,7 @@ from harness.contract import ScoreChoices
 from harness.engine.cluster import Replicas
 from harness.errors import ModelError
 from harness.evaluation.options import Options
-from harness.evaluation.run import Finished, run
+from harness.evaluation.run import FinishedRun, run
 from harness.evaluation.systems import open_quietly
 from tests.silent import Recorder
 from tests.tasks.cases import content, write_rows, write_yaml
@@ -43,7 +43,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def scored(root: Path, output: Path, **options: Any) -> list[Finished]:
+def scored(root: Path, output: Path, **options: Any) -> list[FinishedRun]:
     tasks = (str(root / "pick.yaml"), str(root / "write.yaml"))
     asked: dict[str, Any] = {"model": str(root / "model"), "adapters": (None, str(root / "tuned")), "device": "cpu"} | options
     return run(Options(tasks=tasks, output=output, fresh=True, any_base=True, **asked), Recorder())

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from harness.models.cards import cards
-from harness.tasks.registry import Entry, Registry
+from harness.tasks.registry import TaskEntry, TaskRegistry
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "tasks" / "demo"
@@ -34,13 +34,13 @@ def texts_in(value: Any) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def registry() -> Registry:
-    shipped = Registry()
+def registry() -> TaskRegistry:
+    shipped = TaskRegistry()
     shipped.add_folder(ROOT / "tasks")
     return shipped
 
 
-def demo_entries(registry: Registry) -> list[Entry]:
+def demo_entries(registry: TaskRegistry) -> list[TaskEntry]:
     return [registry.tasks[name] for name in DEMO_TASKS]
 
 
@@ -55,7 +55,7 @@ def test_rows_are_whole(file: str) -> None:
         assert all(value for value in row.values() if isinstance(value, list)), row
 
 
-def test_row_counts_and_files_are_those_of_the_task_files(registry: Registry) -> None:
+def test_row_counts_and_files_are_those_of_the_task_files(registry: TaskRegistry) -> None:
     used = set()
     for entry in demo_entries(registry):
         data = entry.task.data
@@ -120,28 +120,28 @@ def test_dialogues_are_dialogues_with_two_summaries() -> None:
         assert all("\n" not in summary for summary in row["summaries"])
 
 
-def test_demo_fits_two_cores(registry: Registry) -> None:
+def test_demo_fits_two_cores(registry: TaskRegistry) -> None:
     items = sum(entry.task.about.rows["test"] for entry in demo_entries(registry))
     longest = max(len(row["dialogue"]) for row in rows_of("dialogue.jsonl"))
     assert items <= 130
     assert longest <= 500
 
 
-def test_groups_hold_what_they_say(registry: Registry) -> None:
+def test_groups_hold_what_they_say(registry: TaskRegistry) -> None:
     assert registry.members("demo") == DEMO_TASKS
     assert sorted(registry.members("multi30k")) == ["multi30k_de_en", "multi30k_en_de"]
     assert {name: len(registry.members(name)) for name in MMLU_CATEGORIES} == MMLU_CATEGORIES
     assert len(registry.members("mmlu")) == sum(MMLU_CATEGORIES.values()) == 57
 
 
-def test_mmlu_rows_add_up_to_the_official_release(registry: Registry) -> None:
+def test_mmlu_rows_add_up_to_the_official_release(registry: TaskRegistry) -> None:
     rows = [registry.tasks[name].task.about.rows for name in registry.members("mmlu")]
     assert sum(row["test"] for row in rows) == 14042
     assert sum(row["validation"] for row in rows) == 1531
     assert sum(row["dev"] for row in rows) == 285
 
 
-def test_every_task_has_a_header_and_several_wordings(registry: Registry) -> None:
+def test_every_task_has_a_header_and_several_wordings(registry: TaskRegistry) -> None:
     for entry in registry.tasks.values():
         about = entry.task.about
         assert about.source, entry.task.task

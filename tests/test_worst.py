@@ -9,18 +9,18 @@ import pytest
 
 from harness import metrics
 from harness.contract import TextOutcome
-from harness.evaluation.aggregate import Score
-from harness.evaluation.robustness import Disturbed, disturbances, worst_case
+from harness.evaluation.aggregate import MetricScore
+from harness.evaluation.robustness import PerturbedStatistics, disturbances, worst_case
 from harness.metrics.base import Metric, per_item
 from tests.signed import signed
 
 
-def score(values: list[float], name: str = "exact_match") -> Score:
-    return Score(metrics.load(name), per_item(values), signed(f"{name}|v:1"), 0)
+def score(values: list[float], name: str = "exact_match") -> MetricScore:
+    return MetricScore(metrics.load(name), per_item(values), signed(f"{name}|v:1"), 0)
 
 
-def copies(places: list[int], values: list[float], family: Any = "robustness", signature: str = "typos|v:1") -> Disturbed:
-    return Disturbed(signed(signature), family, np.array(places, dtype=np.intp), per_item(values))
+def copies(places: list[int], values: list[float], family: Any = "robustness", signature: str = "typos|v:1") -> PerturbedStatistics:
+    return PerturbedStatistics(signed(signature), family, np.array(places, dtype=np.intp), per_item(values))
 
 
 def test_the_worst_of_the_original_and_every_copy_is_taken() -> None:
@@ -42,7 +42,7 @@ class _Errors(Metric[TextOutcome]):
 
 
 def test_where_less_is_better_the_worst_is_the_most() -> None:
-    original = Score(cast("Metric[Any]", _Errors()), per_item([1.0, 4.0]), signed("errors|v:1"), 0)
+    original = MetricScore(cast("Metric[Any]", _Errors()), per_item([1.0, 4.0]), signed("errors|v:1"), 0)
     worst = worst_case(original, [copies([0, 1], [3.0, 2.0])])
     assert worst is not None
     assert worst.statistics[:, 0].tolist() == [3.0, 4.0]
@@ -55,8 +55,8 @@ def test_a_corpus_metric_takes_the_statistics_of_each_items_worst_version() -> N
     bleu = metrics.load("bleu")
     references = ("the cat sat on the mat by the door",)
     good, bad = TextOutcome(references[0], references), TextOutcome("the cat sat on a red mat", references)
-    original = Score(bleu, bleu.statistics([good, bad]), signed("bleu"), 0)
-    other = Disturbed(signed("typos"), "robustness", np.array([0, 1]), bleu.statistics([bad, good]))
+    original = MetricScore(bleu, bleu.statistics([good, bad]), signed("bleu"), 0)
+    other = PerturbedStatistics(signed("typos"), "robustness", np.array([0, 1]), bleu.statistics([bad, good]))
     worst = worst_case(original, [other])
     assert worst is not None
     both_bad = bleu.statistics([bad, bad])
@@ -65,7 +65,7 @@ def test_a_corpus_metric_takes_the_statistics_of_each_items_worst_version() -> N
 
 def test_a_metric_without_scores_of_single_items_has_no_worst_case() -> None:
     matthews = metrics.load("mcc")
-    assert worst_case(Score(matthews, np.eye(4), signed("mcc"), 0), [copies([], [])]) is None
+    assert worst_case(MetricScore(matthews, np.eye(4), signed("mcc"), 0), [copies([], [])]) is None
 
 
 def test_the_drop_is_paired_over_the_items_that_changed() -> None:
@@ -98,7 +98,7 @@ def test_items_and_copies_of_one_cluster_are_resampled_together() -> None:
     spoilt = np.repeat([0.0] * 10 + [1.0] * 30, 5)
     widths = {}
     for name, codes in (("items", None), ("clusters", np.repeat(np.arange(40), 5))):
-        original = Score(metrics.load("exact_match"), per_item(right), signed("exact_match|v:1"), 0, clusters=codes)
+        original = MetricScore(metrics.load("exact_match"), per_item(right), signed("exact_match|v:1"), 0, clusters=codes)
         other = copies(list(range(200)), spoilt.tolist())
         worst = worst_case(original, [other])
         assert worst is not None

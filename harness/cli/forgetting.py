@@ -17,9 +17,9 @@ from harness.contract import LARGEST_SEED
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.compare.metric import Plan
-    from harness.evaluation.forgetting import Found
-    from harness.evaluation.options import Clock, Options
+    from harness.compare.metric import ComparisonOptions
+    from harness.evaluation.forgetting import ForgettingComparisons
+    from harness.evaluation.options import Options, StageTimer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -108,11 +108,11 @@ def forgetting(
     Example: harness forgetting --before results/base --after results/tuned --target dialogsum
     """
     began = time.perf_counter()
-    from harness.compare.metric import Plan
+    from harness.compare.metric import ComparisonOptions
 
     later, asked, targets = [*(after or []), *(folders or [])], split(tasks), split(target)
     check_places({"--md": md, "--html": html, "--json": json_})
-    plan = Plan(targets=tuple(targets), margins=dict(map(_margin, margin or [])), seed=seed)
+    plan = ComparisonOptions(targets=tuple(targets), margins=dict(map(_margin, margin or [])), seed=seed)
     if before is not None or later:
         _refuse_run_options(ctx)
         found = _from_results(before, later, replace(plan, tasks=tuple(asked) or None), noise)
@@ -120,7 +120,7 @@ def forgetting(
         adapters = [name for name in split(adapter) if name != "none"]
         if model is None or not adapters or not (asked or targets):
             raise InputError("There is nothing to compare.", "Give --model, --adapter and --tasks, or --before and --after.")
-        from harness.evaluation.options import Clock, Options
+        from harness.evaluation.options import Options, StageTimer
 
         options = Options(
             model=model,
@@ -145,12 +145,12 @@ def forgetting(
             merge=merge,
             command=("harness", *sys.argv[1:]),
         )
-        found = _from_runs(options, plan, text, noise, Clock(began=began, startup=time.perf_counter() - began))
+        found = _from_runs(options, plan, text, noise, StageTimer(began=began, startup=time.perf_counter() - began))
     _write(found, items, md, html, json_)
     _show(found, details, items)
 
 
-def _from_results(before: Path | None, after: list[Path], plan: Plan, noise: bool) -> Found:
+def _from_results(before: Path | None, after: list[Path], plan: ComparisonOptions, noise: bool) -> ForgettingComparisons:
     if before is None or not after:
         raise InputError(f"--{'after' if before is None else 'before'} stands alone.", "Give both: --before BASE --after TUNED [TUNED …].")
     from harness.evaluation.forgetting import compare, noise_folder
@@ -158,20 +158,20 @@ def _from_results(before: Path | None, after: list[Path], plan: Plan, noise: boo
     return compare(before, after, plan, noise_folder(before) if noise else None)
 
 
-def _from_runs(options: Options, plan: Plan, text: Path | None, noise: bool, clock: Clock) -> Found:
-    from harness.cli.progress import ConsoleWatch
+def _from_runs(options: Options, plan: ComparisonOptions, text: Path | None, noise: bool, clock: StageTimer) -> ForgettingComparisons:
+    from harness.cli.progress import ConsoleProgress
     from harness.evaluation.forgetting import check_margins, compare, score
 
     if text is None:
         check_margins(plan.margins, options.tasks)
-    with ConsoleWatch() as watch:
+    with ConsoleProgress() as watch:
         scored = score(options, watch, text=text, noise=noise, clock=clock)
     again = shlex.join(["--before", str(scored.base), "--after", *map(str, scored.tuned)])
     typer.echo(f"Results kept: harness forgetting {again}", err=True)
     return compare(scored.base, scored.tuned, replace(plan, tasks=scored.tasks), scored.noise)
 
 
-def _write(found: Found, items: int, md: Path | None, html: Path | None, json_: Path | None) -> None:
+def _write(found: ForgettingComparisons, items: int, md: Path | None, html: Path | None, json_: Path | None) -> None:
     from harness.util.atomic import write_text
 
     if md is not None:
@@ -193,7 +193,7 @@ def _write(found: Found, items: int, md: Path | None, html: Path | None, json_: 
         write_text(json_, as_json(found.comparisons, found.noise))
 
 
-def _show(found: Found, details: bool, items: int) -> None:
+def _show(found: ForgettingComparisons, details: bool, items: int) -> None:
     from harness.cli.console import console
     from harness.report.forgetting.terminal import forgetting_view
 

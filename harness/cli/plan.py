@@ -9,13 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from harness.engine.transformers.explain import Explanation
-    from harness.evaluation.dry_run import Explained
+    from harness.engine.transformers.explain import BatchPlan
+    from harness.evaluation.dry_run import DryRun
 
 _WORK = {"score": "scored", "generate": "continued"}
 
 
-def plan_table(name: str, explained: Explained) -> Table:
+def plan_table(name: str, explained: DryRun) -> Table:
     """One system's plan."""
     table = Table(box=box.SIMPLE_HEAD, title=Text(name, style="bold"), title_justify="left", caption_justify="left")
     table.add_column("requests")
@@ -30,7 +30,7 @@ def plan_table(name: str, explained: Explained) -> Table:
     return table
 
 
-def _cells(one: Explanation) -> list[str]:
+def _cells(one: BatchPlan) -> list[str]:
     prefixes, tokens = one.held
     return [
         _WORK[one.work],

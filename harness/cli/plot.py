@@ -43,7 +43,7 @@ def plot(
     from harness.compare.figures import sides
     from harness.compare.unverified import unverified
     from harness.metrics.calibration import reliability
-    from harness.report.plots.base import KINDS, Asked, Source
+    from harness.report.plots.base import KINDS, FigureRequest, FigureSource
     from harness.report.plots.plots import places, plots, write
     from harness.store import runs
     from harness.store.verifying import refuse_changed
@@ -53,7 +53,7 @@ def plot(
         refuse_changed(folder, record)
     found = sides(read)
     kinds = KINDS if what is _What.all else tuple(kind for kind in KINDS if kind == what.value)
-    made = plots(Source(found, metrics.load, reliability), Asked(kinds, tuple(split(task)), measure))
+    made = plots(FigureSource(found, metrics.load, reliability), FigureRequest(kinds, tuple(split(task)), measure))
     files, form = places(made, out)
     write(made, files, form)
     for file in files:

@@ -13,7 +13,7 @@ from harness.report.terminal import RunProgress
 from harness.util import garbage
 
 
-class ConsoleWatch:
+class ConsoleProgress:
     """Follows a run; use it as a context manager."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class ConsoleWatch:
         """Something the user should know."""
         self._console.print(Text.assemble(("Note: ", "yellow"), message))
 
-    def __enter__(self) -> ConsoleWatch:
+    def __enter__(self) -> ConsoleProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -114,8 +114,8 @@ def run(
     """
     began = time.perf_counter()
     from harness.cli.console import print_run
-    from harness.cli.progress import ConsoleWatch
-    from harness.evaluation.options import Clock, Options
+    from harness.cli.progress import ConsoleProgress
+    from harness.evaluation.options import Options, StageTimer
     from harness.evaluation.run import run as run_all
 
     devices = split([device])
@@ -154,8 +154,8 @@ def run(
     if explain:
         _explain(options)
         return
-    clock = Clock(began=began, startup=time.perf_counter() - began)
-    with ConsoleWatch() as watch:
+    clock = StageTimer(began=began, startup=time.perf_counter() - began)
+    with ConsoleProgress() as watch:
         finished = run_all(options, watch, clock)
     for one in finished:
         print_run(one.record, one.folder)
@@ -167,10 +167,10 @@ def run(
 def _explain(options: Options) -> None:
     from harness.cli.console import console
     from harness.cli.plan import plan_table
-    from harness.cli.progress import ConsoleWatch
+    from harness.cli.progress import ConsoleProgress
     from harness.evaluation.dry_run import explain
 
-    with ConsoleWatch() as watch:
+    with ConsoleProgress() as watch:
         found = explain(options, watch)
     for name, one in found.items():
         console().print(plan_table(name, one))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.models.encoding import Encoder
     from harness.tasks.prompts import Rendered
-    from harness.tasks.registry import Entry
+    from harness.tasks.registry import TaskEntry
 
 tasks = typer.Typer(help="List, show, render, check and start tasks.", no_args_is_help=True)
 
@@ -40,9 +40,9 @@ def list_(
     from rich.text import Text
 
     from harness.cli.console import console
-    from harness.tasks.registry import Registry
+    from harness.tasks.registry import TaskRegistry
 
-    registry = Registry.default()
+    registry = TaskRegistry.default()
     wanted = [
         name for name in registry.tasks if not pattern or pattern in name or any(pattern in g for g in registry.tasks[name].task.groups)
     ]
@@ -84,7 +84,7 @@ def _list_lm_eval(pattern: str) -> None:
         typer.echo(f"{task_names.PREFIX + name:<{width}}{one.kind:<7}{detail:<23}{one.path}".rstrip())
 
 
-def _row(label: str, entry: Entry) -> tuple[str, ...]:
+def _row(label: str, entry: TaskEntry) -> tuple[str, ...]:
     task = entry.task
     names = [spec.key for spec in task.metrics]
     listed = ", ".join(names[:3]) + (f" +{len(names) - 3}" if len(names) > 3 else "")
@@ -106,9 +106,9 @@ def show(name: Annotated[str, typer.Argument(help="A task or group.")]) -> None:
     from rich.syntax import Syntax
 
     from harness.cli.console import console
-    from harness.tasks.registry import Registry
+    from harness.tasks.registry import TaskRegistry
 
-    registry = Registry.default()
+    registry = TaskRegistry.default()
     out = console()
     if name in registry.groups:
         group, path = registry.groups[name]
@@ -140,12 +140,12 @@ def render(
     from harness.tasks.data import DataReader
     from harness.tasks.prompts import rendered
     from harness.tasks.promptsource import load
-    from harness.tasks.registry import Registry
+    from harness.tasks.registry import TaskRegistry
     from harness.util import paths
 
     reader, out = DataReader(paths.data_folder(data)), console()
     further = load(template_file) if template_file else ()
-    selection = Registry.default().select([name]).with_templates(further)
+    selection = TaskRegistry.default().select([name]).with_templates(further)
     for entry in selection.entries:
         for wording in further if further and template is None else entry.templates(template):
             for one in rendered(entry.task, wording, reader, entry.path.parent, number, shots, seed):

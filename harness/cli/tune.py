@@ -91,7 +91,7 @@ def tune(
     """
     from harness.cli.console import console
     from harness.tune import grid
-    from harness.tune.settings import METHODS, Settings, TuneOptions
+    from harness.tune.settings import METHODS, TuneOptions, TuneSettings
 
     given: dict[str, list[Any] | None] = {
         "method": _values("method", method, _one_of("method", METHODS)),
@@ -108,7 +108,7 @@ def tune(
         "seed": _values("seed", seed, int),
         "mix": _values("mix", mix, _one_of("mix", ("size", "equal"))),
     }
-    base = Settings(
+    base = TuneSettings(
         method="lora",
         tasks=tuple(split(task)),
         replay=_replay(replay),
@@ -136,9 +136,9 @@ def tune(
     )
     from harness.tune.tuning import ranked
     from harness.tune.tuning import tune as tune_all
-    from harness.tune.view import ConsoleTuneWatch, candidates_table
+    from harness.tune.view import ConsoleTuneProgress, candidates_table
 
-    with ConsoleTuneWatch() as watch:
+    with ConsoleTuneProgress() as watch:
         made = ranked(tune_all(options, watch))
     console().print(candidates_table(made))
     typer.echo(f"Card: {output / made[0].name}.yaml. Score it: harness run --model {model} --adapter none,{made[0].name} --tasks TASKS")

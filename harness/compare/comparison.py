@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from harness.compare import groups, items
 from harness.compare.items import ItemChange
-from harness.compare.measuring import Draft, Drafter, Sides
-from harness.compare.metric import Measured, MetricComparison, Plan, judged
+from harness.compare.measuring import MeasuredTask, Sides, TaskMeasurer
+from harness.compare.metric import ComparisonOptions, Measured, MetricComparison, judged
 from harness.compare.overall import Overall, Unit, overall
 from harness.compare.pairing import LoadMeasure, Results, refuse_unlike
 from harness.compare.unverified import unverified
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.store.runs import SystemRecord
 
-__all__ = ["Comparison", "ItemChange", "MetricComparison", "Overall", "Plan", "Slice", "TaskComparison", "compare_runs"]
+__all__ = ["Comparison", "ComparisonOptions", "ItemChange", "MetricComparison", "Overall", "Slice", "TaskComparison", "compare_runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Comparison:
 
     before: SystemRecord
     after: SystemRecord
-    plan: Plan
+    plan: ComparisonOptions
     tasks: tuple[TaskComparison, ...]
     overall: Overall
     only_before: tuple[str, ...]
@@ -108,7 +108,7 @@ class Comparison:
     unscored: tuple[str, ...] = ()
 
 
-def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: Plan | None = None) -> Comparison:
+def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: ComparisonOptions | None = None) -> Comparison:
     """Compare the results in two folders, item by item.
 
     Args:
@@ -121,14 +121,14 @@ def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: Plan | None
         InputError: they share no task, a name is unknown, or a task was not measured alike.
         StorageError: results or samples cannot be read.
     """
-    plan = plan or Plan()
+    plan = plan or ComparisonOptions()
     sides = Results.read(before), Results.read(after)
     both = [name for name in sides[0].record.tasks if name in sides[1].record.tasks]
     shared = [name for name in both if sides[0].record.tasks[name].metrics.keys() & sides[1].record.tasks[name].metrics.keys()]
     chosen = _chosen(sides, shared, plan)
     refuse_unlike(*sides, chosen)
     plan = dataclasses.replace(plan, targets=_members(sides, plan.targets, chosen, "target"))
-    drafts = _drafts(Drafter(sides, load, plan, len(chosen)), chosen)
+    drafts = _drafts(TaskMeasurer(sides, load, plan, len(chosen)), chosen)
     tasks = _finished(drafts)
     return Comparison(
         before=sides[0].record.system,
@@ -143,7 +143,7 @@ def compare_runs(before: Path, after: Path, load: LoadMeasure, plan: Plan | None
     )
 
 
-def _chosen(sides: Sides, shared: Sequence[str], plan: Plan) -> list[str]:
+def _chosen(sides: Sides, shared: Sequence[str], plan: ComparisonOptions) -> list[str]:
     if not shared:
         raise InputError(f"{sides[0].folder} and {sides[1].folder} have no scored task in common.", "Score both systems on the same tasks.")
     if plan.tasks is None:
@@ -168,13 +168,13 @@ def _members(sides: Sides, names: Sequence[str], tasks: Sequence[str], what: str
     return tuple(found)
 
 
-def _drafts(drafter: Drafter, chosen: Sequence[str]) -> list[Draft]:
+def _drafts(drafter: TaskMeasurer, chosen: Sequence[str]) -> list[MeasuredTask]:
     """Every task, or the group that stands for it, in the order of the tasks."""
     before, after = (side.record for side in drafter.sides)
     named = groups.units((before.groups, after.groups), {name: before.tasks[name] for name in chosen}, drafter.plan.targets)
     standing = {task: name for name in named for task in before.groups[name].tasks} if drafter.plan.groups else {}
     tasks = {name: drafter.task(name, number) for number, name in enumerate(chosen)}
-    found: dict[str, Draft] = {}
+    found: dict[str, MeasuredTask] = {}
     for number, name in enumerate(chosen):
         if name not in standing:
             found[name] = tasks[name]
@@ -184,7 +184,7 @@ def _drafts(drafter: Drafter, chosen: Sequence[str]) -> list[Draft]:
     return list(found.values())
 
 
-def _finished(drafts: Sequence[Draft]) -> list[TaskComparison]:
+def _finished(drafts: Sequence[MeasuredTask]) -> list[TaskComparison]:
     """Judge together: the headlines of all drafts, and apart from them their other scores."""
     scores: dict[tuple[int, str], MetricComparison] = {}
     for headline in (True, False):
@@ -194,7 +194,7 @@ def _finished(drafts: Sequence[Draft]) -> list[TaskComparison]:
     return [_task(draft, {one.key: scores[number, one.key] for one in draft.measured}) for number, draft in enumerate(drafts)]
 
 
-def _task(draft: Draft, scores: Mapping[str, MetricComparison]) -> TaskComparison:
+def _task(draft: MeasuredTask, scores: Mapping[str, MetricComparison]) -> TaskComparison:
     parts, first = _finished(draft.parts), draft.measured[0]
     if parts:
         only_before = tuple(name for part in parts for name in part.only_before)

@@ -18,7 +18,7 @@ from harness.errors import MetricError
 from harness.stats.bootstrap import FloatArray
 from harness.stats.share import wilson
 from harness.store import samples
-from harness.store.runs import DisturbanceRecord, MetricRecord, RunRecord
+from harness.store.runs import MetricRecord, PerturbationRecord, RunRecord
 from harness.store.samples import StatisticsRecord
 
 BINNED = ("ece_10_bin", "platt_ece")
@@ -106,7 +106,7 @@ class Drop:
 
     name: str
     wording: str | None
-    record: DisturbanceRecord
+    record: PerturbationRecord
 
     @property
     def title(self) -> str:
@@ -150,7 +150,7 @@ def diagrams(side: Side, load: LoadMeasure, bins: BinsOf) -> Iterator[Diagram]:
     Raises:
         StorageError: kept statistics cannot be read.
     """
-    reader = _Reader(side, load, bins)
+    reader = _DiagramReader(side, load, bins)
     for name, group in side.record.groups.items():
         for key, record in group.metrics.items():
             if _is_binned(record) and not any(side.record.tasks[task].wordings for task in group.tasks):
@@ -183,7 +183,7 @@ def _is_binned(record: MetricRecord) -> bool:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _DiagramReader:
     """Makes diagrams of what one run keeps."""
 
     side: Side

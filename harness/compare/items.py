@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.compare.pairing import Joined
+from harness.compare.pairing import PairedSamples
 from harness.store.samples import SampleRecord
 
 MOST_KINDS = 100
@@ -45,7 +45,7 @@ def item_value(sample: SampleRecord, key: str) -> float | None:
     return float(sample.prediction in _targets(sample))
 
 
-def flips(key: str, higher_is_better: bool, joined: Sequence[Joined]) -> tuple[int, int] | None:
+def flips(key: str, higher_is_better: bool, joined: Sequence[PairedSamples]) -> tuple[int, int] | None:
     """Items lost and gained over all wordings; None where items are not right or wrong."""
     values = [(item_value(one, key), item_value(other, key)) for part in joined for one, other in part.pairs]
     if not values or any(value not in (0.0, 1.0) for pair in values for value in pair):
@@ -54,7 +54,7 @@ def flips(key: str, higher_is_better: bool, joined: Sequence[Joined]) -> tuple[i
     return (down, up) if higher_is_better else (up, down)
 
 
-def changes(key: str, higher_is_better: bool, joined: Sequence[Joined]) -> tuple[ItemChange, ...]:
+def changes(key: str, higher_is_better: bool, joined: Sequence[PairedSamples]) -> tuple[ItemChange, ...]:
     """The items whose own score changed, the worst first."""
     sign = 1.0 if higher_is_better else -1.0
     kinds: tuple[Kind, Kind] = ("worse", "better") if flips(key, higher_is_better, joined) is None else ("lost", "gained")
@@ -68,7 +68,7 @@ def changes(key: str, higher_is_better: bool, joined: Sequence[Joined]) -> tuple
     return tuple(sorted(found, key=lambda change: change.change))
 
 
-def guessing(joined: Joined) -> float:
+def guessing(joined: PairedSamples) -> float:
     """What guessing among the choices scores on the mean: the share of right ones, averaged over the items; 0 without choices."""
     samples = [sample for sample, _ in joined.pairs]
     if not samples or not all(sample.logprobs for sample in samples):
@@ -76,7 +76,7 @@ def guessing(joined: Joined) -> float:
     return float(np.mean([len(_targets(sample)) / len(sample.logprobs or ()) for sample in samples]))
 
 
-def kinds(joined: Joined) -> dict[str, dict[str, list[int]]]:
+def kinds(joined: PairedSamples) -> dict[str, dict[str, list[int]]]:
     """Places of the shared items by label and value, of labels that name kinds of items.
 
     These are labels that all items have, of texts, truth values or whole numbers, with 2 to `MOST_KINDS` values.

@@ -30,7 +30,7 @@ Parts: TypeAlias = tuple[tuple[str, Signature], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class LeaderboardColumn:
     """A task or group under one measure.
 
     Attributes:
@@ -65,7 +65,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class LeaderboardCell:
     """One system's number in one column.
 
     Attributes:
@@ -89,7 +89,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LeaderboardRow:
     """One run's system. `label` is unique in the table; `win_rate` is None where no column ranks two systems."""
 
     label: str
@@ -97,7 +97,7 @@ class Row:
     digest: str
     folder: str
     win_rate: float | None
-    cells: tuple[Cell | None, ...]
+    cells: tuple[LeaderboardCell | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Footnote:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingScore:
     """Scores without a value: whose, where, and why."""
 
     systems: tuple[str, ...]
@@ -147,10 +147,10 @@ class Leaderboard:
         unverified: which runs cannot be verified, in a sentence; None where all can.
     """
 
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[LeaderboardColumn, ...]
+    rows: tuple[LeaderboardRow, ...]
     footnotes: tuple[Footnote, ...]
-    missing: tuple[Missing, ...]
+    missing: tuple[MissingScore, ...]
     without: Mapping[Family, str]
     systems: tuple[str, ...] = ()
     unverified: str | None = None
@@ -187,7 +187,7 @@ def leaderboard(runs: Sequence[tuple[Path, RunRecord]], columns: View = "groups"
     cells = [_cells(column, entries) for column, entries in zip(made, grid, strict=True)]
     labels = _labels(runs)
     rows = [
-        Row(labels[place], record.system.name, record.system.digest, str(folder), None, tuple(line[place] for line in cells))
+        LeaderboardRow(labels[place], record.system.name, record.system.digest, str(folder), None, tuple(line[place] for line in cells))
         for place, (folder, record) in enumerate(runs)
     ]
     reasons = [pair for own in owned for owner in own.values() for pair in owner.without.items()]
@@ -214,7 +214,7 @@ def ranks(board: Leaderboard) -> bool:
     return any(row.win_rate is not None for row in board.rows)
 
 
-def counted(columns: Sequence[Column]) -> list[int]:
+def counted(columns: Sequence[LeaderboardColumn]) -> list[int]:
     """Places of the columns that the win rate is over: the headlines, or all where there is none."""
     return [place for place, column in enumerate(columns) if column.headline] or list(range(len(columns)))
 
@@ -225,7 +225,7 @@ def _picked(board: Leaderboard, places: Sequence[int], without: Mapping[Family, 
     return dataclasses.replace(picked, systems=board.systems, unverified=board.unverified)
 
 
-def _board(columns: Sequence[Column], rows: Sequence[Row], without: Mapping[Family, str]) -> Leaderboard:
+def _board(columns: Sequence[LeaderboardColumn], rows: Sequence[LeaderboardRow], without: Mapping[Family, str]) -> Leaderboard:
     """With win rates, in their order, and with notes."""
     rates = [_win_rates(columns[place], [row.cells[place] for row in rows]) for place in counted(columns)]
     rated = [dataclasses.replace(row, win_rate=_mean([line[place] for line in rates])) for place, row in enumerate(rows)]
@@ -236,7 +236,7 @@ def _board(columns: Sequence[Column], rows: Sequence[Row], without: Mapping[Fami
         tuple(columns),
         tuple(rated),
         tuple(Footnote(*note) for note in footnotes),
-        tuple(Missing(*note) for note in missing),
+        tuple(MissingScore(*note) for note in missing),
         without,
     )
 
@@ -249,27 +249,27 @@ def _entry(owner: Owner | None, key: Key) -> _Entry | str | None:
     return owner.without.get(key.family) if record is None else _Entry(record, (("", record.signature), *owner.parts))
 
 
-def _column(key: Key, entries: Sequence[_Entry | str | None]) -> Column:
+def _column(key: Key, entries: Sequence[_Entry | str | None]) -> LeaderboardColumn:
     present = [entry for entry in entries if isinstance(entry, _Entry)]
     voters = [entry for entry in present if entry.record.value is not None] or present
     signature = Counter(entry.signature for entry in voters).most_common(1)[0][0]
     model = next(entry.record for entry in voters if entry.signature == signature)
-    return Column(key.name, key.metric, key.group, model.higher_is_better, model.unit, signature, model.family, key.headline)
+    return LeaderboardColumn(key.name, key.metric, key.group, model.higher_is_better, model.unit, signature, model.family, key.headline)
 
 
-def _cells(column: Column, entries: Sequence[_Entry | str | None]) -> list[Cell | None]:
+def _cells(column: LeaderboardColumn, entries: Sequence[_Entry | str | None]) -> list[LeaderboardCell | None]:
     known: dict[Parts, tuple[str, ...]] = {column.signature: ()}
-    cells: list[Cell | None] = []
+    cells: list[LeaderboardCell | None] = []
     for entry in entries:
         if not isinstance(entry, _Entry):
-            cells.append(None if entry is None else Cell(None, None, None, entry, 0))
+            cells.append(None if entry is None else LeaderboardCell(None, None, None, entry, 0))
             continue
         if entry.signature not in known:
             known[entry.signature] = differences(entry.signature, column.signature)
         record, differs = entry.record, known[entry.signature]
         low, high = record.ci or (None, None)
         ranked = record.value is not None and not differs and column.family not in UNRANKED
-        cells.append(Cell(record.value, low, high, record.reason, record.n, ranked, differs))
+        cells.append(LeaderboardCell(record.value, low, high, record.reason, record.n, ranked, differs))
     values = _ranked(column, cells)
     if len(values) < 2:
         return cells
@@ -277,21 +277,21 @@ def _cells(column: Column, entries: Sequence[_Entry | str | None]) -> list[Cell 
     return [cell and dataclasses.replace(cell, best=cell.ranked and _worth(column, cell) == best) for cell in cells]
 
 
-def _worth(column: Column, cell: Cell) -> float:
+def _worth(column: LeaderboardColumn, cell: LeaderboardCell) -> float:
     """The value, turned so that more is better; of ranked cells only."""
     value = 0.0 if cell.value is None else cell.value
     return value if column.higher_is_better else -value
 
 
-def _ranked(column: Column, cells: Sequence[Cell | None]) -> list[float]:
+def _ranked(column: LeaderboardColumn, cells: Sequence[LeaderboardCell | None]) -> list[float]:
     return sorted(_worth(column, cell) for cell in cells if cell is not None and cell.ranked)
 
 
-def _win_rates(column: Column, cells: Sequence[Cell | None]) -> list[float | None]:
+def _win_rates(column: LeaderboardColumn, cells: Sequence[LeaderboardCell | None]) -> list[float | None]:
     values = _ranked(column, cells)
     others = len(values) - 1
 
-    def rate(cell: Cell | None) -> float | None:
+    def rate(cell: LeaderboardCell | None) -> float | None:
         if cell is None or not cell.ranked or others < 1:
             return None
         worse, not_better = bisect_left(values, _worth(column, cell)), bisect_right(values, _worth(column, cell))
@@ -352,7 +352,7 @@ def _apart(folder: Path, others: Sequence[Path]) -> str:
 
 
 def _noted(
-    columns: Sequence[Column], rows: Sequence[Row], said: Callable[[Cell], Note]
+    columns: Sequence[LeaderboardColumn], rows: Sequence[LeaderboardRow], said: Callable[[LeaderboardCell], Note]
 ) -> list[tuple[tuple[str, ...], tuple[str, ...], Note]]:
     """Systems and columns of whose cells something is said; those of which the same is said share a note."""
     by_row: defaultdict[tuple[str, Note], list[str]] = defaultdict(list)

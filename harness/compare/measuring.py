@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.compare import groups, items, same_system
-from harness.compare.metric import Measured, Plan, difference_of
+from harness.compare.metric import ComparisonOptions, Measured, difference_of
 from harness.compare.overall import Placed, on_scale
-from harness.compare.pairing import Joined, LoadMeasure, Reader, Results, Table, join
+from harness.compare.pairing import LoadMeasure, PairedReader, PairedSamples, PairedTable, Results, join
 from harness.errors import InputError
-from harness.stats.paired import Difference
+from harness.stats.paired import PairedDifference
 from harness.stats.pairs import Pairs
 from harness.store.runs import MetricRecord, TaskRecord
 
@@ -23,7 +23,7 @@ Sides = tuple[Results, Results]
 
 
 @dataclass(frozen=True)
-class Draft:
+class MeasuredTask:
     """A task or group, measured.
 
     Attributes:
@@ -44,14 +44,14 @@ class Draft:
     name: str
     title: str
     target: bool
-    joined: Sequence[Joined]
+    joined: Sequence[PairedSamples]
     measured: Sequence[Measured]
-    tables: Mapping[str, Table]
+    tables: Mapping[str, PairedTable]
     chance: float
     placed: Placed | None
     wordings: Mapping[str, Sequence[Measured]]
     slices: Sequence[tuple[str, str, Measured]]
-    parts: Sequence[Draft] = ()
+    parts: Sequence[MeasuredTask] = ()
     repeated: bool = False
     responses_differ: int = 0
 
@@ -67,7 +67,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Drafter:
+class TaskMeasurer:
     """Measures the tasks and groups of two results.
 
     Attributes:
@@ -79,10 +79,10 @@ class Drafter:
 
     sides: Sides
     load: LoadMeasure
-    plan: Plan
+    plan: ComparisonOptions
     tests: int
 
-    def task(self, name: str, number: int) -> Draft:
+    def task(self, name: str, number: int) -> MeasuredTask:
         """One task; `number` seeds its resampling.
 
         Raises:
@@ -96,19 +96,19 @@ class Drafter:
         repeated = same_system.one_system(*(side.record.system for side in self.sides)) and same_system.asked_alike(*records, joined)
         differ = same_system.responses_differ(joined) if repeated else 0
         steady = repeated and not differ
-        reader = Reader(self.load, *records, joined, self.plan.clusters.get(name))
+        reader = PairedReader(self.load, *records, joined, self.plan.clusters.get(name))
         common = [key for key in records[0].metrics if key in records[1].metrics]
         heads = [key for key in records[0].headline if key in common] or common[:1]
         keys = [*heads, *(key for key in common if key not in heads)]
-        tables: dict[str, Table] = {}
+        tables: dict[str, PairedTable] = {}
         measured = []
         for place, key in enumerate(keys):
             table = self._foreign(records[0].metrics[key]) or reader.table(key)
             measured.append(self._measured(records, name, key, table, joined, key in heads, (number, place), steady))
-            if isinstance(table, Table):
+            if isinstance(table, PairedTable):
                 tables[key] = table
         chance = self._chance(records[0], heads[0], tables.get(heads[0]), joined[0])
-        return Draft(
+        return MeasuredTask(
             name=name,
             title=records[0].title,
             target=name in self.plan.targets,
@@ -135,14 +135,14 @@ class Drafter:
         records: tuple[TaskRecord, TaskRecord],
         name: str,
         key: str,
-        table: Table | str,
-        joined: Sequence[Joined],
+        table: PairedTable | str,
+        joined: Sequence[PairedSamples],
         headline: bool,
         seed: Sequence[int],
         steady: bool,
     ) -> Measured:
         before, after = (record.metrics[key] for record in records)
-        pairs, reason = (table.pairs, None) if isinstance(table, Table) else (None, table)
+        pairs, reason = (table.pairs, None) if isinstance(table, PairedTable) else (None, table)
         if pairs is not None and not all(map(math.isfinite, pairs.scores)):
             pairs, reason = None, "undefined on these items"
         return Measured(
@@ -153,18 +153,20 @@ class Drafter:
             items=len(joined[0].places),
             margin=self.plan.margin(name, key, before, pairs.scores[0] if pairs else before.value or 0.0),
             flips=items.flips(key, before.higher_is_better, joined),
-            resampled=table.resampled if isinstance(table, Table) else "items",
+            resampled=table.resampled if isinstance(table, PairedTable) else "items",
             pairs=pairs,
             difference=self._difference(pairs, seed, self.tests, steady) if pairs else None,
             reason=reason,
         )
 
-    def _difference(self, pairs: Pairs, seed: Sequence[int], tests: int, steady: bool) -> Difference:
+    def _difference(self, pairs: Pairs, seed: Sequence[int], tests: int, steady: bool) -> PairedDifference:
         """Of `steady` responses of one system there is no difference, on these items or on others."""
         found = difference_of(pairs, self.plan, seed, tests)
         return dataclasses.replace(found, interval=same_system.NO_CHANGE) if steady and not pairs.changed else found
 
-    def _wordings(self, reader: Reader, name: str, heads: Sequence[str], seed: Sequence[int], steady: bool) -> dict[str, list[Measured]]:
+    def _wordings(
+        self, reader: PairedReader, name: str, heads: Sequence[str], seed: Sequence[int], steady: bool
+    ) -> dict[str, list[Measured]]:
         records = reader.before, reader.after
         return {
             str(one.wording): [
@@ -175,7 +177,7 @@ class Drafter:
         }
 
     def _slices(
-        self, measured: Measured, table: Table | None, joined: Sequence[Joined], seed: Sequence[int], steady: bool
+        self, measured: Measured, table: PairedTable | None, joined: Sequence[PairedSamples], seed: Sequence[int], steady: bool
     ) -> list[tuple[str, str, Measured]]:
         """The first headline over the items of each value of each label that names kinds of items."""
         result = []
@@ -196,11 +198,11 @@ class Drafter:
                 result.append((label, value, own))
         return result
 
-    def _chance(self, task: TaskRecord, key: str, table: Table | None, joined: Joined) -> float:
+    def _chance(self, task: TaskRecord, key: str, table: PairedTable | None, joined: PairedSamples) -> float:
         plain = table is not None and table.items is not None and table.items.mean and task.metrics[key].higher_is_better
         return items.guessing(joined) if plain and task.answer == "choices" else 0.0
 
-    def group(self, name: str, members: Sequence[Draft], seed: Sequence[int]) -> Draft:
+    def group(self, name: str, members: Sequence[MeasuredTask], seed: Sequence[int]) -> MeasuredTask:
         """A group as one task, whose scores are averages over its tasks'."""
         record = self.sides[0].record.groups[name]
         tasks = [self.sides[0].record.tasks[member.name] for member in members]
@@ -213,7 +215,7 @@ class Drafter:
             if not measured:
                 chance = _average_chance(members, own[1])
             measured.append(self._group_score(name, key, (metric, after), own, members, not measured, (*seed, place)))
-        return Draft(
+        return MeasuredTask(
             name=name,
             title=record.title,
             target=name in self.plan.targets or members[0].target,
@@ -235,7 +237,7 @@ class Drafter:
         key: str,
         records: tuple[MetricRecord, MetricRecord],
         own: tuple[str, str],
-        members: Sequence[Draft],
+        members: Sequence[MeasuredTask],
         headline: bool,
         seed: Sequence[int],
     ) -> Measured:
@@ -259,7 +261,7 @@ class Drafter:
         )
 
 
-def _pooled(average: str, tables: Mapping[str, Table | None]) -> tuple[Pairs, bool] | str:
+def _pooled(average: str, tables: Mapping[str, PairedTable | None]) -> tuple[Pairs, bool] | str:
     missing = [name for name, table in tables.items() if table is None]
     if missing:
         return f"{missing[0]} cannot be compared item by item"
@@ -268,6 +270,6 @@ def _pooled(average: str, tables: Mapping[str, Table | None]) -> tuple[Pairs, bo
     return groups.pooled(average, {name: table.pairs for name, table in known.items()}, gather)
 
 
-def _average_chance(members: Sequence[Draft], average: str) -> float:
+def _average_chance(members: Sequence[MeasuredTask], average: str) -> float:
     weights = [member.items if average == "micro" else 1 for member in members]
     return float(np.average([member.chance for member in members], weights=weights)) if sum(weights) else 0.0

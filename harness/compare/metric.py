@@ -10,7 +10,7 @@ from harness.compare import same_system
 from harness.stats import power
 from harness.stats.bootstrap import RESAMPLES
 from harness.stats.multiplicity import adjusted
-from harness.stats.paired import Difference, Test, compare
+from harness.stats.paired import PairedDifference, Test, compare
 from harness.stats.pairs import MacroPairs, Pairs
 from harness.stats.power import Forgetting
 from harness.stats.verdict import Verdict, default_margin, verdict
@@ -18,7 +18,7 @@ from harness.store.runs import MetricRecord
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonOptions:
     """How to compare.
 
     Attributes:
@@ -144,7 +144,7 @@ class Measured:
     flips: tuple[int, int] | None
     resampled: str
     pairs: Pairs | None
-    difference: Difference | None
+    difference: PairedDifference | None
     reason: str | None
 
     @property
@@ -153,7 +153,7 @@ class Measured:
         return 1 if self.record.higher_is_better else -1
 
 
-def difference_of(pairs: Pairs, plan: Plan, seed: Sequence[int], tests: int) -> Difference:
+def difference_of(pairs: Pairs, plan: ComparisonOptions, seed: Sequence[int], tests: int) -> PairedDifference:
     """Compare; with many tests, so many exchanges that the least possible p is small beside 0.01 / tests."""
     permutations = max(RESAMPLES, 200 * tests)
     return compare(pairs, seed=(plan.seed, *seed), resamples=plan.resamples, permutations=permutations, threads=plan.threads)
@@ -224,7 +224,7 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None, tests: 
     )
 
 
-def _odds(found: Difference, higher_is_better: bool) -> float | None:
+def _odds(found: PairedDifference, higher_is_better: bool) -> float | None:
     """Rows that became better over those that became worse; None without flips or where none became worse."""
     ratio = found.flips.odds_ratio if found.flips else None
     if ratio is not None and not higher_is_better:
@@ -232,7 +232,7 @@ def _odds(found: Difference, higher_is_better: bool) -> float | None:
     return ratio if ratio is not None and math.isfinite(ratio) else None
 
 
-def _forgetting(one: Measured, found: Difference, tests: int) -> Forgetting | None:
+def _forgetting(one: Measured, found: PairedDifference, tests: int) -> Forgetting | None:
     """The power to call a loss forgot; None where the difference has no scatter to go by, or cannot have any."""
     if found.interval is not None and found.interval.method == same_system.METHOD:
         return None
@@ -243,7 +243,7 @@ def _forgetting(one: Measured, found: Difference, tests: int) -> Forgetting | No
     return Forgetting(one.margin, tests, found.error**2 * one.items, False, _room(one, found), one.items)
 
 
-def _room(one: Measured, found: Difference) -> float:
+def _room(one: Measured, found: PairedDifference) -> float:
     """By what the interval's better end is further from the change than the scatter says, added in quadrature."""
     if found.interval is None:
         return 0.0
@@ -251,7 +251,7 @@ def _room(one: Measured, found: Difference) -> float:
     return math.sqrt(max(0.0, reach**2 - (power.QUANTILE * found.error) ** 2))
 
 
-def _items_needed(one: Measured, pairs: Pairs, found: Difference) -> int | None:
+def _items_needed(one: Measured, pairs: Pairs, found: PairedDifference) -> int | None:
     if one.margin <= 0 or not math.isfinite(found.detectable):
         return None
     if isinstance(pairs, MacroPairs):

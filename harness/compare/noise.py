@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from harness.compare.comparison import Plan, TaskComparison, compare_runs
+from harness.compare.comparison import ComparisonOptions, TaskComparison, compare_runs
 from harness.compare.pairing import LoadMeasure, Results, join
 from harness.store.samples import SampleRecord
 
@@ -34,7 +34,7 @@ NoiseOf: TypeAlias = Mapping[str, Noise]
 """By task and group."""
 
 
-def measure(before: Path, again: Path, load: LoadMeasure, plan: Plan) -> dict[str, Noise]:
+def measure(before: Path, again: Path, load: LoadMeasure, plan: ComparisonOptions) -> dict[str, Noise]:
     """The noise of every task that both results of one system have, and of every group.
 
     Args:

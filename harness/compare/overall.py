@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.compare.metric import Measured, Plan
+from harness.compare.metric import ComparisonOptions, Measured
 from harness.stats import mover
 from harness.stats.bootstrap import FloatArray, Interval, interval_of, joint_replicates
 from harness.stats.contrast import FEW
-from harness.stats.paired import Difference
+from harness.stats.paired import PairedDifference
 from harness.stats.pairs import Pairs
 from harness.stats.verdict import VERDICTS, Verdict, scale_end, worst
 
@@ -104,7 +104,7 @@ class Overall:
         return self.mean_change
 
 
-def on_scale(headlines: Sequence[Measured], chance: float, plan: Plan, seed: Sequence[int]) -> Placed | None:
+def on_scale(headlines: Sequence[Measured], chance: float, plan: ComparisonOptions, seed: Sequence[int]) -> Placed | None:
     """Put a task's headlines on the scale; None where one of them has no bounded scale or cannot be compared."""
     parts = []
     for one in headlines:
@@ -120,7 +120,7 @@ def on_scale(headlines: Sequence[Measured], chance: float, plan: Plan, seed: Seq
     return Placed(before, after, replicates, _interval(parts, replicates), chance, above)
 
 
-def _interval(parts: Sequence[tuple[float, Pairs, Difference]], replicates: FloatArray) -> tuple[float, float] | None:
+def _interval(parts: Sequence[tuple[float, Pairs, PairedDifference]], replicates: FloatArray) -> tuple[float, float] | None:
     """Of several headlines that of their mean's resamples; of one, or where few rows changed, the headlines' own, averaged."""
     bounds = interval_of(replicates[1] - replicates[0])
     if len(parts) > 1 and bounds is not None and all(pairs.changed >= FEW for _, pairs, _ in parts):
@@ -132,7 +132,7 @@ def _interval(parts: Sequence[tuple[float, Pairs, Difference]], replicates: Floa
     return float(low), float(high)
 
 
-def _replicates(parts: Sequence[tuple[float, Pairs, Difference]], plan: Plan, seed: Sequence[int]) -> FloatArray:
+def _replicates(parts: Sequence[tuple[float, Pairs, PairedDifference]], plan: ComparisonOptions, seed: Sequence[int]) -> FloatArray:
     """Both mean scores of each resample [2, resamples]; several scores of the same rows are resampled together."""
     drawn = [found.replicates for _, _, found in parts]
     if len(parts) > 1 and len({pairs.rows for _, pairs, _ in parts}) == 1:

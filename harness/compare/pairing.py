@@ -51,7 +51,7 @@ LoadMeasure: TypeAlias = Callable[[str, Mapping[str, Any]], Measure]
 
 
 @dataclass(frozen=True)
-class Kept:
+class TaskSamples:
     """One task in one wording as one system answered it."""
 
     samples: list[SampleRecord]
@@ -74,7 +74,7 @@ class Results:
         """
         return cls(path if path.is_dir() else path.parent, runs.read(path))
 
-    def kept(self, task: str, wording: str | None) -> Kept:
+    def kept(self, task: str, wording: str | None) -> TaskSamples:
         """Samples and statistics of one task; `wording` where there are several.
 
         Raises:
@@ -82,11 +82,11 @@ class Results:
         """
         place = task if wording is None else f"{task}@{wording}"
         files = self.record.tasks[task].files
-        return Kept(samples.read(self.folder, place, files), samples.read_statistics(self.folder, place, files))
+        return TaskSamples(samples.read(self.folder, place, files), samples.read_statistics(self.folder, place, files))
 
 
 @dataclass(frozen=True)
-class Joined:
+class PairedSamples:
     """One task in one wording in both results, joined by the items' content.
 
     Attributes:
@@ -97,8 +97,8 @@ class Joined:
     """
 
     wording: str | None
-    before: Kept
-    after: Kept
+    before: TaskSamples
+    after: TaskSamples
     places: tuple[tuple[int, int], ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
@@ -115,13 +115,13 @@ class Joined:
         return [(self.before.samples[first], self.after.samples[second]) for first, second in self.places]
 
 
-def join(before: Kept, after: Kept, wording: str | None = None) -> Joined:
+def join(before: TaskSamples, after: TaskSamples, wording: str | None = None) -> PairedSamples:
     """Pair the items of equal content digest; of items that occur more than once, the first with the first and so on."""
     theirs = {key: place for place, key in enumerate(_keys(after.samples))}
     places = [(place, theirs.pop(key)) for place, key in enumerate(_keys(before.samples)) if key in theirs]
     matched = {place for place, _ in places}
     lonely = tuple(sample.id for place, sample in enumerate(before.samples) if place not in matched)
-    return Joined(wording, before, after, tuple(places), lonely, tuple(after.samples[place].id for place in sorted(theirs.values())))
+    return PairedSamples(wording, before, after, tuple(places), lonely, tuple(after.samples[place].id for place in sorted(theirs.values())))
 
 
 def _keys(kept: Sequence[SampleRecord]) -> list[tuple[str, int]]:
@@ -162,7 +162,7 @@ def _without_items(signature: Signature) -> Signature:
 
 
 @dataclass(frozen=True)
-class Table:
+class PairedTable:
     """One metric of one task over the shared items.
 
     Attributes:
@@ -192,7 +192,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Reader:
+class PairedReader:
     """Makes tables of one task out of its wordings, each joined.
 
     Attributes:
@@ -205,10 +205,10 @@ class Reader:
     load: LoadMeasure
     before: TaskRecord
     after: TaskRecord
-    joined: Sequence[Joined]
+    joined: Sequence[PairedSamples]
     cluster: str | None = None
 
-    def table(self, key: str, wording: str | None = None) -> Table | str:
+    def table(self, key: str, wording: str | None = None) -> PairedTable | str:
         """The metric `key` over all wordings, or in one of them; a sentence where its items cannot be compared."""
         chosen = [one for one in self.joined if wording is None or one.wording == wording]
         tables = []
@@ -223,13 +223,13 @@ class Reader:
     def _record(self, task: TaskRecord, key: str, wording: str | None) -> MetricRecord:
         return task.metrics[key] if wording is None else task.wordings[wording].metrics[key]
 
-    def _clustered(self, table: Table) -> Table:
+    def _clustered(self, table: PairedTable) -> PairedTable:
         labels = table.clusters if table.items is None else self.clusters()
         if labels is None or len(set(labels)) in (1, len(labels)):
             return table
         rows = table.pairs
         pairs = Pairs(by_cluster(rows.before, labels), by_cluster(rows.after, labels), rows.score, rows.span)
-        return Table(pairs, table.items, True)
+        return PairedTable(pairs, table.items, True)
 
     def clusters(self) -> list[Hashable] | None:
         """The cluster of each shared item; None where items stand alone."""
@@ -255,7 +255,7 @@ class Reader:
         return bool(self.joined[0].pairs) and all(name in (one.labels or {}) for one, _ in self.joined[0].pairs)
 
 
-def _table(load: LoadMeasure, key: str, records: Sequence[MetricRecord], joined: Joined) -> Table | str:
+def _table(load: LoadMeasure, key: str, records: Sequence[MetricRecord], joined: PairedSamples) -> PairedTable | str:
     span = _span(records[0])
     kept = [side.statistics.get(key) for side in (joined.before, joined.after)]
     if kept[0] is not None and kept[1] is not None:
@@ -267,8 +267,13 @@ def _table(load: LoadMeasure, key: str, records: Sequence[MetricRecord], joined:
 
 
 def _from_statistics(
-    load: LoadMeasure, before: StatisticsRecord, after: StatisticsRecord, records: Sequence[MetricRecord], joined: Joined, span: float
-) -> Table | str:
+    load: LoadMeasure,
+    before: StatisticsRecord,
+    after: StatisticsRecord,
+    records: Sequence[MetricRecord],
+    joined: PairedSamples,
+    span: float,
+) -> PairedTable | str:
     try:
         measure = load(before.metric, before.options)
     except MetricError as error:
@@ -284,21 +289,21 @@ def _from_statistics(
         return _per_item(first, second, joined, measure.score, span, measure.gather)
     if joined.same_items and len(first) == len(second):
         clusters = None if before.clusters is None else before.clusters.tolist()
-        return Table(Pairs(first, second, measure.score, span), None, clusters=clusters, gather=measure.gather)
+        return PairedTable(Pairs(first, second, measure.score, span), None, clusters=clusters, gather=measure.gather)
     return "the metric judges several items as one, and the two results do not hold the same items in the same order"
 
 
 def _per_item(
-    before: FloatArray, after: FloatArray, joined: Joined, score: Score, span: float, gather: Gather = np.concatenate
-) -> Table | str:
+    before: FloatArray, after: FloatArray, joined: PairedSamples, score: Score, span: float, gather: Gather = np.concatenate
+) -> PairedTable | str:
     if not joined.places:
         return "the two results have no item in common"
     places = np.array(joined.places)
     pairs = Pairs(before[places[:, 0]], after[places[:, 1]], score, span)
-    return Table(pairs, pairs, gather=gather)
+    return PairedTable(pairs, pairs, gather=gather)
 
 
-def _item_means(kept: Kept, key: str, record: MetricRecord) -> FloatArray | None:
+def _item_means(kept: TaskSamples, key: str, record: MetricRecord) -> FloatArray | None:
     """Statistics from the items' own values, where the score is their mean."""
     values = [sample.metrics.get(key) for sample in kept.samples]
     present = np.array([value for value in values if value is not None])
@@ -321,12 +326,12 @@ def _span(record: MetricRecord) -> float:
     return math.inf if record.low is None or record.high is None else record.high - record.low
 
 
-def _blend(tables: Sequence[Table]) -> Table:
+def _blend(tables: Sequence[PairedTable]) -> PairedTable:
     """The mean score over several wordings of the same items; their statistics stand side by side."""
     if len(tables) == 1:
         return tables[0]
     pairs = side_by_side([table.pairs for table in tables])
-    return Table(pairs, pairs if all(table.items is not None for table in tables) else None, clusters=tables[0].clusters)
+    return PairedTable(pairs, pairs if all(table.items is not None for table in tables) else None, clusters=tables[0].clusters)
 
 
 def side_by_side(parts: Sequence[Pairs]) -> Pairs:

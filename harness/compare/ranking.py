@@ -13,12 +13,12 @@ import numpy as np
 
 from harness.compare import groups
 from harness.compare.families import FAMILIES, UNRANKED
-from harness.compare.leaderboard import Cell, Column, Leaderboard, Row, counted
+from harness.compare.leaderboard import Leaderboard, LeaderboardCell, LeaderboardColumn, LeaderboardRow, counted
 from harness.compare.pairing import LoadMeasure, Measure
 from harness.errors import MetricError
 from harness.stats.bootstrap import LEVEL, FloatArray, Score, Seed, by_cluster
 from harness.stats.intervals import Codes, all_clusters
-from harness.stats.ranks import RESAMPLES, Contest, Estimates, Meeting, Standing, standings_within
+from harness.stats.ranks import RESAMPLES, Contest, Estimates, Meeting, RankedSystem, standings_within
 from harness.store import samples
 from harness.store.runs import RunRecord
 from harness.store.samples import StatisticsRecord
@@ -48,7 +48,7 @@ class Within:
 
     columns: int
     ranked: int
-    standings: Sequence[Standing]
+    standings: Sequence[RankedSystem]
     reason: str | None
 
     @property
@@ -71,7 +71,7 @@ class Ranking:
         notes: whom the families do not rank and why, and which families were asked for and have no column.
     """
 
-    overall: Sequence[Standing]
+    overall: Sequence[RankedSystem]
     families: Mapping[Family, Within]
     estimated: tuple[str, ...]
     resampled: int
@@ -125,11 +125,11 @@ def ranking(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resamples: int
     )
 
 
-_NOWHERE = Standing(None, None, None, None, None, None)
+_NOWHERE = RankedSystem(None, None, None, None, None, None)
 _ALONE = "no column has comparable numbers of two systems"
 
 
-def _ranked(board: Leaderboard, number: int) -> dict[int, Cell]:
+def _ranked(board: Leaderboard, number: int) -> dict[int, LeaderboardCell]:
     """The cells of a column that count, by the places of their rows."""
     cells = {place: row.cells[number] for place, row in enumerate(board.rows)}
     return {place: cell for place, cell in cells.items() if cell is not None and cell.ranked}
@@ -151,7 +151,7 @@ def _notes(board: Leaderboard, families: Mapping[Family, Within]) -> Iterator[st
         yield f"{family} has no column: {plain(reason)}"
 
 
-def _why(board: Leaderboard, row: Row, family: Family) -> str:
+def _why(board: Leaderboard, row: LeaderboardRow, family: Family) -> str:
     """The first reason of its cells in a family."""
     cells = [cell for cell, column in zip(row.cells, board.columns, strict=True) if cell and column.family == family]
     if any(cell.ranked for cell in cells):
@@ -160,7 +160,7 @@ def _why(board: Leaderboard, row: Row, family: Family) -> str:
     return plain(next(filter(None, reasons), "not measured"))
 
 
-def _estimates(column: Column, cells: Mapping[int, Cell], systems: int) -> Estimates:
+def _estimates(column: LeaderboardColumn, cells: Mapping[int, LeaderboardCell], systems: int) -> Estimates:
     """Normal distributions as wide as the intervals; a score without one counts as exact."""
     scores: list[float | None] = [None] * systems
     errors = [0.0] * systems
@@ -170,7 +170,7 @@ def _estimates(column: Column, cells: Mapping[int, Cell], systems: int) -> Estim
     return Estimates(scores, errors, column.higher_is_better)
 
 
-def _agrees(meeting: Meeting, cells: Sequence[Cell]) -> bool:
+def _agrees(meeting: Meeting, cells: Sequence[LeaderboardCell]) -> bool:
     """Whether the statistics give the scores on the board."""
     values = np.array([cell.value for cell in cells], dtype=np.float64)
     return bool(np.allclose(meeting.observed(), values, rtol=1e-9, atol=1e-9))
@@ -212,10 +212,10 @@ class _Kept:
 
     load: LoadMeasure
     runs: Runs
-    columns: Sequence[Column]
+    columns: Sequence[LeaderboardColumn]
     _read: dict[tuple[Path, str], dict[str, StatisticsRecord]] = field(default_factory=dict)
 
-    def meeting(self, column: Column, places: Sequence[int]) -> Meeting | None:
+    def meeting(self, column: LeaderboardColumn, places: Sequence[int]) -> Meeting | None:
         """The runs at these places on one column; None where some run keeps no statistics, or they do not fit together."""
         average, members = self._members(column, self.runs[places[0]][1])
         tasks = [made for task, metric in members if (made := self._task(task, metric, places)) is not None]
@@ -231,7 +231,7 @@ class _Kept:
             tables, clusters = gathered, all_clusters([(own, _rows(table)) for _, table, own in tasks])
         return _contest(measure, tables, clusters, column.higher_is_better)
 
-    def _members(self, column: Column, record: RunRecord) -> tuple[str, list[tuple[str, str]]]:
+    def _members(self, column: LeaderboardColumn, record: RunRecord) -> tuple[str, list[tuple[str, str]]]:
         """The tasks with the metric that a column is of, and how they are averaged; no tasks where their metrics differ."""
         if not column.group:
             return "", [(column.name, column.metric)]
@@ -272,7 +272,7 @@ class _Kept:
         return {metric for _, members in made for _, metric in members}
 
 
-def _holds(record: RunRecord, column: Column) -> bool:
+def _holds(record: RunRecord, column: LeaderboardColumn) -> bool:
     owner = (record.groups if column.group else record.tasks).get(column.name)
     return owner is not None and column.metric in owner.metrics
 

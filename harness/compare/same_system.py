@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.stats.bootstrap import Interval
 
 if TYPE_CHECKING:
-    from harness.compare.pairing import Joined
+    from harness.compare.pairing import PairedSamples
     from harness.store.runs import SystemRecord, TaskRecord
 
 METHOD = "same system"
@@ -30,7 +30,7 @@ def one_system(before: SystemRecord, after: SystemRecord) -> bool:
     return before.digest == after.digest or all(getattr(before, name) == getattr(after, name) for name in _DECIDES)
 
 
-def asked_alike(before: TaskRecord, after: TaskRecord, joined: Sequence[Joined]) -> bool:
+def asked_alike(before: TaskRecord, after: TaskRecord, joined: Sequence[PairedSamples]) -> bool:
     """Whether a task was asked twice to the letter: equal signatures, the same items, the same prompts."""
     wordings = [{name: one.signature for name, one in task.wordings.items()} for task in (before, after)]
     if before.signature != after.signature or wordings[0] != wordings[1]:
@@ -38,7 +38,7 @@ def asked_alike(before: TaskRecord, after: TaskRecord, joined: Sequence[Joined])
     return all(one.same_items and all(first.prompt == second.prompt for first, second in one.pairs) for one in joined)
 
 
-def responses_differ(joined: Sequence[Joined]) -> int:
+def responses_differ(joined: Sequence[PairedSamples]) -> int:
     """Items with another response in one of the wordings at least."""
     return len(
         {

@@ -14,7 +14,7 @@ from harness.contract import Family
 from harness.evaluation.signatures import average_signature
 from harness.metrics.base import FloatArray, Metric
 from harness.stats.bootstrap import Interval, interval_of, is_ratio, reflected, replicates
-from harness.stats.intervals import Codes, Part, all_clusters, interval, mean_interval
+from harness.stats.intervals import Codes, ScoreStatistics, all_clusters, interval, mean_interval
 from harness.store.runs import GroupRecord, MetricRecord, SpreadRecord
 from harness.store.signature import Signature
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Score:
+class MetricScore:
     """One metric over one task's items.
 
     Attributes:
@@ -83,14 +83,14 @@ class Score:
         return bool((self.statistics == self.statistics[:1]).all())
 
     @cached_property
-    def part(self) -> Part:
+    def part(self) -> ScoreStatistics:
         """What is resampled. Means over the same items in several wordings are one mean of the items' mean values."""
         weights = [part[:, 1:] for part in self.parts]
         plain = self.wordings > 1 and weights[0].shape[1] == 1 and is_ratio(self.metric.score)
         if plain and all(np.array_equal(weights[0], one) for one in weights):
             values = np.mean([part[:, 0] for part in self.parts], axis=0)
-            return Part(np.column_stack([values, weights[0]]), self.metric.score, self.clusters, self._range)
-        return Part(self.statistics, self.score, self.clusters, self._range)
+            return ScoreStatistics(np.column_stack([values, weights[0]]), self.metric.score, self.clusters, self._range)
+        return ScoreStatistics(self.statistics, self.score, self.clusters, self._range)
 
     @property
     def _range(self) -> tuple[float, float]:
@@ -144,20 +144,20 @@ class Score:
         each = self._each(self.statistics.sum(axis=0))
         if self.wordings == 1 or not np.isfinite(each).all():
             return None
-        rows = Part(self.statistics, self._spread, self.clusters).resampled
+        rows = ScoreStatistics(self.statistics, self._spread, self.clusters).resampled
         bounds = None if self.no_interval or self.too_few else interval_of(replicates(rows, self._spread, seed=self.seed))
         ci = (bounds.low, bounds.high) if bounds else None
         return SpreadRecord(wordings=self.wordings, lowest=float(each.min()), highest=float(each.max()), spread=float(np.ptp(each)), ci=ci)
 
 
-def blend(scores: Sequence[Score]) -> Score:
+def blend(scores: Sequence[MetricScore]) -> MetricScore:
     """The mean score of several wordings of the same items; their items are resampled together."""
     first = scores[0]
     if len(scores) == 1:
         return first
     pooled = first.metric.pool([score.statistics for score in scores])
     parts = np.split(pooled, len(scores))
-    return Score(first.metric, np.concatenate(parts, axis=1), first.signature, first.seed, len(scores), first.family, first.clusters)
+    return MetricScore(first.metric, np.concatenate(parts, axis=1), first.signature, first.seed, len(scores), first.family, first.clusters)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Member:
         weight: its share in the average over the group's direct members.
     """
 
-    scores: Mapping[str, Score]
+    scores: Mapping[str, MetricScore]
     headlines: tuple[str, ...]
     weight: float
 
@@ -206,7 +206,7 @@ def _beside(members: Mapping[str, Member]) -> Iterator[tuple[str, Literal["macro
 
 
 def _measure(
-    scores: Mapping[str, Score], name: str, average: Literal["macro", "micro"], signatures: Mapping[str, Signature]
+    scores: Mapping[str, MetricScore], name: str, average: Literal["macro", "micro"], signatures: Mapping[str, Signature]
 ) -> MetricRecord:
     from harness.tasks.schema import Aggregate
 
@@ -222,7 +222,7 @@ def _measure(
 
 
 def _aggregate(
-    aggregate: Aggregate, by_task: Mapping[str, Sequence[Score]], weights: Sequence[float], signatures: Mapping[str, Signature]
+    aggregate: Aggregate, by_task: Mapping[str, Sequence[MetricScore]], weights: Sequence[float], signatures: Mapping[str, Signature]
 ) -> MetricRecord:
     own = [(task, score.signature) for task, scores in by_task.items() for score in scores]
     signature = average_signature(own, signatures, aggregate.average, aggregate.metric)
@@ -248,7 +248,7 @@ def _aggregate(
     return record.model_copy(update={"clusters": _clustered([scores[0] for scores in tasks])})
 
 
-def _clustered(scores: Sequence[Score]) -> int | None:
+def _clustered(scores: Sequence[MetricScore]) -> int | None:
     """How many clusters are resampled in all, a row that stands alone being its own; None where no task has any."""
     counts = [score.clustered for score in scores]
     if all(count is None for count in counts):
@@ -261,14 +261,14 @@ def _scale(metric: Metric[Any]) -> tuple[float | str, bool]:
     return metric.high if math.isfinite(metric.high) else metric.unit, metric.higher_is_better
 
 
-def _pooled(scores: Sequence[Score], signature: Signature) -> Score:
+def _pooled(scores: Sequence[MetricScore], signature: Signature) -> MetricScore:
     """All items of several tasks as one."""
     metric, wordings = scores[0].metric, scores[0].wordings
     columns = [metric.gather([score.parts[number] for score in scores]) for number in range(wordings)]
     table = np.concatenate(columns, axis=1)
     clusters = all_clusters([(score.clusters, len(score.statistics)) for score in scores])
     known = clusters if clusters is not None and len(clusters) == len(table) else None
-    return Score(metric, table, signature, scores[0].seed, wordings, scores[0].family, known)
+    return MetricScore(metric, table, signature, scores[0].seed, wordings, scores[0].family, known)
 
 
 def metric_record(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.engine.transformers.budget import Budget, kept_positions
-from harness.engine.transformers.explain import Explanation
+from harness.engine.transformers.explain import BatchPlan
 from harness.engine.transformers.explain import explain as plan
-from harness.evaluation.options import Clock, Options, Watch
-from harness.evaluation.plan import Work
-from harness.evaluation.response_cache import Ledger
+from harness.evaluation.options import Options, Progress, StageTimer
+from harness.evaluation.plan import EvaluationPlan
+from harness.evaluation.response_cache import ResponseCache
 from harness.evaluation.systems import response_key
 from harness.models import loading
 from harness.store.responses import ResponseStore
@@ -17,33 +17,33 @@ from harness.util import paths
 
 
 @dataclass(frozen=True)
-class Explained:
+class DryRun:
     """One system's plan, how many different questions it answers, and how many of these the store answers already."""
 
-    plan: tuple[Explanation, ...]
+    plan: tuple[BatchPlan, ...]
     asked: int
     from_store: int
 
 
-def explain(options: Options, watch: Watch) -> dict[str, Explained]:
+def explain(options: Options, watch: Progress) -> dict[str, DryRun]:
     """What `run` would compute for each system, told without loading the model.
 
     Raises:
         HarnessError: bad input.
     """
-    work = Work.open(options, watch, Clock())
+    work = EvaluationPlan.open(options, watch, StageTimer())
     evaluation, found = work.evaluation, {}
     config = loading.load_config(evaluation.source, remote_code=options.trust_remote_code)
     budget = Budget.choose(options.batch_tokens, loading.pick_device(options.device).type)
     start = (config.decoder_start_token_id or 0) if evaluation.encoder.architecture == "seq2seq" else None
     with ResponseStore(paths.cache() / "responses.sqlite") as store:
         for system, _ in evaluation.systems:
-            ledger = Ledger(work.requests, response_key(system), store)
+            ledger = ResponseCache(work.requests, response_key(system), store)
             for note in ledger.notes:
                 watch.note(f"{system.name}: {note}")
             requests = [*ledger.scorings, *ledger.generations]
             known = 0 if options.fresh else sum(request.id in ledger.responses for request in requests)
             kept = kept_positions(config.get_text_config().vocab_size)
             planned = tuple(plan(ledger.scorings, ledger.generations, start, budget, kept))
-            found[system.name] = Explained(planned, len(requests), known)
+            found[system.name] = DryRun(planned, len(requests), known)
     return found

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
 from harness.compare.names import opened
 from harness.compare.noise import NoiseOf, measure
 from harness.errors import InputError
 from harness.evaluation import perplexity_text
-from harness.evaluation.options import Clock, Options, Watch
-from harness.evaluation.run import Finished, run
+from harness.evaluation.options import Options, Progress, StageTimer
+from harness.evaluation.run import FinishedRun, run
 from harness.evaluation.systems import open_encoder
 from harness.lm_eval import task_names
 from harness.models import cards
 from harness.store import runs
-from harness.tasks.registry import Registry
+from harness.tasks.registry import TaskRegistry
 from harness.util import paths
 
 _SMALLER = 3 / 8
@@ -27,7 +27,7 @@ _SMALLER = 3 / 8
 
 
 @dataclass(frozen=True)
-class Scored:
+class EvaluatedFolders:
     """Finished runs, by their folders.
 
     Attributes:
@@ -44,7 +44,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Found:
+class ForgettingComparisons:
     """What the reports show: the base against each system, and what scoring the base again in other batches changes.
 
     Attributes:
@@ -56,7 +56,9 @@ class Found:
     folders: tuple[Path, ...]
 
 
-def score(options: Options, watch: Watch, *, text: Path | None = None, noise: bool = False, clock: Clock | None = None) -> Scored:
+def score(
+    options: Options, watch: Progress, *, text: Path | None = None, noise: bool = False, clock: StageTimer | None = None
+) -> EvaluatedFolders:
     """Score the base and every adapter on one loaded base.
 
     Args:
@@ -74,10 +76,10 @@ def score(options: Options, watch: Watch, *, text: Path | None = None, noise: bo
     base, *tuned = found
     second = _noise(options, watch, file, base.folder) if noise else None
     tasks = (*base.tasks, *([perplexity_text.TASK] if file and perplexity_text.TASK not in base.tasks else []))
-    return Scored(base.folder, tuple(one.folder for one in tuned), second, tasks)
+    return EvaluatedFolders(base.folder, tuple(one.folder for one in tuned), second, tasks)
 
 
-def compare(before: Path, after: Sequence[Path], plan: Plan, noise: Path | None = None) -> Found:
+def compare(before: Path, after: Sequence[Path], plan: ComparisonOptions, noise: Path | None = None) -> ForgettingComparisons:
     """Compare the base's results with those of every system.
 
     Args:
@@ -93,8 +95,8 @@ def compare(before: Path, after: Sequence[Path], plan: Plan, noise: Path | None 
     comparisons = tuple(compare_runs(before, one, metrics.load, _named(plan, before, one)) for one in after)
     places = (before, *after)
     if noise is None:
-        return Found(comparisons, None, places)
-    return Found(comparisons, measure(before, noise, metrics.load, _named(plan, before, noise)), places)
+        return ForgettingComparisons(comparisons, None, places)
+    return ForgettingComparisons(comparisons, measure(before, noise, metrics.load, _named(plan, before, noise)), places)
 
 
 def check_margins(margins: Iterable[str], tasks: Sequence[str]) -> None:
@@ -107,7 +109,7 @@ def check_margins(margins: Iterable[str], tasks: Sequence[str]) -> None:
     """
     own, theirs = task_names.split(tasks)
     if margins and not theirs:
-        entries = Registry.default().select(own).entries
+        entries = TaskRegistry.default().select(own).entries
         _refuse_unknown(margins, {entry.task.task: [spec.key for spec in entry.task.metrics] for entry in entries})
 
 
@@ -123,7 +125,9 @@ def noise_folder(before: Path) -> Path:
     return folder
 
 
-def _run(options: Options, watch: Watch, text: Path | None, clock: Clock | None = None, kept: Path | None = None) -> list[Finished]:
+def _run(
+    options: Options, watch: Progress, text: Path | None, clock: StageTimer | None = None, kept: Path | None = None
+) -> list[FinishedRun]:
     """The tasks, and the text with them; before them where settings are given that a text does not have."""
     apart = (options.shots, options.limit, options.template, options.template_file) != (None,) * 4 or bool(options.shot_seeds)
     if text is not None and apart:
@@ -146,7 +150,7 @@ def _text_task(options: Options, text: Path) -> Path:
     return perplexity_text.write_task(text, encoder, paths.cache() / "texts")
 
 
-def _noise(options: Options, watch: Watch, text: Path | None, base: Path) -> Path:
+def _noise(options: Options, watch: Progress, text: Path | None, base: Path) -> Path:
     """Score the base again; its answers are kept apart, so that they do not take the place of the first ones."""
     from harness.engine.transformers.budget import Budget
     from harness.models.loading import pick_device
@@ -158,7 +162,7 @@ def _noise(options: Options, watch: Watch, text: Path | None, base: Path) -> Pat
     return folder
 
 
-def _named(plan: Plan, before: Path, after: Path) -> Plan:
+def _named(plan: ComparisonOptions, before: Path, after: Path) -> ComparisonOptions:
     records = runs.read(before), runs.read(after)
     _refuse_unknown(plan.margins, {task: one.metrics for record in records for task, one in record.tasks.items()})
     targets = opened(_tasks_of(plan.targets), records)
@@ -184,5 +188,5 @@ def _tasks_of(names: Sequence[str]) -> list[str]:
     """The names, with paths of task files replaced by what the files define."""
     found: list[str] = []
     for name in names:
-        found += Registry().add_file(Path(name)) if name.endswith((".yaml", ".yml")) else [name]
+        found += TaskRegistry().add_file(Path(name)) if name.endswith((".yaml", ".yml")) else [name]
     return found

@@ -11,7 +11,7 @@ from harness.contract import Family
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.evaluation.options import Options, Watch
+    from harness.evaluation.options import Options, Progress
     from harness.metrics.base import Metric
     from harness.perturb import Perturbation
     from harness.tasks.schema import Task
@@ -46,7 +46,7 @@ class Measures:
     small: bool = False
 
     @classmethod
-    def of(cls, options: Options, watch: Watch) -> Measures:
+    def of(cls, options: Options, watch: Progress) -> Measures:
         """What the options ask for; perturbations that cannot be had here are told and left out.
 
         Raises:
@@ -124,7 +124,7 @@ class Measures:
                     yield f"association_{groups}_{targets}", "association", {"groups": groups, "targets": targets}
 
 
-def _scorer(asked: str, watch: Watch) -> tuple[str, str | None]:
+def _scorer(asked: str, watch: Progress) -> tuple[str, str | None]:
     """The toxicity scorer, and why there is none: the one named, else the default, else one that needs no download.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.contract import Family
-from harness.evaluation.requests import Seconds
+from harness.evaluation.requests import PreparationTime
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Options:
     command: tuple[str, ...] = ()
 
 
-class Watch(Protocol):
+class Progress(Protocol):
     """What follows a run's progress."""
 
     def start(self, system: str, totals: Mapping[str, int]) -> None:
@@ -70,11 +70,11 @@ class Watch(Protocol):
 
 
 @dataclass
-class Clock:
+class StageTimer:
     """Where the time went, in seconds."""
 
     began: float = field(default_factory=time.perf_counter)
-    preparation: Seconds = field(default_factory=Seconds)
+    preparation: PreparationTime = field(default_factory=PreparationTime)
     score: float = 0.0
     generate: float = 0.0
     metrics: float = 0.0

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import TaskError
 from harness.perturb import perturb_fields
 from harness.tasks import templates
-from harness.tasks.prompts import Question, Wording
+from harness.tasks.prompts import PromptTemplate, Question
 
 if TYPE_CHECKING:
-    from harness.evaluation.requests import Asked
+    from harness.evaluation.requests import ItemRequests
     from harness.perturb import Perturbation
     from harness.store.signature import Signature
 
 
 @dataclass(frozen=True)
-class Copies:
+class PerturbedItems:
     """What one perturbation makes of a task's questions.
 
     Attributes:
@@ -30,10 +30,10 @@ class Copies:
     perturbation: Perturbation
     signature: Signature
     places: Sequence[int]
-    asked: Sequence[Asked]
+    asked: Sequence[ItemRequests]
 
 
-def disturbed(wording: Wording, questions: Sequence[Question], perturbation: Perturbation, seed: int) -> dict[int, Question]:
+def disturbed(wording: PromptTemplate, questions: Sequence[Question], perturbation: Perturbation, seed: int) -> dict[int, Question]:
     """The questions that a perturbation changes, by their places.
 
     Only what the prompt shows of an item's own text is changed: never a template's words, and never the choices or references unless
@@ -52,7 +52,7 @@ def disturbed(wording: Wording, questions: Sequence[Question], perturbation: Per
     return found
 
 
-def columns(wording: Wording) -> frozenset[str]:
+def columns(wording: PromptTemplate) -> frozenset[str]:
     """The columns that may be changed: those the task names, or those its prompt shows, answers left out."""
     task, template = wording.task, wording.template
     if task.disturb:
@@ -68,7 +68,7 @@ def _read(sources: Iterable[str]) -> frozenset[str]:
     return frozenset(name for source in sources for name in templates.names(source))
 
 
-def _shown(wording: Wording, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
+def _shown(wording: PromptTemplate, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
     """Other text in the prompt; the answers stay those of the original."""
     row = question.item.row
     before = {name: row[name] for name in sorted(shown) if isinstance(row.get(name), str)}
@@ -78,7 +78,7 @@ def _shown(wording: Wording, question: Question, perturbation: Perturbation, see
     return replace(question, item=replace(question.item, row={**row, **after}))
 
 
-def _whole(wording: Wording, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
+def _whole(wording: PromptTemplate, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
     """The whole item in other words, its choices and references too; the right choice stays the right one."""
     row = question.item.row
     before = dict(_texts(row, ()))

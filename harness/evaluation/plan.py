@@ -12,50 +12,52 @@ from typing import TYPE_CHECKING
 from harness.contract import Request
 from harness.errors import InputError
 from harness.evaluation.measures import Measures
-from harness.evaluation.options import Clock, Options, Watch
-from harness.evaluation.requests import Preparation
+from harness.evaluation.options import Options, Progress, StageTimer
+from harness.evaluation.requests import RequestBuilder
 from harness.evaluation.results import Job
-from harness.evaluation.scoring import Judge
+from harness.evaluation.scoring import TaskScorer
 from harness.evaluation.signatures import perturbation_signature
-from harness.evaluation.systems import Evaluation
+from harness.evaluation.systems import OpenSystems
 from harness.lm_eval import task_names
 from harness.store import samples
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import Wording
-from harness.tasks.registry import Registry, Selection
+from harness.tasks.prompts import PromptTemplate
+from harness.tasks.registry import Selection, TaskRegistry
 from harness.util import paths
 from harness.util.writable import check_files
 
 if TYPE_CHECKING:
-    from harness.evaluation.perturbed import Copies
-    from harness.evaluation.requests import Asked
+    from harness.evaluation.perturbed import PerturbedItems
+    from harness.evaluation.requests import ItemRequests
     from harness.lm_eval.suite import Suite
     from harness.models.encoding import Encoder
     from harness.perturb import Perturbation
 
 
 @dataclass(frozen=True)
-class Work:
+class EvaluationPlan:
     """Everything that is asked, of every system."""
 
     selection: Selection
-    evaluation: Evaluation
+    evaluation: OpenSystems
     jobs: list[Job]
     suite: Suite | None
 
     @classmethod
-    def open(cls, options: Options, watch: Watch, clock: Clock) -> Work:
+    def open(cls, options: Options, watch: Progress, clock: StageTimer) -> EvaluationPlan:
         """Find tasks, systems and data, and prepare every request."""
         with clock.measure("startup"):
             own, theirs = task_names.split(options.tasks)
-            selection = Registry.default().select(own) if own or not theirs else Selection((), {}, {})
+            selection = TaskRegistry.default().select(own) if own or not theirs else Selection((), {}, {})
             if options.template_file is not None:
                 from harness.tasks.promptsource import load
 
                 selection = selection.with_templates(load(options.template_file))
             measures = Measures.of(options, watch)
-            judges = {entry.task.task: Judge.of(entry.task, measures, remote_code=options.trust_remote_code) for entry in selection.entries}
-            evaluation = Evaluation.open(options, watch)
+            judges = {
+                entry.task.task: TaskScorer.of(entry.task, measures, remote_code=options.trust_remote_code) for entry in selection.entries
+            }
+            evaluation = OpenSystems.open(options, watch)
         if theirs and measures.families:
             watch.note("Measures beside the tasks' own, and perturbations, are not taken of lm_eval: tasks.")
         jobs = _prepare(options, selection, judges, measures, evaluation.encoder, clock)
@@ -85,7 +87,7 @@ def _samples(jobs: Sequence[Job]) -> list[str]:
 
 
 def _prepare(
-    options: Options, selection: Selection, judges: Mapping[str, Judge], measures: Measures, encoder: Encoder, clock: Clock
+    options: Options, selection: Selection, judges: Mapping[str, TaskScorer], measures: Measures, encoder: Encoder, clock: StageTimer
 ) -> list[Job]:
     """Read the data, render and tokenize every prompt."""
     reader = DataReader(paths.data_folder(options.data))
@@ -101,8 +103,8 @@ def _prepare(
         seeds = options.shot_seeds if shots and options.shot_seeds else (options.seed,)
         for template, seed in product(entry.templates(options.template), seeds):
             name = template.name if len(seeds) == 1 else f"{template.name}#{seed}"
-            wording = Wording(task, template, encoder.chat)
-            preparation = Preparation(wording, encoder, pool.items if pool else (), shots, seed, name, options.texts)
+            wording = PromptTemplate(task, template, encoder.chat)
+            preparation = RequestBuilder(wording, encoder, pool.items if pool else (), shots, seed, name, options.texts)
             asked = preparation.prepare(split.items[: options.limit], clock.preparation)
             copies = _copies(preparation, asked, measures.perturbations if judges[task.task].headlines else (), options.seed, clock)
             judge = judges[task.task]
@@ -113,12 +115,12 @@ def _prepare(
 
 
 def _copies(
-    preparation: Preparation, asked: Sequence[Asked], perturbations: Sequence[Perturbation], seed: int, clock: Clock
-) -> list[Copies]:
+    preparation: RequestBuilder, asked: Sequence[ItemRequests], perturbations: Sequence[Perturbation], seed: int, clock: StageTimer
+) -> list[PerturbedItems]:
     """Copies of those items whose text each perturbation changes."""
     if not perturbations:
         return []
-    from harness.evaluation.perturbed import Copies, columns, disturbed
+    from harness.evaluation.perturbed import PerturbedItems, columns, disturbed
 
     copies = []
     for perturbation in perturbations:
@@ -126,11 +128,11 @@ def _copies(
             changed = disturbed(preparation.wording, [one.question for one in asked], perturbation, seed)
         own = replace(preparation, name=f"{preparation.name}~{perturbation.label}")
         signature = perturbation_signature(perturbation, seed, columns(preparation.wording))
-        copies.append(Copies(perturbation, signature, list(changed), own.ask(list(changed.values()), clock.preparation)))
+        copies.append(PerturbedItems(perturbation, signature, list(changed), own.ask(list(changed.values()), clock.preparation)))
     return copies
 
 
-def _suite(names: Sequence[str], evaluation: Evaluation, clock: Clock) -> Suite | None:
+def _suite(names: Sequence[str], evaluation: OpenSystems, clock: StageTimer) -> Suite | None:
     """lm-eval's tasks, built, rendered and tokenized; None where there are none."""
     if not names:
         return None

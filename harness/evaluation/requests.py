@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.contract import Generate, Item, Request, ScoreChoices, ScoreText, TokenIds
 from harness.errors import TaskError
-from harness.tasks.prompts import Question, Wording, draw_shots
+from harness.tasks.prompts import PromptTemplate, Question, draw_shots
 
 if TYPE_CHECKING:
     from harness.models.encoding import Encoder
@@ -20,7 +20,7 @@ Texts: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ItemRequests:
     """One item on its way through the engine.
 
     Attributes:
@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Seconds:
+class PreparationTime:
     """Wall time of the two halves of preparation."""
 
     render: float = 0.0
@@ -56,7 +56,7 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class RequestBuilder:
     """Prepares the items of one task in one wording for one tokenizer.
 
     Args:
@@ -69,7 +69,7 @@ class Preparation:
         texts: how many are generated for each item, where they are sampled.
     """
 
-    wording: Wording
+    wording: PromptTemplate
     encoder: Encoder
     pool: Sequence[Item]
     shots: int
@@ -78,14 +78,14 @@ class Preparation:
     texts: int = 1
     _solved: dict[str, Question] = field(default_factory=dict, init=False, repr=False)
 
-    def prepare(self, items: Sequence[Item], seconds: Seconds) -> list[Asked]:
+    def prepare(self, items: Sequence[Item], seconds: PreparationTime) -> list[ItemRequests]:
         """Requests for all items, in their order; raises TaskError as `ask` does."""
         began = time.perf_counter()
         questions = [self.wording.question(item) for item in items]
         seconds.render += time.perf_counter() - began
         return self.ask(questions, seconds)
 
-    def ask(self, questions: Sequence[Question], seconds: Seconds) -> list[Asked]:
+    def ask(self, questions: Sequence[Question], seconds: PreparationTime) -> list[ItemRequests]:
         """Requests for questions, in their order. Shots are drawn by the item's id, whatever its row has become.
 
         Raises:
@@ -98,7 +98,7 @@ class Preparation:
         rendered = time.perf_counter()
         requests = self._requests(questions, texts)
         asked = [
-            Asked(question, text[0], request) if self._fits(request) else self._shortened(question, shots)
+            ItemRequests(question, text[0], request) if self._fits(request) else self._shortened(question, shots)
             for question, shots, text, request in zip(questions, drawn, texts, requests, strict=True)
         ]
         if any(spec.options.get("normalize") == "pmi" for spec in self.wording.task.metrics):
@@ -211,12 +211,12 @@ class Preparation:
         """Whether prompt and answer stand in different sequences, each with the whole length to itself."""
         return self.encoder.architecture == "seq2seq"
 
-    def _shortened(self, question: Question, shots: Sequence[Question]) -> Asked:
+    def _shortened(self, question: Question, shots: Sequence[Question]) -> ItemRequests:
         """The item with as many whole shots as fit, the last ones dropped; without any, its longest field is cut at the end."""
         for kept in range(len(shots) - 1, -1, -1):
             texts, request = self._tried(question, shots[:kept])
             if self._fits(request):
-                return Asked(question, texts[0], request, len(shots) - kept)
+                return ItemRequests(question, texts[0], request, len(shots) - kept)
         return self._cut(question, len(shots))
 
     def _tried(self, question: Question, shots: Sequence[Question]) -> tuple[Texts, Request]:
@@ -226,7 +226,7 @@ class Preparation:
     def _fits_with(self, with_field: Callable[[str, int], tuple[Texts, Request]], name: str, characters: int) -> bool:
         return self._fits(with_field(name, characters)[1])
 
-    def _cut(self, question: Question, dropped: int) -> Asked:
+    def _cut(self, question: Question, dropped: int) -> ItemRequests:
         row = question.item.row
         fields = sorted((name for name, value in row.items() if isinstance(value, str)), key=lambda name: -len(row[name]))
 
@@ -238,7 +238,7 @@ class Preparation:
             fits = partial(self._fits_with, with_field, name)
             if fits(0):
                 texts, request = with_field(name, _largest(len(row[name]), fits))
-                return Asked(question, texts[0], request, dropped, text_cut=True)
+                return ItemRequests(question, texts[0], request, dropped, text_cut=True)
         raise TaskError(
             f"Task {self.wording.task.task}, item {question.item.id}: the prompt is longer than the model's {self.encoder.max_length} "
             "tokens, even without shots and with any one field left out.",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.store.writing import Writer
 
 
-class Ledger:
+class ResponseCache:
     """The requests of one system, and their responses as they come in.
 
     Requests with equal content are asked once. Those already in the store count as answered, but stay in the lists handed to the

@@ -20,15 +20,15 @@ from harness.store import runs
 from harness.store.signature import Signature
 
 if TYPE_CHECKING:
-    from harness.evaluation.aggregate import Score
-    from harness.evaluation.options import Clock, Options
-    from harness.evaluation.perturbed import Copies
-    from harness.evaluation.requests import Asked
-    from harness.evaluation.response_cache import Ledger
-    from harness.evaluation.scoring import Judge, Judged
+    from harness.evaluation.aggregate import MetricScore
+    from harness.evaluation.options import Options, StageTimer
+    from harness.evaluation.perturbed import PerturbedItems
+    from harness.evaluation.requests import ItemRequests
+    from harness.evaluation.response_cache import ResponseCache
+    from harness.evaluation.scoring import TaskScorer, TaskScores
     from harness.tasks.data import Split
-    from harness.tasks.prompts import Wording
-    from harness.tasks.registry import Entry
+    from harness.tasks.prompts import PromptTemplate
+    from harness.tasks.registry import TaskEntry
     from harness.tasks.schema import Task
 
 
@@ -52,19 +52,19 @@ class Job:
 
     label: str
     name: str
-    entry: Entry
-    wording: Wording
-    judge: Judge
+    entry: TaskEntry
+    wording: PromptTemplate
+    judge: TaskScorer
     split: Split
     pool: Split | None
     shots: int
     seed: int
     texts: int
-    asked: list[Asked]
-    copies: list[Copies] = field(default_factory=list)
+    asked: list[ItemRequests]
+    copies: list[PerturbedItems] = field(default_factory=list)
 
     @property
-    def everything(self) -> list[Asked]:
+    def everything(self) -> list[ItemRequests]:
         """The items and their copies."""
         return self.asked + [asked for one in self.copies for asked in one.asked]
 
@@ -74,7 +74,9 @@ class Job:
         return self.entry.task
 
 
-def task_record(jobs: Sequence[Job], judged: Mapping[str, Judged], scores: Mapping[str, Score], options: Options) -> runs.TaskRecord:
+def task_record(
+    jobs: Sequence[Job], judged: Mapping[str, TaskScores], scores: Mapping[str, MetricScore], options: Options
+) -> runs.TaskRecord:
     """What results keep of one task: its wordings' mean scores, and each wording's own where there are several."""
     first, task = jobs[0], jobs[0].task
     wordings = {}
@@ -107,7 +109,7 @@ def task_record(jobs: Sequence[Job], judged: Mapping[str, Judged], scores: Mappi
     )
 
 
-def _undisturbed(job: Job, judged: Judged) -> dict[Family, str]:
+def _undisturbed(job: Job, judged: TaskScores) -> dict[Family, str]:
     """Families of which there are copies, where none of the headline metrics can tell a fall."""
     if judged.disturbances:
         return {}
@@ -115,8 +117,8 @@ def _undisturbed(job: Job, judged: Judged) -> dict[Family, str]:
     return {one.perturbation.family: reason for one in job.copies}
 
 
-def _wording_record(job: Job, judged: Judged) -> runs.WordingRecord:
-    return runs.WordingRecord(
+def _wording_record(job: Job, judged: TaskScores) -> runs.TemplateVariantRecord:
+    return runs.TemplateVariantRecord(
         template=job.wording.template.name,
         template_digest=template_digest([job]),
         shot_seed=job.seed,
@@ -146,7 +148,7 @@ def _data(job: Job) -> runs.DataRecord:
     )
 
 
-def efficiency(usage: Usage, ledger: Ledger, clock: Clock, joules: float | None = None) -> runs.EfficiencyRecord:
+def efficiency(usage: Usage, ledger: ResponseCache, clock: StageTimer, joules: float | None = None) -> runs.EfficiencyRecord:
     """What a run cost; rates are null when every answer came from the store.
 
     Args:

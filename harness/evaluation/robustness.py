@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import Family
-from harness.evaluation.aggregate import Score, metric_record
+from harness.evaluation.aggregate import MetricScore, metric_record
 from harness.evaluation.signatures import worst_signature
 from harness.metrics.base import FloatArray
 from harness.stats.bootstrap import by_cluster
 from harness.stats.intervals import Codes
 from harness.stats.paired import Pairs, difference_interval
-from harness.store.runs import DisturbanceRecord, MetricRecord
+from harness.store.runs import MetricRecord, PerturbationRecord
 from harness.store.signature import Signature
 
 WORST = "worst"
 
 
 @dataclass(frozen=True)
-class Disturbed:
+class PerturbedStatistics:
     """One metric on the copies that one perturbation made.
 
     Attributes:
@@ -38,7 +38,7 @@ class Disturbed:
     statistics: FloatArray
 
 
-def worst_case(score: Score, copies: Sequence[Disturbed]) -> Score | None:
+def worst_case(score: MetricScore, copies: Sequence[PerturbedStatistics]) -> MetricScore | None:
     """The score over the worst of each item and its copies (HELM, compute_worst_case_metrics), in the metric's own direction.
 
     HELM takes the least value of every metric, also of those of which less is better. Each item contributes the statistics of its
@@ -64,10 +64,12 @@ def worst_case(score: Score, copies: Sequence[Disturbed]) -> Score | None:
         table[one.places[worse]] = one.statistics[worse]
         lowest[one.places[worse]] = sign * theirs[worse]
     signature = worst_signature(score.signature, [one.signature for one in copies])
-    return Score(metric, table, signature, score.seed, family=copies[0].family, clusters=score.clusters)
+    return MetricScore(metric, table, signature, score.seed, family=copies[0].family, clusters=score.clusters)
 
 
-def disturbances(key: str, score: Score, copies: Sequence[Disturbed], worst: Mapping[Family, Score]) -> list[DisturbanceRecord]:
+def disturbances(
+    key: str, score: MetricScore, copies: Sequence[PerturbedStatistics], worst: Mapping[Family, MetricScore]
+) -> list[PerturbationRecord]:
     """What every perturbation, and the worst of each family, does to a metric.
 
     Args:
@@ -86,11 +88,11 @@ def disturbances(key: str, score: Score, copies: Sequence[Disturbed], worst: Map
 
 
 def _record(
-    key: str, signature: Signature, family: Family, score: Score, places: NDArray[np.intp], statistics: FloatArray
-) -> DisturbanceRecord:
+    key: str, signature: Signature, family: Family, score: MetricScore, places: NDArray[np.intp], statistics: FloatArray
+) -> PerturbationRecord:
     before = score.statistics[places]
     clusters = None if score.clusters is None else score.clusters[places]
-    return DisturbanceRecord(
+    return PerturbationRecord(
         perturbation=signature,
         family=family,
         metric=key,
@@ -102,14 +104,14 @@ def _record(
     )
 
 
-def _over(score: Score, statistics: FloatArray, clusters: Codes | None, family: Family) -> MetricRecord:
+def _over(score: MetricScore, statistics: FloatArray, clusters: Codes | None, family: Family) -> MetricRecord:
     if len(statistics) == 0:
         record = metric_record(score.metric, math.nan, None, 0, score.signature, "no item's text changed")
         return record.model_copy(update={"family": family})
-    return Score(score.metric, statistics, score.signature, score.seed, family=family, clusters=clusters).record()
+    return MetricScore(score.metric, statistics, score.signature, score.seed, family=family, clusters=clusters).record()
 
 
-def _drop(score: Score, before: FloatArray, after: FloatArray, clusters: Codes | None, family: Family) -> MetricRecord:
+def _drop(score: MetricScore, before: FloatArray, after: FloatArray, clusters: Codes | None, family: Family) -> MetricRecord:
     """What is lost, with an interval from resampling items, or clusters of them, with their copies."""
     metric, count = score.metric, len(before)
     reason = "no item's text changed" if count == 0 else metric.no_interval(before) or metric.no_interval(after)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 from harness import __version__, toxicity
 from harness.contract import Response, System, Usage
-from harness.evaluation.aggregate import Member, Score, judge_group
+from harness.evaluation.aggregate import Member, MetricScore, judge_group
 from harness.evaluation.energy import Meter
-from harness.evaluation.options import Clock, Options, Watch
-from harness.evaluation.plan import Work
-from harness.evaluation.response_cache import Ledger
+from harness.evaluation.options import Options, Progress, StageTimer
+from harness.evaluation.plan import EvaluationPlan
+from harness.evaluation.response_cache import ResponseCache
 from harness.evaluation.results import Job, efficiency, environment, seconds_alone, task_record
-from harness.evaluation.scoring import Judged, combine
+from harness.evaluation.scoring import TaskScores, combine
 from harness.evaluation.systems import response_key
-from harness.lm_eval.verdict import Verdict
+from harness.lm_eval.verdict import LmEvalResults
 from harness.store import runs
 from harness.store.responses import ResponseStore
-from harness.store.saving import Part, save
+from harness.store.saving import SavedSamples, save
 from harness.store.writing import Writer
 from harness.tasks.schema import Group
 from harness.util import paths
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A run that was written.
 
     Attributes:
@@ -46,7 +46,7 @@ class Finished:
     tasks: tuple[str, ...]
 
 
-def run(options: Options, watch: Watch, clock: Clock | None = None, *, kept: Path | None = None) -> list[Finished]:
+def run(options: Options, watch: Progress, clock: StageTimer | None = None, *, kept: Path | None = None) -> list[FinishedRun]:
     """Score every system on every task and write its results.
 
     Whatever can be known to be wrong is told before the model is loaded.
@@ -60,8 +60,8 @@ def run(options: Options, watch: Watch, clock: Clock | None = None, *, kept: Pat
     Raises:
         HarnessError: bad input, or a failure that has a message.
     """
-    clock = clock or Clock()
-    work = Work.open(options, watch, clock)
+    clock = clock or StageTimer()
+    work = EvaluationPlan.open(options, watch, clock)
     finished = []
     with closing(work.evaluation), ResponseStore(kept or paths.cache() / "responses.sqlite") as store:
         for system, adapter in work.evaluation.systems:
@@ -77,10 +77,12 @@ def run(options: Options, watch: Watch, clock: Clock | None = None, *, kept: Pat
     return finished
 
 
-def _answers(work: Work, system: System, adapter: Adapter | None, store: ResponseStore, clock: Clock) -> tuple[Ledger, Usage]:
+def _answers(
+    work: EvaluationPlan, system: System, adapter: Adapter | None, store: ResponseStore, clock: StageTimer
+) -> tuple[ResponseCache, Usage]:
     """A response to every request: kept ones from the store, the others computed and kept as they come."""
     evaluation = work.evaluation
-    ledger = Ledger(work.requests, response_key(system), store, fresh=evaluation.options.fresh)
+    ledger = ResponseCache(work.requests, response_key(system), store, fresh=evaluation.options.fresh)
     for note in ledger.notes:
         evaluation.watch.note(f"{system.name}: {note}")
     tally = Tally(evaluation.watch, work.labels)
@@ -107,7 +109,7 @@ def _answers(work: Work, system: System, adapter: Adapter | None, store: Respons
 class Tally:
     """Tells the watch how many items are finished under each name that the user asked for."""
 
-    watch: Watch
+    watch: Progress
     labels: Mapping[str, str]
     _tokens: int = 0
 
@@ -126,12 +128,14 @@ class Tally:
             self._tokens = spent
 
 
-def _finish(work: Work, system: System, answers: tuple[Ledger, Usage], clock: Clock, joules: float | None) -> Finished:
+def _finish(
+    work: EvaluationPlan, system: System, answers: tuple[ResponseCache, Usage], clock: StageTimer, joules: float | None
+) -> FinishedRun:
     """Judge every task, and write samples and results."""
     (ledger, usage), jobs, options = answers, work.jobs, work.evaluation.options
     folder = work.evaluation.outputs[system.name]
     with clock.measure("metrics"):
-        wordings: dict[str, dict[str, Judged]] = {}
+        wordings: dict[str, dict[str, TaskScores]] = {}
         for job in jobs:
             judged = job.judge.judge(job.asked, ledger.responses, options.seed, job.copies)
             wordings.setdefault(job.task.task, {})[job.name] = judged
@@ -143,7 +147,7 @@ def _finish(work: Work, system: System, answers: tuple[Ledger, Usage], clock: Cl
                 record = record.model_copy(update={"metrics": record.metrics | {"seconds_alone": seconds_alone(record, usage)}})
             tasks[name] = record
         groups = {name: _group(group, weights, jobs, scores, tasks) for name, (group, weights) in work.selection.groups.items()}
-        theirs = work.suite.judge(ledger.responses) if work.suite else Verdict()
+        theirs = work.suite.judge(ledger.responses) if work.suite else LmEvalResults()
     whole = runs.RunRecord(
         harness_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -155,25 +159,25 @@ def _finish(work: Work, system: System, answers: tuple[Ledger, Usage], clock: Cl
         environment=environment(options),
     )
     parts = {name: list(_parts(name, own)) for name, own in wordings.items()}
-    parts |= {name: [Part(name, found)] for name, found in theirs.samples.items()}
+    parts |= {name: [SavedSamples(name, found)] for name, found in theirs.samples.items()}
     merged = save(whole, parts, folder, work.evaluation.watch.note)
-    return Finished(merged, folder, tuple(whole.tasks))
+    return FinishedRun(merged, folder, tuple(whole.tasks))
 
 
-def _parts(task: str, wordings: Mapping[str, Judged]) -> Iterator[Part]:
+def _parts(task: str, wordings: Mapping[str, TaskScores]) -> Iterator[SavedSamples]:
     """Samples and statistics of one task, and the samples of perturbed copies."""
     for wording, judged in wordings.items():
         place = task if len(wordings) == 1 else f"{task}@{wording}"
-        yield Part(place, judged.samples, judged.statistics)
+        yield SavedSamples(place, judged.samples, judged.statistics)
         for perturbation, copies in judged.copies.items():
-            yield Part(f"{place}~{perturbation}", copies)
+            yield SavedSamples(f"{place}~{perturbation}", copies)
 
 
 def _group(
     group: Group,
     weights: Mapping[str, float],
     jobs: Sequence[Job],
-    scores: Mapping[str, Mapping[str, Score]],
+    scores: Mapping[str, Mapping[str, MetricScore]],
     tasks: Mapping[str, runs.TaskRecord],
 ) -> runs.GroupRecord:
     headlines = {job.task.task: job.task.headlines for job in jobs}

@@ -25,23 +25,23 @@ from harness.contract import (
     TextScore,
 )
 from harness.errors import MetricError
-from harness.evaluation.aggregate import Score, blend
+from harness.evaluation.aggregate import MetricScore, blend
 from harness.evaluation.measures import Measures
-from harness.evaluation.robustness import Disturbed, disturbances, worst_case
+from harness.evaluation.robustness import PerturbedStatistics, disturbances, worst_case
 from harness.evaluation.signatures import ReadLabels, metric_signature
 from harness.metrics.base import Metric, check_form
 from harness.stats.intervals import Codes
-from harness.store.runs import DisturbanceRecord
+from harness.store.runs import PerturbationRecord
 from harness.store.samples import SampleRecord, StatisticsRecord
 
 if TYPE_CHECKING:
-    from harness.evaluation.perturbed import Copies
-    from harness.evaluation.requests import Asked
+    from harness.evaluation.perturbed import PerturbedItems
+    from harness.evaluation.requests import ItemRequests
     from harness.tasks.schema import Task
 
 
 @dataclass(frozen=True)
-class Judge:
+class TaskScorer:
     """The metrics of one task, by the name under which results carry them.
 
     Attributes:
@@ -57,7 +57,7 @@ class Judge:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, task: Task, measures: Measures | None = None, *, remote_code: bool = False) -> Judge:
+    def of(cls, task: Task, measures: Measures | None = None, *, remote_code: bool = False) -> TaskScorer:
         """The metrics that a task names, and what is measured beside them.
 
         Args:
@@ -80,7 +80,9 @@ class Judge:
         built |= beside.metrics(task)
         return cls(built, task.headlines, beside.without(task, built), task.labels)
 
-    def judge(self, asked: Sequence[Asked], responses: Mapping[str, Response], seed: int, copies: Sequence[Copies] = ()) -> Judged:
+    def judge(
+        self, asked: Sequence[ItemRequests], responses: Mapping[str, Response], seed: int, copies: Sequence[PerturbedItems] = ()
+    ) -> TaskScores:
         """Score every item of a task, and its disturbed copies.
 
         Args:
@@ -99,8 +101,8 @@ class Judge:
             table = metric.statistics(outcomes)
             signature = metric_signature(metric.signature_for(outcomes), read, self.labels)
             own = None if clusters is None else _of_rows(metric, outcomes, clusters, len(table))
-            scores[name] = Score(metric, table, signature, seed, clusters=own)
-        lost: list[DisturbanceRecord] = []
+            scores[name] = MetricScore(metric, table, signature, seed, clusters=own)
+        lost: list[PerturbationRecord] = []
         for name in self.headlines if copies else ():
             worst, found = _disturbed(name, scores[name], copies, responses)
             scores |= {f"{name}_{family}": score for family, score in worst.items()}
@@ -114,11 +116,11 @@ class Judge:
         disturbed = {copy.perturbation.label: [_sample(one, responses[one.request.id]) for one in copy.asked] for copy in copies}
         prompt_tokens = sum(_tokens(one.request) for one in asked)
         output_tokens = sum(len(one.tokens) for one in answers if isinstance(one, Generation))
-        return Judged(scores, samples, lost, disturbed, prompt_tokens, output_tokens)
+        return TaskScores(scores, samples, lost, disturbed, prompt_tokens, output_tokens)
 
 
 @dataclass(frozen=True)
-class Judged:
+class TaskScores:
     """A task's scores and samples.
 
     Attributes:
@@ -128,9 +130,9 @@ class Judged:
         output_tokens: of all texts that were generated.
     """
 
-    scores: Mapping[str, Score]
+    scores: Mapping[str, MetricScore]
     samples: Sequence[SampleRecord]
-    disturbances: Sequence[DisturbanceRecord] = ()
+    disturbances: Sequence[PerturbationRecord] = ()
     copies: Mapping[str, Sequence[SampleRecord]] = field(default_factory=dict)
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -144,13 +146,13 @@ class Judged:
         }
 
 
-def combine(wordings: Mapping[str, Judged]) -> dict[str, Score]:
+def combine(wordings: Mapping[str, TaskScores]) -> dict[str, MetricScore]:
     """The mean scores of a task over its wordings."""
     first = next(iter(wordings.values()))
     return {name: blend([judged.scores[name] for judged in wordings.values()]) for name in first.scores}
 
 
-def _clusters(asked: Sequence[Asked]) -> Codes | None:
+def _clusters(asked: Sequence[ItemRequests]) -> Codes | None:
     """Number of each item's cluster [items], in the order in which they first appear; None where items stand alone."""
     places: dict[str, int] = {}
     found = [places.setdefault(one.question.cluster, len(places)) for one in asked if one.question.cluster is not None]
@@ -164,8 +166,8 @@ def _of_rows(metric: Metric[Any], outcomes: Sequence[Outcome], clusters: Codes, 
 
 
 def _disturbed(
-    name: str, score: Score, copies: Sequence[Copies], responses: Mapping[str, Response]
-) -> tuple[dict[Family, Score], list[DisturbanceRecord]]:
+    name: str, score: MetricScore, copies: Sequence[PerturbedItems], responses: Mapping[str, Response]
+) -> tuple[dict[Family, MetricScore], list[PerturbationRecord]]:
     """The worst case of each family, and what each perturbation does to a metric; nothing where single items have no score."""
     metric = score.metric
     if metric.item_scores(score.statistics) is None:
@@ -174,8 +176,8 @@ def _disturbed(
     for one in copies:
         statistics = metric.statistics([_outcome(asked, responses, set()) for asked in one.asked])
         statistics = statistics.reshape(len(one.asked), score.statistics.shape[1])
-        found.append(Disturbed(one.signature, one.perturbation.family, np.asarray(one.places, dtype=np.intp), statistics))
-    worst: dict[Family, Score] = {}
+        found.append(PerturbedStatistics(one.signature, one.perturbation.family, np.asarray(one.places, dtype=np.intp), statistics))
+    worst: dict[Family, MetricScore] = {}
     for family in dict.fromkeys(one.family for one in found):
         case = worst_case(score, [one for one in found if one.family == family])
         assert case is not None
@@ -191,7 +193,7 @@ def _tokens(request: Request) -> int:
     return len(request.context)
 
 
-def _outcome(asked: Asked, responses: Mapping[str, Response], read: set[str]) -> Outcome:
+def _outcome(asked: ItemRequests, responses: Mapping[str, Response], read: set[str]) -> Outcome:
     """An item's outcome; `read` grows with the labels that are read of it."""
     question, request, labels = asked.question, asked.request, ReadLabels(asked.question.labels, read)
     response = responses[request.id]
@@ -218,7 +220,7 @@ def _outcome(asked: Asked, responses: Mapping[str, Response], read: set[str]) ->
     return TextOutcome(response.text, question.references, labels, texts)
 
 
-def _sample(asked: Asked, response: Response) -> SampleRecord:
+def _sample(asked: ItemRequests, response: Response) -> SampleRecord:
     question, item, labels = asked.question, asked.question.item, dict(asked.question.labels) or None
     cluster = question.cluster
     if isinstance(response, Generation):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.contract import Engine, Generate, Response, ScoreRequest, Usage
     from harness.engine.cluster import Replicas
     from harness.engine.vllm import Server
-    from harness.evaluation.options import Options, Watch
+    from harness.evaluation.options import Options, Progress
 
 ENGINE_REVISION = 3
 VLLM_REVISION = 1
@@ -29,7 +29,7 @@ VLLM_REVISION = 1
 
 
 @dataclass
-class Evaluation:
+class OpenSystems:
     """The systems of a run: one model, loaded when first needed, and each adapter on it or none.
 
     Attributes:
@@ -39,8 +39,8 @@ class Evaluation:
     """
 
     options: Options
-    watch: Watch
-    source: cards.Source
+    watch: Progress
+    source: cards.ModelSource
     encoder: Encoder
     systems: list[tuple[System, adapters.Adapter | None]]
     outputs: dict[str, Path]
@@ -58,7 +58,7 @@ class Evaluation:
                 self.watch.note(note)
 
     @classmethod
-    def open(cls, options: Options, watch: Watch) -> Evaluation:
+    def open(cls, options: Options, watch: Progress) -> OpenSystems:
         """Find the model and its adapters, and check that their results have a place to go."""
         data = paths.data_folder(options.data)
         source = cards.resolve(
@@ -105,7 +105,7 @@ class Evaluation:
     def engine(self, adapter: adapters.Adapter | None) -> Iterator[Engine]:
         """An engine for the base with an adapter, or without; it hands out nothing unless the files are still what was hashed."""
         with self._engine(adapter) as engine:
-            yield _Checked(engine, self, adapter)
+            yield _VerifiedEngine(engine, self, adapter)
 
     @contextmanager
     def _engine(self, adapter: adapters.Adapter | None) -> Iterator[Engine]:
@@ -170,11 +170,11 @@ class Evaluation:
 
 
 @dataclass
-class _Checked:
+class _VerifiedEngine:
     """An engine whose files are looked at before each of its batches is handed out: weights may be mapped into memory, not copied."""
 
     engine: Engine
-    evaluation: Evaluation
+    evaluation: OpenSystems
     adapter: adapters.Adapter | None
     usage: Usage = field(init=False)
     notes: list[str] = field(init=False)
@@ -196,7 +196,7 @@ class _Checked:
             yield batch
 
 
-class _Quiet:
+class _SilentProgress:
     """Follows a run in a process whose words nobody reads."""
 
     def start(self, system: str, totals: Mapping[str, int]) -> None:
@@ -212,9 +212,9 @@ class _Quiet:
         """Nothing: the run's own process tells it."""
 
 
-def open_quietly(options: Options) -> Evaluation:
+def open_quietly(options: Options) -> OpenSystems:
     """The systems of a run, in a process of its own. The process of the run makes sure that files stay the same while this one reads."""
-    evaluation = Evaluation.open(options, _Quiet())
+    evaluation = OpenSystems.open(options, _SilentProgress())
     for contents in (evaluation.contents, *(adapter.contents for _, adapter in evaluation.systems if adapter is not None)):
         if contents is not None:
             contents.leave()
@@ -246,7 +246,7 @@ def _check_vllm(options: Options, encoder: Encoder, found: Sequence[adapters.Ada
             raise InputError(f"--engine vllm does not go with {what}.", "Leave it out, or use --engine transformers.")
 
 
-def open_encoder(source: cards.Source, chat: bool | None = None, *, remote_code: bool = False) -> Encoder:
+def open_encoder(source: cards.ModelSource, chat: bool | None = None, *, remote_code: bool = False) -> Encoder:
     """A model's tokenizer, without its weights.
 
     Args:
@@ -263,7 +263,9 @@ def open_encoder(source: cards.Source, chat: bool | None = None, *, remote_code:
     return Encoder(tokenizer, architecture, loading.max_length(config), chat)
 
 
-def _system(options: Options, source: cards.Source, encoder: Encoder, adapter: adapters.Adapter | None, digest: str, tokens: str) -> System:
+def _system(
+    options: Options, source: cards.ModelSource, encoder: Encoder, adapter: adapters.Adapter | None, digest: str, tokens: str
+) -> System:
     weights = digests.count_parameters(digests.weights_files(source.folder))
     own = 0
     if adapter is not None:

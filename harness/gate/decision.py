@@ -22,7 +22,7 @@ EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "cannot tell": 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RuleResult:
     """A rule with what it found, and the seconds that took."""
 
     stated: Stated
@@ -42,7 +42,7 @@ class Decision:
 
     candidate: Results
     baseline: Results | None
-    judged: tuple[Judged, ...]
+    judged: tuple[RuleResult, ...]
     on_undecided: OnUndecided | None = None
 
     @property
@@ -123,7 +123,7 @@ def decide(run: Path, baseline: Path | None, policy: Policy, load: LoadMeasure, 
     return Decision(candidate, reference, tuple(_judged(stated, evidence) for stated in policy.rules), on_undecided)
 
 
-def _judged(stated: Stated, evidence: Evidence) -> Judged:
+def _judged(stated: Stated, evidence: Evidence) -> RuleResult:
     began = time.perf_counter()
     try:
         finding = stated.rule.judge(evidence)
@@ -133,7 +133,7 @@ def _judged(stated: Stated, evidence: Evidence) -> Judged:
     if finding.outcome == "pass" and any(side is not None and side.record.unverified for side in sides):
         told = f"{finding.told}; but results of an earlier version cannot be verified"
         finding = replace(finding, outcome="cannot tell", told=told, advice=("score again what cannot be verified",))
-    return Judged(stated, finding, time.perf_counter() - began)
+    return RuleResult(stated, finding, time.perf_counter() - began)
 
 
 def _unfit(stated: Stated, what: str, remedy: str) -> InputError:

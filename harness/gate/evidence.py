@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.compare.comparison import Comparison, MetricComparison, TaskComparison, compare_runs
-from harness.compare.metric import Plan
+from harness.compare.metric import ComparisonOptions
 from harness.compare.pairing import LoadMeasure, Results
 from harness.gate.findings import UnfitRuleError
 from harness.stats.verdict import MARGIN, default_margin
@@ -17,7 +17,7 @@ from harness.store.runs import MetricRecord, RunRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class CandidateScore:
     """One score of the candidate.
 
     Attributes:
@@ -63,7 +63,7 @@ class Evidence:
 
     candidate: Results
     load: LoadMeasure
-    plan: Plan = field(default_factory=Plan)
+    plan: ComparisonOptions = field(default_factory=ComparisonOptions)
     baseline: Results | None = None
     comparison: Comparison | None = None
     _further: dict[str, Comparison] = field(default_factory=dict, repr=False, compare=False)
@@ -78,7 +78,7 @@ class Evidence:
             raise UnfitRuleError("This rule compares with a baseline, and none is given.", "Give one with --baseline RUN.")
         return self.baseline, self.comparison
 
-    def scores(self, subject: str) -> list[Scored]:
+    def scores(self, subject: str) -> list[CandidateScore]:
         """The candidate's scores that a rule names: `task`, `task.metric`, or either with a glob; without a metric the headlines.
 
         Raises:
@@ -87,7 +87,7 @@ class Evidence:
         owners, metric = self._split(subject)
         if metric is None:
             return [one for owner in owners for one in self._headlines(owner)]
-        found = [Scored(owner, metric, records[metric]) for owner in owners if metric in (records := self._records(owner))]
+        found = [CandidateScore(owner, metric, records[metric]) for owner in owners if metric in (records := self._records(owner))]
         if not found:
             raise _no_metric(metric, owners, {name: None for owner in owners for name in self._records(owner)})
         return found
@@ -120,12 +120,12 @@ class Evidence:
     def _records(self, owner: str) -> Mapping[str, MetricRecord]:
         return self._run.tasks[owner].metrics if owner in self._run.tasks else self._run.groups[owner].metrics
 
-    def _headlines(self, owner: str) -> list[Scored]:
+    def _headlines(self, owner: str) -> list[CandidateScore]:
         records = self._records(owner)
         named = self._run.tasks[owner].headline if owner in self._run.tasks else []
         if not records:
             raise UnfitRuleError(f"{owner} has no scores.", "Name a task that has a metric.")
-        return [Scored(owner, key, records[key]) for key in named or [next(iter(records))]]
+        return [CandidateScore(owner, key, records[key]) for key in named or [next(iter(records))]]
 
     def _split(self, subject: str) -> tuple[list[str], str | None]:
         """Tasks or groups, and the metric if one is named; a name may hold dots, so the longest that is known is taken."""
@@ -155,7 +155,7 @@ class Evidence:
         hint = f"Did you mean {', '.join(near)}? " if near else ""
         return UnfitRuleError(f"{self.candidate.folder} has no task or group {left!r}.", f"{hint}It has {', '.join(sorted(known))}.")
 
-    def _compared(self, comparison: Comparison, scored: Scored) -> Iterator[Compared]:
+    def _compared(self, comparison: Comparison, scored: CandidateScore) -> Iterator[Compared]:
         self._refuse_missing(scored)
         task = find(comparison.tasks, scored.owner) or self._alone(scored.owner)
         if task is not None and scored.key in task.scores:
@@ -167,7 +167,7 @@ class Evidence:
         if scored.owner in self._run.tasks:
             raise UnfitRuleError(f"{scored.name} is not among what was compared.", "Name its task under `tasks`, or leave `tasks` out.")
 
-    def _refuse_missing(self, scored: Scored) -> None:
+    def _refuse_missing(self, scored: CandidateScore) -> None:
         baseline, _ = self.against()
         owner = baseline.record.tasks.get(scored.owner) or baseline.record.groups.get(scored.owner)
         if owner is None or (scored.owner in baseline.record.tasks and scored.key not in owner.metrics):

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import yaml
 
-from harness.compare.metric import Plan
+from harness.compare.metric import ComparisonOptions
 from harness.errors import InputError
 from harness.gate.grammar import RuleError, parse
 from harness.gate.rules import NothingForgotten, Rule
@@ -52,9 +52,9 @@ class Policy:
     clusters: Mapping[str, str] = field(default_factory=dict)
     tasks: tuple[str, ...] | None = None
 
-    def plan(self, seed: int = 0) -> Plan:
+    def plan(self, seed: int = 0) -> ComparisonOptions:
         """How to compare under this policy."""
-        return Plan(tasks=self.tasks, targets=self.targets, margins=self.margins, clusters=self.clusters, seed=seed)
+        return ComparisonOptions(tasks=self.tasks, targets=self.targets, margins=self.margins, clusters=self.clusters, seed=seed)
 
 
 DEFAULT = Policy((Stated("no task forgot", NothingForgotten(None)),))
@@ -72,11 +72,11 @@ def read(path: Path) -> Policy:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"Cannot read the policy {path}: {reason}.", "Check the path.") from error
-    return _Reader(path, text).policy()
+    return _PolicyReader(path, text).policy()
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _PolicyReader:
     path: Path
     text: str
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.compare import groups
-from harness.compare.metric import Plan
-from harness.compare.pairing import LoadMeasure, Reader, Results, Table, join
+from harness.compare.metric import ComparisonOptions
+from harness.compare.pairing import LoadMeasure, PairedReader, PairedTable, Results, join
 from harness.stats.bootstrap import Interval
 from harness.stats.contrast import contrast
 from harness.stats.pairs import Pairs
@@ -35,7 +35,7 @@ class Excess:
     items: int
 
 
-def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner: str, key: str, factor: float) -> Excess | str:
+def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: ComparisonOptions, owner: str, key: str, factor: float) -> Excess | str:
     """After less `factor` times before, both systems on the same items, with the interval that the comparison's verdicts have.
 
     Args:
@@ -59,7 +59,7 @@ def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner:
     return Excess(before, after, after - factor * before, interval, pairs.rows)
 
 
-def _pairs(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner: str, key: str) -> Pairs | str:
+def _pairs(sides: tuple[Results, Results], load: LoadMeasure, plan: ComparisonOptions, owner: str, key: str) -> Pairs | str:
     before, after = sides
     if owner in before.record.tasks:
         table = _table(sides, load, plan, owner, key)
@@ -72,12 +72,12 @@ def _pairs(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner:
     tables = {name: _table(sides, load, plan, name, average[0]) for name in members}
     if (reason := next((one for one in tables.values() if isinstance(one, str)), None)) is not None:
         return reason
-    found = groups.pooled(average[1], {name: one.pairs for name, one in tables.items() if isinstance(one, Table)})
+    found = groups.pooled(average[1], {name: one.pairs for name, one in tables.items() if isinstance(one, PairedTable)})
     return found if isinstance(found, str) else found[0]
 
 
-def _table(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, name: str, key: str) -> Table | str:
+def _table(sides: tuple[Results, Results], load: LoadMeasure, plan: ComparisonOptions, name: str, key: str) -> PairedTable | str:
     before, after = sides
     records = before.record.tasks[name], after.record.tasks[name]
     joined = [join(before.kept(name, own), after.kept(name, own), own) for own in records[0].wordings or [None]]
-    return Reader(load, *records, joined, plan.clusters.get(name)).table(key)
+    return PairedReader(load, *records, joined, plan.clusters.get(name)).table(key)

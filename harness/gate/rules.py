@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 from harness.compare import same_system
 from harness.compare.comparison import MetricComparison, TaskComparison
 from harness.compare.leaderboard import differences
-from harness.gate.evidence import Compared, Evidence, Scored
+from harness.gate.evidence import CandidateScore, Compared, Evidence
 from harness.gate.findings import Finding, UnfitRuleError, bounds, combined, items_to_decide, number, p_text
 from harness.gate.relative import Excess, excess
 from harness.stats import power
@@ -57,7 +57,7 @@ class Threshold:
             return self._by_point(quantity, value) if value is not None else _unmeasured(quantity, "the run")
         return combined([self._score(one) for one in evidence.scores(self.subject)], "scores")
 
-    def _score(self, one: Scored) -> Finding:
+    def _score(self, one: CandidateScore) -> Finding:
         record = one.record
         if record.value is None:
             return Finding("cannot tell", f"{one.name} has no value: {record.reason}")

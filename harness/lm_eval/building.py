@@ -67,7 +67,7 @@ def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: i
     squad_metrics.provide()
     _sandbox_templates()
     built = Built()
-    registry = Registry()
+    registry = LmEvalRegistry()
     factory = Factory(data, shots, built.notes, remote_code)
     with quiet(), lm_eval_seeds():
         for name in names:
@@ -90,7 +90,7 @@ def _sandbox_templates() -> None:
 
 
 class Factory(TaskFactory):  # type: ignore[misc]  # lm-eval's classes are untyped for mypy
-    """lm-eval's factory, whose tasks read their data through `Source`."""
+    """lm-eval's factory, whose tasks read their data through `LmEvalData`."""
 
     def __init__(self, folder: Path | None, shots: int | None, notes: list[str], remote_code: bool) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Factory(TaskFactory):  # type: ignore[misc]  # lm-eval's classes are untyp
         return config if entry.kind is Kind.GROUP else self._with_data(config)
 
     def _build_group_members(
-        self, member_list: list[Any], group_name: str, overrides: dict[str, Any] | None, registry: Registry
+        self, member_list: list[Any], group_name: str, overrides: dict[str, Any] | None, registry: LmEvalRegistry
     ) -> list[Any]:
         def prepared(member: Any) -> Any:
             inline = isinstance(member, dict) and "group" not in member and member.get("task") not in registry
@@ -127,7 +127,7 @@ class Factory(TaskFactory):  # type: ignore[misc]  # lm-eval's classes are untyp
         if "class" in config:  # reads its data itself, and may take the path from here
             local = _local(self._folder, path)
             return config | {"dataset_path": str(local)} if local else config
-        source = Source(str(config["task"]), self._folder, config, self._shots, self._notes)
+        source = LmEvalData(str(config["task"]), self._folder, config, self._shots, self._notes)
         return config | {"custom_dataset": source.reader(), "dataset_kwargs": None}
 
 
@@ -177,7 +177,7 @@ def _included(content: Any) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Source:
+class LmEvalData:
     """Where one task's data come from.
 
     Args:
@@ -272,7 +272,7 @@ class Source:
         return own != 0 and bool(own if self.shots is None else self.shots)
 
 
-def _hub_source(path: str, name: str | None, revision: str | None, options: Mapping[str, Any]) -> reading.Source:
+def _hub_source(path: str, name: str | None, revision: str | None, options: Mapping[str, Any]) -> reading.DataSource:
     """A config of a hub dataset, from the hub's cache where the hub does not answer."""
     if not paths.offline():
         try:
@@ -291,7 +291,7 @@ def _local(folder: Path | None, path: str) -> Path | None:
     return folder / path if (folder / path).is_dir() else None
 
 
-class Registry(UserDict[str, Any]):
+class LmEvalRegistry(UserDict[str, Any]):
     """lm-eval's index, from the cache, and the tasks in `lm_eval/` below the user's folders (HARNESS_PATH); read when a name is looked up.
 
     A task's file seldom names another task, and the first reading of an installed lm-eval takes seconds.
@@ -333,7 +333,7 @@ def _entries(name: str, registry: Mapping[str, Any]) -> list[Any]:
     return found
 
 
-def _parts(factory: Factory, entry: Any, registry: Registry) -> list[Any]:
+def _parts(factory: Factory, entry: Any, registry: LmEvalRegistry) -> list[Any]:
     """The task, the group, or the tasks of the tag that an entry defines."""
     try:
         part = factory.build(entry, registry=registry)

@@ -20,9 +20,18 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs
 from harness.contract import Generate, Response
 from harness.errors import InputError
 from harness.evaluation.options import Options
-from harness.evaluation.systems import Evaluation
+from harness.evaluation.systems import OpenSystems
 from harness.lm_eval.chat import chat_formatter
-from harness.lm_eval.requests import MAX_GEN_TOKS, ROLLING_LENGTH, Plan, Rules, plan_choices, plan_generation, plan_pairs, plan_rolling
+from harness.lm_eval.requests import (
+    MAX_GEN_TOKS,
+    ROLLING_LENGTH,
+    RequestPlan,
+    Rules,
+    plan_choices,
+    plan_generation,
+    plan_pairs,
+    plan_rolling,
+)
 from harness.models import adapters, cards, digests, loading
 from harness.models.encoding import Encoder
 from harness.util import paths
@@ -121,7 +130,7 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
         self._rules = Rules(self.tokenizer, architecture, max_length or loading.max_length(config))
         encoder = Encoder(self.tokenizer, architecture, self._rules.max_length, chat=False)
         contents = digests.model(source.folder, **trusted)
-        evaluation = Evaluation(options, _Notes(), source, encoder, [], {}, contents)
+        evaluation = OpenSystems(options, _Notes(), source, encoder, [], {}, contents)
         self.engine = self._stack.enter_context(evaluation.engine(adapter))
         loaded = evaluation.loaded()
         self._device = loaded.device
@@ -186,13 +195,13 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
         """What lm-eval keeps of the model beside its arguments."""
         return dict(self._info)
 
-    def _answers(self, kind: str, plan: Plan, requests: Sequence[Any], disable_tqdm: bool) -> list[Any]:
+    def _answers(self, kind: str, plan: RequestPlan, requests: Sequence[Any], disable_tqdm: bool) -> list[Any]:
         answers = plan.answers(self._computed(plan, disable_tqdm))
         for request, answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial(kind, request.args, answer)
         return answers
 
-    def _computed(self, plan: Plan, disable_tqdm: bool) -> dict[str, Response]:
+    def _computed(self, plan: RequestPlan, disable_tqdm: bool) -> dict[str, Response]:
         scorings = [request for request in plan.requests if not isinstance(request, Generate)]
         generations = [request for request in plan.requests if isinstance(request, Generate)]
         found: dict[str, Response] = {}

@@ -28,7 +28,7 @@ _GREEDY = {*_SAMPLED, "top_k"}  # sampling settings mean nothing to greedy decod
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TokenPair:
     """A context and what continues it, in token ids; `cut` when the context's beginning was left out."""
 
     context: TokenIds
@@ -66,7 +66,7 @@ class Rules:
         ids |= dict(zip(framed, self._tokenize(framed, special=True), strict=True))
         return [ids[text] for text in texts]
 
-    def pairs(self, texts: Sequence[tuple[str, str]]) -> list[Pair]:
+    def pairs(self, texts: Sequence[tuple[str, str]]) -> list[TokenPair]:
         """Contexts with continuations, cut to the model's length. An empty context is the model's start token.
 
         Raises:
@@ -86,7 +86,7 @@ class Rules:
             pairs.append(self.fitted(tuple(start), tuple(scored), f"{text[-60:]!r} + {continuation[:60]!r}"))
         return pairs
 
-    def fitted(self, context: TokenIds, continuation: TokenIds, what: str = "a request") -> Pair:
+    def fitted(self, context: TokenIds, continuation: TokenIds, what: str = "a request") -> TokenPair:
         """Cut a context from its beginning until it fits the model together with what continues it."""
         if not continuation or not context:
             raise TaskError(
@@ -94,11 +94,11 @@ class Rules:
                 "A token crosses from context to continuation: the task needs another target_delimiter.",
             )
         if self.max_length is None:
-            return Pair(context, continuation)
+            return TokenPair(context, continuation)
         if len(continuation) > self.max_length:
             raise TaskError(f"The continuation of {what} is longer than the model's {self.max_length} tokens.", "Use a longer model.")
         room = self.max_length + 1 - len(continuation) if self.architecture == "causal" else self.max_length
-        return Pair(context[-room:], continuation, len(context) > room)
+        return TokenPair(context[-room:], continuation, len(context) > room)
 
     def windows(self, text: str) -> tuple[tuple[TokenIds, TokenIds], ...]:
         """Disjoint windows (context, scored) over a whole text, as lm-eval makes them for perplexity; none for a text without tokens."""
@@ -150,7 +150,7 @@ def _moved(context: str, continuation: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AnswerPlace:
     """Where the answer to one of lm-eval's requests stands: a request of ours (None: nothing to ask) and a choice of it."""
 
     request: str | None
@@ -158,7 +158,7 @@ class Place:
 
 
 @dataclass
-class Plan:
+class RequestPlan:
     """The engine's requests for a list of lm-eval's, and where each one's answer will stand.
 
     Attributes:
@@ -168,7 +168,7 @@ class Plan:
     """
 
     requests: list[Request] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    places: list[AnswerPlace] = field(default_factory=list)
     cut: set[str] = field(default_factory=set)
 
     def answers(self, responses: Mapping[str, Response]) -> list[Any]:
@@ -176,7 +176,7 @@ class Plan:
         return [_answer(place, responses) for place in self.places]
 
 
-def _answer(place: Place, responses: Mapping[str, Response]) -> Any:
+def _answer(place: AnswerPlace, responses: Mapping[str, Response]) -> Any:
     if place.request is None:
         return 0.0
     response = responses[place.request]
@@ -188,7 +188,7 @@ def _answer(place: Place, responses: Mapping[str, Response]) -> Any:
     return response.text
 
 
-def plan_choices(rules: Rules, texts: Sequence[tuple[str, str]], groups: Sequence[Hashable], name: str) -> Plan:
+def plan_choices(rules: Rules, texts: Sequence[tuple[str, str]], groups: Sequence[Hashable], name: str) -> RequestPlan:
     """Requests for log-likelihoods; those of one group with the same context are asked together, so that it is computed once.
 
     Args:
@@ -200,9 +200,9 @@ def plan_choices(rules: Rules, texts: Sequence[tuple[str, str]], groups: Sequenc
     return plan_pairs(rules.pairs(texts), groups, name)
 
 
-def plan_pairs(pairs: Sequence[Pair], groups: Sequence[Hashable], name: str) -> Plan:
+def plan_pairs(pairs: Sequence[TokenPair], groups: Sequence[Hashable], name: str) -> RequestPlan:
     """`plan_choices` for what is already tokenized."""
-    plan = Plan()
+    plan = RequestPlan()
     contexts: list[TokenIds] = []
     choices: list[list[TokenIds]] = []
     current: dict[tuple[Hashable, TokenIds], int] = {}
@@ -212,7 +212,7 @@ def plan_pairs(pairs: Sequence[Pair], groups: Sequence[Hashable], name: str) -> 
             number = current[group, pair.context] = len(choices)
             contexts.append(pair.context)
             choices.append([])
-        plan.places.append(Place(f"{name}/{number}", len(choices[number])))
+        plan.places.append(AnswerPlace(f"{name}/{number}", len(choices[number])))
         choices[number].append(pair.continuation)
         if pair.cut:
             plan.cut.add(f"{name}/{number}")
@@ -222,13 +222,13 @@ def plan_pairs(pairs: Sequence[Pair], groups: Sequence[Hashable], name: str) -> 
     return plan
 
 
-def plan_rolling(rules: Rules, texts: Sequence[str], name: str) -> Plan:
+def plan_rolling(rules: Rules, texts: Sequence[str], name: str) -> RequestPlan:
     """Requests for the log-likelihoods of whole texts."""
-    plan = Plan()
+    plan = RequestPlan()
     for number, text in enumerate(texts):
         windows = rules.windows(text)
         request = f"{name}/{number}" if windows else None
-        plan.places.append(Place(request))
+        plan.places.append(AnswerPlace(request))
         if request:
             plan.requests.append(ScoreText(request, windows))
     return plan
@@ -236,27 +236,27 @@ def plan_rolling(rules: Rules, texts: Sequence[str], name: str) -> Plan:
 
 def plan_generation(
     rules: Rules, asked: Sequence[tuple[str, Mapping[str, Any]]], name: str, *, seed: int = 0, default_tokens: int = MAX_GEN_TOKS
-) -> Plan:
+) -> RequestPlan:
     """Requests to continue prompts with lm-eval's generation settings; each sampled one has a seed of its own.
 
     Raises:
         TaskError: a setting is not supported, or leaves no room for a prompt.
     """
-    settings = [Settings.of(kwargs, rules.tokenizer, default_tokens) for _, kwargs in asked]
+    settings = [GenerationKwargs.of(kwargs, rules.tokenizer, default_tokens) for _, kwargs in asked]
     prompts = rules.prompts([text for text, _ in asked], [one.new_tokens for one in settings])
-    plan = Plan()
+    plan = RequestPlan()
     for number, (one, (context, cut)) in enumerate(zip(settings, prompts, strict=True)):
         request = f"{name}/{number}"
         own_seed = int(hashlib.sha256(f"{seed}/{request}".encode()).hexdigest()[:8], 16)
         plan.requests.append(Generate(request, context, one.new_tokens, one.stop, one.temperature, one.top_p, own_seed))
-        plan.places.append(Place(request))
+        plan.places.append(AnswerPlace(request))
         if cut:
             plan.cut.add(request)
     return plan
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class GenerationKwargs:
     """How a task wants text to be generated."""
 
     new_tokens: int
@@ -265,7 +265,7 @@ class Settings:
     top_p: float
 
     @classmethod
-    def of(cls, kwargs: Mapping[str, Any], tokenizer: Any, default_tokens: int) -> Settings:
+    def of(cls, kwargs: Mapping[str, Any], tokenizer: Any, default_tokens: int) -> GenerationKwargs:
         """Read lm-eval's generation_kwargs; the end-of-sequence token's text is a stop too.
 
         Raises:

@@ -19,7 +19,7 @@ from harness.contract import TextOutcome
 from harness.errors import TaskError
 from harness.metrics.base import FloatArray, per_item
 from harness.stats.bootstrap import Interval, interval_of, replicates
-from harness.stats.intervals import Part, interval, mean_interval
+from harness.stats.intervals import ScoreStatistics, interval, mean_interval
 from harness.store.runs import MetricRecord
 from harness.store.signature import Signature
 
@@ -188,7 +188,7 @@ def group_record(scores: Sequence[LmEvalScore], value: float, *, by_size: bool, 
     totals = [score.totals for score in scores]
     low, high, _ = _RANGES.get(scores[0].metric, (None, None, ""))
     ends = (-math.inf if low is None else low, math.inf if high is None else high)
-    known = [[Part(one.statistics, one.score, None, ends)] for one in totals if one is not None]
+    known = [[ScoreStatistics(one.statistics, one.score, None, ends)] for one in totals if one is not None]
     if len(known) == len(scores):
         found = mean_interval(known, weights, seed=scores[0].seed)
         alike = None if found else "the items of one of its tasks are all alike, which says nothing of others"

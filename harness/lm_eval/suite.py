@@ -15,10 +15,10 @@ from harness.errors import HarnessError, TaskError
 from harness.evaluation.signatures import DIGITS, average_signature
 from harness.lm_eval import building, task_names
 from harness.lm_eval.quiet import lm_eval_seeds, quiet
-from harness.lm_eval.requests import Plan, Rules, plan_choices, plan_generation, plan_rolling
+from harness.lm_eval.requests import RequestPlan, Rules, plan_choices, plan_generation, plan_rolling
 from harness.lm_eval.scores import LmEvalScore, group_record
 from harness.lm_eval.task_names import PREFIX
-from harness.lm_eval.verdict import Verdict
+from harness.lm_eval.verdict import LmEvalResults
 from harness.models.digests import text_digest
 from harness.store import runs
 from harness.store.samples import SampleRecord
@@ -45,7 +45,7 @@ class Prepared:
     task: Any
     limit: int | None
     seed: int
-    plans: list[tuple[list[Any], Plan]]
+    plans: list[tuple[list[Any], RequestPlan]]
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class Prepared:
         """The items that are asked, with their numbers."""
         return list(self.task.doc_iterator(rank=0, limit=self.limit, world_size=1))
 
-    def judged(self, responses: Mapping[str, Response]) -> Judged:
+    def judged(self, responses: Mapping[str, Response]) -> LmEvalScores:
         """Filter the responses and let lm-eval judge them.
 
         Raises:
@@ -90,7 +90,7 @@ class Prepared:
                 f"lm-eval cannot judge {self.name}: {type(error).__name__}: {error}.", "Its task may need a package that is not installed."
             ) from error
 
-    def _results(self) -> Judged:
+    def _results(self) -> LmEvalScores:
         by_document: dict[int, list[Any]] = defaultdict(list)
         for instance in self.task.instances:
             by_document[instance.doc_id].append(instance)
@@ -103,11 +103,11 @@ class Prepared:
                 answers = [instance.filtered_resps[name] for instance in by_document[number]]
                 for metric, value in self.task.process_results(document, answers).items():
                     values[metric, name][number] = value
-        return Judged(self, documents, by_document, values)
+        return LmEvalScores(self, documents, by_document, values)
 
 
 @dataclass(frozen=True)
-class Judged:
+class LmEvalScores:
     """What lm-eval says of each item.
 
     Attributes:
@@ -219,7 +219,7 @@ class Suite:
         """For each request's id the name under which the user asked for its task."""
         return {request.id: self.labels[one.task.task_name] for one in self.prepared for request in one.requests}
 
-    def judge(self, responses: Mapping[str, Response]) -> Verdict:
+    def judge(self, responses: Mapping[str, Response]) -> LmEvalResults:
         """Scores, samples and records of every task and group.
 
         Args:
@@ -228,8 +228,8 @@ class Suite:
         with quiet():
             return self._verdict(responses)
 
-    def _verdict(self, responses: Mapping[str, Response]) -> Verdict:
-        verdict = Verdict()
+    def _verdict(self, responses: Mapping[str, Response]) -> LmEvalResults:
+        verdict = LmEvalResults()
         scores: dict[str, dict[tuple[str, str], LmEvalScore]] = {}
         for one in self.prepared:
             judged = one.judged(responses)
@@ -266,7 +266,7 @@ def _prepared(task: Any, options: Options, encoder: Encoder, rules: Rules) -> Pr
     return Prepared(task, options.limit, options.seed, [(some, _plan(kind, some, name, rules, options)) for kind, some in by_type.items()])
 
 
-def _plan(kind: str, instances: Sequence[Any], name: str, rules: Rules, options: Options) -> Plan:
+def _plan(kind: str, instances: Sequence[Any], name: str, rules: Rules, options: Options) -> RequestPlan:
     arguments = [instance.args for instance in instances]
     if kind == "loglikelihood":
         return plan_choices(rules, arguments, [instance.doc_id for instance in instances], f"{name}/choices")
@@ -275,7 +275,7 @@ def _plan(kind: str, instances: Sequence[Any], name: str, rules: Rules, options:
     return plan_generation(rules, arguments, f"{name}/generate", seed=options.seed)
 
 
-def _task_record(one: Prepared, judged: Judged, scores: Mapping[tuple[str, str], LmEvalScore], options: Options) -> runs.TaskRecord:
+def _task_record(one: Prepared, judged: LmEvalScores, scores: Mapping[tuple[str, str], LmEvalScore], options: Options) -> runs.TaskRecord:
     task, config = one.task, _config(one.task)
     template_digest = text_digest(json.dumps(config, sort_keys=True, default=str))
     samples_digest = text_digest("".join(_digest(document) for _, document in judged.documents))

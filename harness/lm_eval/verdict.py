@@ -9,7 +9,7 @@ from harness.store.samples import SampleRecord
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LmEvalResults:
     """Records and samples by the names of tasks and groups, prefix included."""
 
     tasks: dict[str, TaskRecord] = field(default_factory=dict)

@@ -20,7 +20,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Score(_Strict):
+class ValidationScore(_Strict):
     """One validation score; `ci` is its 95 % interval."""
 
     value: float | None
@@ -85,7 +85,7 @@ class Training(_Strict):
     peak_memory_bytes: int
     device: str
     losses: Losses
-    scores: dict[str, dict[str, Score]] = Field(description="Task to metric, on validation items.")
+    scores: dict[str, dict[str, ValidationScore]] = Field(description="Task to metric, on validation items.")
     headline: float | None = Field(None, description="Mean of the tasks' headline scores, as shares of the best value.")
     versions: dict[str, str]
 

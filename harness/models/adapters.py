@@ -13,7 +13,7 @@ from typing import Any
 from harness.errors import AdapterError, ModelError
 from harness.models import digests, weight_files
 from harness.models.adapter_cards import Training, cards, named, read_training
-from harness.models.cards import Source, fetch
+from harness.models.cards import ModelSource, fetch
 from harness.models.digests import adapter_weights, model_digest, text_digest
 from harness.models.loading import Loaded, check_head, load_model
 from harness.util import paths
@@ -49,7 +49,7 @@ class Adapter:
 
 
 def resolve(
-    name: str, base: Source, *, data: Path | None = None, revision: str | None = None, pickles: bool = False, merge: bool = False
+    name: str, base: ModelSource, *, data: Path | None = None, revision: str | None = None, pickles: bool = False, merge: bool = False
 ) -> Adapter:
     """Find an adapter by card name, folder or hub id.
 
@@ -77,7 +77,7 @@ def resolve(
     return replace(adapter, name=f"{adapter.name}-merged", digest=text_digest(f"{adapter.digest}|merged"), merge=True)
 
 
-def _found(name: str, base: Source, data: Path | None, revision: str | None, pickles: bool) -> Adapter:
+def _found(name: str, base: ModelSource, data: Path | None, revision: str | None, pickles: bool) -> Adapter:
     folder = paths.expanded(name)
     if _holds_adapter(folder):
         return _read(folder.resolve().name, folder.resolve(), pickles)
@@ -103,7 +103,7 @@ def _holds_adapter(folder: Path) -> bool:
     return training is not None and training.method == "full"
 
 
-def _from_card(name: str, base: Source, revision: str | None, pickles: bool) -> Adapter:
+def _from_card(name: str, base: ModelSource, revision: str | None, pickles: bool) -> Adapter:
     found = named(name)
     places = [(path, place) for card, path in found for model, place in card.weights.items() if model.lower() in base.names]
     if not places:
@@ -190,7 +190,7 @@ def check_finite(adapter: Adapter, *, pickles: bool = False) -> None:
         )
 
 
-def check_base(adapter: Adapter, base: Source) -> None:
+def check_base(adapter: Adapter, base: ModelSource) -> None:
     """Raise AdapterError when the adapter's configuration names another base model."""
     named = adapter.base.rstrip("/").lower()
     if named and not {named, named.split("/")[-1]} & base.names:
@@ -443,7 +443,7 @@ def _is_zero(config: Any, held: Mapping[str, Any]) -> bool:
     return False
 
 
-def _does_not_fit(adapter: Adapter, base: Source, error: Exception) -> AdapterError:
+def _does_not_fit(adapter: Adapter, base: ModelSource, error: Exception) -> AdapterError:
     text = str(error).splitlines()
     name = type(error).__name__
     first = next((line.strip() for line in text if "size mismatch" in line), f"{name}: {text[0]}" if text else name)

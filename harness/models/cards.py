@@ -33,7 +33,7 @@ class ModelCard(BaseModel):
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where a model is read from.
 
     Attributes:
@@ -70,7 +70,7 @@ def cards() -> dict[str, ModelCard]:
 
 def resolve(
     model: str, *, data: Path | None = None, revision: str | None = None, pickles: bool = False, remote_code: bool = False
-) -> Source:
+) -> ModelSource:
     """Find a model by card name, hub id or folder, and fetch it where needed.
 
     Args:
@@ -97,7 +97,7 @@ def resolve(
     return source
 
 
-def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool, remote_code: bool) -> Source:
+def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool, remote_code: bool) -> ModelSource:
     if not model.strip():
         raise ModelError("--model names no model.", "Give a card (`harness models list`), a folder or a Hub id.")
     folder = paths.expanded(model)
@@ -113,7 +113,7 @@ def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool
     names = frozenset(_aliases(model) | _aliases(hub) | ({card.name} if card else set()))
     name = card.name if card else hub.split("/")[-1]
     if data is not None and (data / hub / "config.json").is_file():
-        return Source(name, (data / hub).resolve(), card, None, names)
+        return ModelSource(name, (data / hub).resolve(), card, None, names)
     wanted = revision or (card.revision if card else None)
     try:
         fetched = fetch(hub, wanted, pickles=pickles, remote_code=remote_code)
@@ -123,8 +123,8 @@ def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool
         note = (
             f"{card.name} comes from the package {card.package.name}: weights published in 4 bits and expanded, so scores differ a little."
         )
-        return Source(name, unpack(card.name, card.package), card, f"{card.package.name}=={card.package.version}", names, note)
-    return Source(name, fetched, card, _commit(fetched), names)
+        return ModelSource(name, unpack(card.name, card.package), card, f"{card.package.name}=={card.package.version}", names, note)
+    return ModelSource(name, fetched, card, _commit(fetched), names)
 
 
 def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code: bool = False) -> Path:
@@ -170,12 +170,12 @@ def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code:
         ) from error
 
 
-def _from_folder(folder: Path, known: dict[str, ModelCard]) -> Source:
+def _from_folder(folder: Path, known: dict[str, ModelCard]) -> ModelSource:
     aliases = _aliases(str(folder))
     card = next((c for c in known.values() if c.name in aliases or c.hub.split("/")[-1].lower() in aliases), None)
     if card is not None:
         aliases |= _aliases(card.hub) | {card.name}
-    return Source(_readable_name(folder), folder, card, _commit(folder), frozenset(aliases))
+    return ModelSource(_readable_name(folder), folder, card, _commit(folder), frozenset(aliases))
 
 
 def _aliases(name: str) -> set[str]:

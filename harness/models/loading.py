@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import ModelError
 from harness.models import weight_files
-from harness.models.cards import Source
+from harness.models.cards import ModelSource
 from harness.models.code import code_revision
 from harness.models.digests import weights_files
 from harness.util.contents import Contents
@@ -49,7 +49,7 @@ class Loaded:
     dtype: str
     quantization: Quantization | None
     parameters: int
-    source: Source
+    source: ModelSource
     contents: Contents | None = None
 
     @property
@@ -70,7 +70,7 @@ def max_length(config: Any) -> int | None:
     return None
 
 
-def load_tokenizer(source: Source, *, remote_code: bool = False) -> Any:
+def load_tokenizer(source: ModelSource, *, remote_code: bool = False) -> Any:
     """The tokenizer of a model folder; raises ModelError where it cannot be read."""
     from transformers import AutoTokenizer
 
@@ -82,7 +82,7 @@ def load_tokenizer(source: Source, *, remote_code: bool = False) -> Any:
         ) from error
 
 
-def load_config(source: Source, *, remote_code: bool = False) -> Any:
+def load_config(source: ModelSource, *, remote_code: bool = False) -> Any:
     """The configuration of a model folder; raises ModelError where it cannot be read."""
     from transformers import AutoConfig
 
@@ -95,7 +95,7 @@ def load_config(source: Source, *, remote_code: bool = False) -> Any:
         ) from error
 
 
-def raw_config(source: Source) -> dict[str, Any]:
+def raw_config(source: ModelSource) -> dict[str, Any]:
     """The configuration of a model folder as its file holds it; raises ModelError where it cannot be read."""
     if damaged := _unreadable(source.folder):
         raise damaged
@@ -114,7 +114,7 @@ def _unreadable(folder: Path) -> ModelError | None:
     return None
 
 
-def check_weights(source: Source, *, pickles: bool = False) -> None:
+def check_weights(source: ModelSource, *, pickles: bool = False) -> None:
     """Stop where files of weights are missing, cut or damaged, without reading their data.
 
     Raises:
@@ -127,7 +127,7 @@ def check_weights(source: Source, *, pickles: bool = False) -> None:
     weight_files.check_whole(files, ModelError)
 
 
-def generation_config(source: Source) -> Any:
+def generation_config(source: ModelSource) -> Any:
     """The settings of generation that a model folder holds, or those of none where there is no file.
 
     Raises:
@@ -190,7 +190,7 @@ def pick_dtype(name: str, device: torch.device) -> str:
 
 
 def load_model(
-    source: Source,
+    source: ModelSource,
     *,
     tokenizer: Any,
     device: str = "auto",
@@ -399,7 +399,7 @@ def _plain_generation(module: Any, tokenizer: Any) -> None:
     )
 
 
-def end_tokens(source: Source, tokenizer: Any, *, remote_code: bool = False) -> frozenset[int]:
+def end_tokens(source: ModelSource, tokenizer: Any, *, remote_code: bool = False) -> frozenset[int]:
     """Token ids that end a text of this model, without loading its weights."""
     config = load_config(source, remote_code=remote_code)
     return frozenset(_end_tokens(generation_config(source), config, tokenizer))

@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.compare.leaderboard import MARK, Cell, Column, Leaderboard, ranks
+from harness.compare.leaderboard import MARK, Leaderboard, LeaderboardCell, LeaderboardColumn, ranks
 from harness.util.text import NONE, interval_text, value_text
 
 if TYPE_CHECKING:
     from harness.compare.ranking import Ranking
-    from harness.stats.ranks import Standing
+    from harness.stats.ranks import RankedSystem
 
 
 def markdown(board: Leaderboard, ranking: Ranking | None = None) -> str:
@@ -76,7 +76,7 @@ def as_json(board: Leaderboard, ranking: Ranking | None = None) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _rate(one: Standing) -> dict[str, Any]:
+def _rate(one: RankedSystem) -> dict[str, Any]:
     return {"value": one.win_rate, "low": one.low, "high": one.high}
 
 
@@ -95,7 +95,7 @@ def _head(texts: Sequence[str]) -> list[str]:
     return [_markdown_row(texts), _markdown_row(["---", *["---:"] * (len(texts) - 1)])]
 
 
-def _markdown_cell(cell: Cell | None, column: Column) -> str:
+def _markdown_cell(cell: LeaderboardCell | None, column: LeaderboardColumn) -> str:
     if cell is None or cell.value is None:
         return NONE
     value = value_text(cell.value, column.unit)

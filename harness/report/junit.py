@@ -11,7 +11,7 @@ import platform
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
-from harness.gate.decision import Decision, Judged
+from harness.gate.decision import Decision, RuleResult
 from harness.gate.findings import Outcome
 from harness.util.text import plain
 
@@ -63,7 +63,7 @@ def _properties(suite: ET.Element, decision: Decision) -> None:
             ET.SubElement(properties, "property", {"name": name, "value": plain(f"{run.record.system.name} {run.record.system.digest}")})
 
 
-def _case(suite: ET.Element, one: Judged, element: str | None) -> None:
+def _case(suite: ET.Element, one: RuleResult, element: str | None) -> None:
     case = ET.SubElement(suite, "testcase", {"name": plain(one.stated.line), "classname": "harness.gate", "time": f"{one.seconds:.3f}"})
     told, whole = plain(one.finding.told), "\n".join(map(plain, (*one.finding.lines, *one.finding.advice)))
     if element == "skipped":
@@ -74,7 +74,7 @@ def _case(suite: ET.Element, one: Judged, element: str | None) -> None:
         ET.SubElement(case, "system-out").text = told
 
 
-def _element(decision: Decision, one: Judged) -> str | None:
+def _element(decision: Decision, one: RuleResult) -> str | None:
     """What a case holds beside its name; nothing where the rule passes."""
     if one.finding.outcome == "cannot tell":
         return _CHOSEN[decision.on_undecided]

@@ -22,7 +22,7 @@ FOLD = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MeasureCell:
     """A family's first measure of a task or group.
 
     Attributes:
@@ -39,13 +39,13 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MeasureRow:
     """A group or a task."""
 
     name: str
     group: bool
     member: bool
-    cells: Mapping[Family, Cell]
+    cells: Mapping[Family, MeasureCell]
 
 
 def measured(record: RunRecord) -> bool:
@@ -53,14 +53,14 @@ def measured(record: RunRecord) -> bool:
     return any(task.without or any(one.family != "accuracy" for one in task.metrics.values()) for task in record.tasks.values())
 
 
-def rows(record: RunRecord) -> Iterator[Row]:
+def rows(record: RunRecord) -> Iterator[MeasureRow]:
     """Groups with their tasks, then tasks that stand alone."""
     grouped = set()
     for name, group in record.groups.items():
         members = [task for task in group.tasks if task in record.tasks]
         grouped.update(members)
         without = absent([record.tasks[task] for task in members])
-        yield Row(name, True, False, _cells(group.metrics, [], without))
+        yield MeasureRow(name, True, False, _cells(group.metrics, [], without))
         if len(members) <= FOLD:
             yield from (_task(task, record.tasks[task], True) for task in members)
     yield from (_task(name, task, False) for name, task in record.tasks.items() if name not in grouped)
@@ -101,23 +101,23 @@ def disturbances_table(record: RunRecord) -> Table | None:
     return table if table.row_count else None
 
 
-def _task(name: str, task: TaskRecord, member: bool) -> Row:
-    return Row(name, False, member, _cells(task.metrics, task.headline, task.without))
+def _task(name: str, task: TaskRecord, member: bool) -> MeasureRow:
+    return MeasureRow(name, False, member, _cells(task.metrics, task.headline, task.without))
 
 
-def _cells(metrics: Mapping[str, MetricRecord], headline: list[str], without: Mapping[Family, str]) -> dict[Family, Cell]:
-    found: dict[Family, Cell] = {}
+def _cells(metrics: Mapping[str, MetricRecord], headline: list[str], without: Mapping[Family, str]) -> dict[Family, MeasureCell]:
+    found: dict[Family, MeasureCell] = {}
     for family in FAMILIES:
         first = first_measure(metrics, headline, family)
         if first is not None:
             record, more = metrics[first], sum(one.family == family for one in metrics.values()) - 1
-            found[family] = Cell(first, record, record.reason if record.value is None else None, more)
+            found[family] = MeasureCell(first, record, record.reason if record.value is None else None, more)
         elif family in without:
-            found[family] = Cell("", None, without[family], 0)
+            found[family] = MeasureCell("", None, without[family], 0)
     return found
 
 
-def _text(cell: Cell | None, notes: dict[str, int]) -> Text:
+def _text(cell: MeasureCell | None, notes: dict[str, int]) -> Text:
     if cell is None:
         return Text(NONE, style="dim")
     if cell.record is None or cell.record.value is None:

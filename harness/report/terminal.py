@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from harness.compare.leaderboard import MARK, Cell, Column, Leaderboard, ranks
+from harness.compare.leaderboard import MARK, Leaderboard, LeaderboardCell, LeaderboardColumn, ranks
 from harness.compare.unverified import unverified
 from harness.report.grid import TOP, Quantity, pieces, tables
 from harness.util.text import NONE, bytes_text, interval_text, plain, seconds_text, value_text
@@ -85,14 +85,14 @@ def families_view(board: Leaderboard, ranking: Ranking, width: int) -> Renderabl
     return Group(*found, *notes, Text(legend, style="dim"))
 
 
-def _scores(cells: Sequence[Cell | None], column: Column) -> Quantity:
+def _scores(cells: Sequence[LeaderboardCell | None], column: LeaderboardColumn) -> Quantity:
     arrow = "↑" if column.higher_is_better else "↓"
     head = [*pieces(plain(column.name), TOP), *pieces(f"{plain(column.metric)} {arrow}", TOP)]
     intervals = ["" if cell is None or cell.value is None else interval_text(cell.low, cell.high, column.unit) for cell in cells]
     return Quantity(head, column.label, [_score(cell, column) for cell in cells], intervals)
 
 
-def _score(cell: Cell | None, column: Column) -> Text:
+def _score(cell: LeaderboardCell | None, column: LeaderboardColumn) -> Text:
     if cell is None or cell.value is None:
         return Text(NONE, style="dim")
     return Text(value_text(cell.value, column.unit) + (MARK if cell.differs else ""), style="bold" if cell.best else "")

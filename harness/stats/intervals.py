@@ -48,7 +48,7 @@ _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
-class Part:
+class ScoreStatistics:
     """One score of a task.
 
     Attributes:
@@ -83,7 +83,7 @@ class Part:
         return bool(((values == 0) | (values == weights)).all())
 
 
-Task = Sequence[Part]
+Task = Sequence[ScoreStatistics]
 """Scores of the same items, whose mean is the task's one score."""
 
 
@@ -116,7 +116,7 @@ def interval(
     Returns:
         The interval, or None for fewer than 2 rows or clusters, or where no resample has a score.
     """
-    part = Part(statistics, score, clusters)
+    part = ScoreStatistics(statistics, score, clusters)
     if len(part.resampled) < 2:
         return None
     if proportion and part.share:
@@ -197,7 +197,7 @@ def all_clusters(tasks: Sequence[tuple[Codes | None, int]]) -> Codes | None:
     return np.concatenate(every)
 
 
-def _share_interval(parts: Sequence[Part], weights: Sequence[float], level: float) -> Interval:
+def _share_interval(parts: Sequence[ScoreStatistics], weights: Sequence[float], level: float) -> Interval:
     """Wilson's score interval (1927) of a mean of shares, as if of so many independent items as give its variance.
 
     The variance is that of a ratio of sums over clusters. One task never counts more items than it has, for clusters that seem to
@@ -225,7 +225,7 @@ def _wilson(share: float, items: float, quantile: float) -> Interval:
     return Interval(float(low), float(high), "wilson")
 
 
-def _share_variance(part: Part, *, smoothed: bool) -> float:
+def _share_variance(part: ScoreStatistics, *, smoothed: bool) -> float:
     """Of a share p: p (1 - p) / (n - 1) for n independent items of equal weight, times what clusters add to it, at least 1.
 
     Among other shares, p is (hits + 1/2) / (n + 1), as if of Jeffreys' prior: a task of ten right answers is not without scatter.

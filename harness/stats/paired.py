@@ -19,13 +19,13 @@ from harness.stats.discordant import Flips, mcnemar, unseen_share
 from harness.stats.pairs import MacroPairs, Pairs
 from harness.stats.permutation import Permuted, p_value, permuted
 
-__all__ = ["FEW", "Difference", "MacroPairs", "Pairs", "bootstrap_p", "compare", "difference_interval", "standard_error"]
+__all__ = ["FEW", "MacroPairs", "PairedDifference", "Pairs", "bootstrap_p", "compare", "difference_interval", "standard_error"]
 
 Test = Literal["mcnemar", "permutation"]
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """What two systems' difference in one score amounts to.
 
     Attributes:
@@ -69,7 +69,7 @@ def compare(
     permutations: int = RESAMPLES,
     level: float = LEVEL,
     threads: int | None = None,
-) -> Difference:
+) -> PairedDifference:
     """Everything about the difference of two systems in one score.
 
     Args:
@@ -89,7 +89,7 @@ def compare(
         null = permuted(pairs.before, pairs.after, pairs.score, seed=seed, permutations=permutations)
         p_bootstrap = bootstrap_p(replicates, value)
     error = standard_error(pairs, differences)
-    return Difference(
+    return PairedDifference(
         before=pairs.scores[0],
         after=pairs.scores[1],
         interval=interval,

@@ -120,7 +120,7 @@ class Estimates:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RankedSystem:
     """One system among the others.
 
     Attributes:
@@ -138,7 +138,7 @@ class Standing:
     worst: int | None
 
 
-def standings(contests: Sequence[Meeting], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> list[Standing]:
+def standings(contests: Sequence[Meeting], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> list[RankedSystem]:
     """Win rates and ranks, one per system in the order of each contest's statistics.
 
     The win rate is HELM's (Liang et al., 2022). Its interval resamples items within tasks, and tasks. Ranks resample items only, all
@@ -156,7 +156,7 @@ def standings(contests: Sequence[Meeting], *, seed: int = 0, resamples: int = RE
 
 def standings_within(
     contests: Sequence[Meeting], subsets: Sequence[Sequence[int]], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> list[list[Standing]]:
+) -> list[list[RankedSystem]]:
     """Like `standings`, for each of several subsets of the contests, given by their places; items are resampled once."""
     systems = contests[0].systems if contests else 0
     fields = [_Field(systems, resamples, subset, seed) for subset in subsets]
@@ -233,10 +233,10 @@ def _mean_places(values: FloatArray) -> FloatArray:
     return places
 
 
-def _standings(observed: FloatArray, fixed: FloatArray, varied: FloatArray, level: float) -> list[Standing]:
+def _standings(observed: FloatArray, fixed: FloatArray, varied: FloatArray, level: float) -> list[RankedSystem]:
     tail = (1 - level) / 2
     here = np.flatnonzero(~np.isnan(observed))
-    result = [Standing(None, None, None, None, None, None)] * len(observed)
+    result = [RankedSystem(None, None, None, None, None, None)] * len(observed)
     if not len(here):
         return result
     lows, highs = np.nanquantile(varied[here], [tail, 1 - tail], axis=1)
@@ -244,7 +244,7 @@ def _standings(observed: FloatArray, fixed: FloatArray, varied: FloatArray, leve
     for number, place in enumerate(here):
         above = rates > rates[number]
         best, worst = np.quantile(1 + above.sum(axis=0), [tail, 1 - tail], method="nearest")
-        result[place] = Standing(
+        result[place] = RankedSystem(
             win_rate=float(observed[place]),
             low=float(lows[number]),
             high=float(highs[number]),

@@ -72,11 +72,11 @@ SignatureField = Annotated[
 """What decides a number, as an object: its name, and every setting behind it."""
 
 
-class _Record(BaseModel):
+class _StrictRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class SystemRecord(_Record):
+class SystemRecord(_StrictRecord):
     """`contract.System`, with one digest over everything that decides its answers."""
 
     name: str
@@ -97,7 +97,7 @@ class SystemRecord(_Record):
     engine: Literal["transformers", "vllm"] = "transformers"
 
 
-class SpreadRecord(_Record):
+class SpreadRecord(_StrictRecord):
     """How a score varies over wordings of the same items; `spread` is highest less lowest, `ci` its 95 % interval."""
 
     wordings: Annotated[int, Field(ge=2)]
@@ -107,7 +107,7 @@ class SpreadRecord(_Record):
     ci: tuple[FiniteFloat, FiniteFloat] | None = None
 
 
-class MetricRecord(_Record):
+class MetricRecord(_StrictRecord):
     """One score. `ci` is the 95 % interval (low, high); `reason` says why `value` is null; `low` and `high` bound the metric's range.
 
     `beside` helps to read it: what it is counted from, and what it would be `by chance`. `clusters` is how many clusters of the `n`
@@ -138,7 +138,7 @@ class MetricRecord(_Record):
         return self
 
 
-class DataRecord(_Record):
+class DataRecord(_StrictRecord):
     """Where the items came from; `digest` is over their content."""
 
     path: str
@@ -148,7 +148,7 @@ class DataRecord(_Record):
     digest: str
 
 
-class ShortenedRecord(_Record):
+class ShortenedRecord(_StrictRecord):
     """What had to go for prompts to fit: items concerned, shots dropped in all, items whose own text was cut."""
 
     items: Count = 0
@@ -156,7 +156,7 @@ class ShortenedRecord(_Record):
     text_cut: Count = 0
 
 
-class DisturbanceRecord(_Record):
+class PerturbationRecord(_StrictRecord):
     """What disturbing the items does to a metric.
 
     Over the `changed` of `items` whose text really changed: the score `before` and `after`, and the paired `drop`, what is lost in the
@@ -174,7 +174,7 @@ class DisturbanceRecord(_Record):
     drop: MetricRecord
 
 
-class WordingRecord(_Record):
+class TemplateVariantRecord(_StrictRecord):
     """One of several wordings of a task: its template, the seed its shots were drawn with, and its own scores."""
 
     template: str
@@ -183,10 +183,10 @@ class WordingRecord(_Record):
     metrics: dict[str, MetricRecord]
     shortened: ShortenedRecord
     signature: SignatureField
-    disturbances: list[DisturbanceRecord] = []
+    disturbances: list[PerturbationRecord] = []
 
 
-class TaskRecord(_Record):
+class TaskRecord(_StrictRecord):
     """One task's scores. The first metric is the headline, unless `headline` names others.
 
     `signature` holds what decides the prompts and items, not the system. `wordings` is empty where there is only one; where there are
@@ -210,8 +210,8 @@ class TaskRecord(_Record):
     headline: list[str] = []
     prompt_tokens: Count = 0
     output_tokens: Count = 0
-    wordings: dict[str, WordingRecord] = {}
-    disturbances: list[DisturbanceRecord] = []
+    wordings: dict[str, TemplateVariantRecord] = {}
+    disturbances: list[PerturbationRecord] = []
     without: dict[Family, str] = {}
     files: dict[FileName, Sha256] | None = {}
 
@@ -223,7 +223,7 @@ class TaskRecord(_Record):
         return self
 
 
-class GroupRecord(_Record):
+class GroupRecord(_StrictRecord):
     """Scores over several tasks. The first metric is the headline."""
 
     title: str
@@ -231,7 +231,7 @@ class GroupRecord(_Record):
     metrics: dict[str, MetricRecord]
 
 
-class RequestsRecord(_Record):
+class RequestsRecord(_StrictRecord):
     """How many requests a run asked, and where the answers came from."""
 
     asked: Count = 0
@@ -239,7 +239,7 @@ class RequestsRecord(_Record):
     computed: Count = 0
 
 
-class TokensRecord(_Record):
+class TokensRecord(_StrictRecord):
     """Tokens that the device computed, and `asked`: what prompts and choices would have taken with nothing shared."""
 
     asked: Count = 0
@@ -248,7 +248,7 @@ class TokensRecord(_Record):
     padding: Count = 0
 
 
-class LineRecord(_Record):
+class LineRecord(_StrictRecord):
     """Seconds of a pass: `fixed`, and `each` for every unit of its size; fitted to so many passes, of whose variance it explains `r2`."""
 
     fixed: FiniteFloat
@@ -257,7 +257,7 @@ class LineRecord(_Record):
     passes: Count
 
 
-class EfficiencyRecord(_Record):
+class EfficiencyRecord(_StrictRecord):
     """What the run cost. `seconds` by stage: startup, render, tokenize, score, generate, metrics, total. Shares lie in [0, 1].
 
     `prefill_time` is over the tokens of a batch of prompts, `step_time` over the rows of a step of decoding; null where the run's passes
@@ -278,7 +278,7 @@ class EfficiencyRecord(_Record):
     energy_joules: FiniteFloat | None = None
 
 
-class RunRecord(_Record):
+class RunRecord(_StrictRecord):
     """The whole of `results.json`, but for the digest over it. `created` is ISO 8601 in UTC."""
 
     schema_version: Literal[2] = 2

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
+class SavedSamples:
     """The items of a task with one prompt template, or perturbed copies of them.
 
     Attributes:
@@ -36,7 +36,7 @@ class Part:
 
 def save(
     record: RunRecord,
-    parts: Mapping[str, Sequence[Part]],
+    parts: Mapping[str, Sequence[SavedSamples]],
     folder: Path,
     say: Callable[[str], None] = lambda _: None,
     timeout: float = locks.TIMEOUT,
@@ -84,7 +84,7 @@ def _stage(path: Path, lines: Iterable[str]) -> Iterator[Staged]:
         staged.discard()
 
 
-def _files(part: Part, folder: Path) -> Iterator[tuple[Path, Iterator[str]]]:
+def _files(part: SavedSamples, folder: Path) -> Iterator[tuple[Path, Iterator[str]]]:
     yield samples.path_of(folder, part.place), samples.lines(part.samples)
     if part.statistics is not None:
         yield samples.statistics_path_of(folder, part.place), samples.statistics_lines(part.statistics)

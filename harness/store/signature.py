@@ -19,7 +19,7 @@ AVERAGE_FIELDS = ("average", "tasks", "tasks_digest")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FieldDifference:
     """One field in which two signatures differ; a field that one of them lacks is None there.
 
     Attributes:
@@ -106,14 +106,14 @@ class Signature:
     def __str__(self) -> str:
         return self.long
 
-    def difference(self, other: Signature) -> tuple[Difference, ...]:
+    def difference(self, other: Signature) -> tuple[FieldDifference, ...]:
         """The fields in which this signature differs from another, in the other's order; empty where they are equal."""
         return tuple(_differences(self, other, ""))
 
 
-def _differences(one: Signature, other: Signature, before: str) -> Iterator[Difference]:
+def _differences(one: Signature, other: Signature, before: str) -> Iterator[FieldDifference]:
     if one.name != other.name:
-        yield Difference(before.removesuffix(".") or NAME, one.name, other.name)
+        yield FieldDifference(before.removesuffix(".") or NAME, one.name, other.name)
     mine, theirs = dict(one.fields), dict(other.fields)
     for field in [*theirs, *(field for field in mine if field not in theirs)]:
         here, there = mine.get(field), theirs.get(field)
@@ -122,7 +122,7 @@ def _differences(one: Signature, other: Signature, before: str) -> Iterator[Diff
         if isinstance(here, Signature) and isinstance(there, Signature):
             yield from _differences(here, there, f"{before}{field}.")
         else:
-            yield Difference(f"{before}{field}", _text(here) if field in mine else None, _text(there) if field in theirs else None)
+            yield FieldDifference(f"{before}{field}", _text(here) if field in mine else None, _text(there) if field in theirs else None)
 
 
 def _value(value: object) -> Value:

@@ -33,7 +33,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class FolderCheck:
     """One results folder.
 
     Attributes:
@@ -57,7 +57,7 @@ class Checked:
         return "changed" if self.faults else "not verified" if self.unverified else "verified"
 
 
-def verify(paths: Iterable[Path]) -> Iterator[Checked]:
+def verify(paths: Iterable[Path]) -> Iterator[FolderCheck]:
     """Check every results folder at or below the given paths, second scorings included, one after the other.
 
     Raises:
@@ -74,15 +74,15 @@ def verify(paths: Iterable[Path]) -> Iterator[Checked]:
     yield from map(verify_folder, folders.values())
 
 
-def verify_folder(folder: Path) -> Checked:
+def verify_folder(folder: Path) -> FolderCheck:
     """Read every file of one results folder and compare it with what is recorded."""
     try:
         record = runs.read(folder)
     except StorageError as error:
-        return Checked(folder, faults=(Fault(runs.FILE_NAME, None, error.what),))
+        return FolderCheck(folder, faults=(Fault(runs.FILE_NAME, None, error.what),))
     recorded = {name: task for task, one in record.tasks.items() for name in one.files or ()}
     faults = tuple(_faults(folder, record))
-    return Checked(
+    return FolderCheck(
         folder=folder,
         tasks=len(record.tasks),
         files=len(recorded) - len(faults),
@@ -104,7 +104,7 @@ def refuse_changed(folder: Path, record: RunRecord) -> None:
                 samples.checked(folder, folder / name, task, one.files)
 
 
-def lines(checked: Checked) -> Iterator[str]:
+def lines(checked: FolderCheck) -> Iterator[str]:
     """A line on the folder, then one for each thing that is wrong or worth knowing."""
     yield f"{checked.state:<12}  {checked.folder}" + (f": {_counted(checked)}" if checked.tasks else "")
     for fault in checked.faults:
@@ -115,13 +115,13 @@ def lines(checked: Checked) -> Iterator[str]:
         yield f"  {name} is recorded nowhere; no report reads it."
 
 
-def as_json(found: Iterable[Checked]) -> dict[str, Any]:
+def as_json(found: Iterable[FolderCheck]) -> dict[str, Any]:
     """All of it as JSON."""
     folders = [{"state": one.state, **dataclasses.asdict(one), "folder": str(one.folder)} for one in found]
     return {"verified": all(one["state"] == "verified" for one in folders), "folders": folders}
 
 
-def _counted(checked: Checked) -> str:
+def _counted(checked: FolderCheck) -> str:
     tasks, files = checked.tasks, checked.files
     return f"{tasks} {'task' if tasks == 1 else 'tasks'}, {files} {'file' if files == 1 else 'files'} verified"
 

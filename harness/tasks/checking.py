@@ -14,8 +14,8 @@ from harness.contract import Item, Prompt, TokenIds
 from harness.errors import HarnessError, TaskError, UnavailableError
 from harness.metrics.base import check_form
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import Question, Wording, draw_shots
-from harness.tasks.registry import Entry, Registry
+from harness.tasks.prompts import PromptTemplate, Question, draw_shots
+from harness.tasks.registry import TaskEntry, TaskRegistry
 from harness.tasks.schema import Task
 
 SHOWN = 3
@@ -33,7 +33,7 @@ LONGEST = 50
 _NAMED = 3
 
 
-class Encoded(Protocol):
+class CheckedTokens(Protocol):
     """A question's token ids."""
 
     @property
@@ -47,7 +47,7 @@ class Encoded(Protocol):
         ...
 
 
-class Encoder(Protocol):
+class CheckEncoder(Protocol):
     """What is asked of a model's tokenizer; `harness.models.encoding` has it."""
 
     @property
@@ -73,13 +73,13 @@ class Encoder(Protocol):
         """Token ids of prompts."""
         ...
 
-    def choices(self, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> Sequence[Encoded]:
+    def choices(self, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> Sequence[CheckedTokens]:
         """Token ids of prompts, each with its answers."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class TaskCheck:
     """What was found out about one task, group or file.
 
     Attributes:
@@ -95,7 +95,7 @@ class Checked:
     warnings: tuple[str, ...] = ()
 
 
-def check_files(paths: Sequence[Path], folder: Path | None = None, encoder: Encoder | None = None) -> Iterator[Checked]:
+def check_files(paths: Sequence[Path], folder: Path | None = None, encoder: CheckEncoder | None = None) -> Iterator[TaskCheck]:
     """Check task and group files: what cannot be read first, then each task, then each group.
 
     Args:
@@ -112,7 +112,7 @@ def check_files(paths: Sequence[Path], folder: Path | None = None, encoder: Enco
                     raise TaskError(f"{path}: the name {name!r} is taken by {defined[name]}.", "Give one of them another name.")
                 defined[name] = path
         except HarnessError as error:
-            yield Checked(str(path), "wrong", str(error))
+            yield TaskCheck(str(path), "wrong", str(error))
     reader, last = DataReader(folder), None
     for name, path in defined.items():
         if path != last:
@@ -125,29 +125,29 @@ def check_files(paths: Sequence[Path], folder: Path | None = None, encoder: Enco
             yield _checked(name, partial(check_group, registry, name))
 
 
-def _known() -> Registry:
+def _known() -> TaskRegistry:
     """What is shipped and what the user added; nothing where one of those files is wrong, for it may be the one to be checked."""
     try:
-        return Registry.default()
+        return TaskRegistry.default()
     except TaskError:
-        return Registry()
+        return TaskRegistry()
 
 
-def _checked(name: str, check: Callable[[], Checked]) -> Checked:
+def _checked(name: str, check: Callable[[], TaskCheck]) -> TaskCheck:
     try:
         return check()
     except UnavailableError as error:
-        return Checked(name, "no data", error.what.removeprefix(f"Task {name}: "))
+        return TaskCheck(name, "no data", error.what.removeprefix(f"Task {name}: "))
     except HarnessError as error:
-        return Checked(name, "wrong", str(error))
+        return TaskCheck(name, "wrong", str(error))
 
 
-def _check_task(registry: Registry, name: str, reader: DataReader, encoder: Encoder | None) -> Checked:
+def _check_task(registry: TaskRegistry, name: str, reader: DataReader, encoder: CheckEncoder | None) -> TaskCheck:
     family = registry.families.get(name)
     return check_entry(registry.find(family.example() if family else name), reader, encoder)
 
 
-def check_group(registry: Registry, name: str) -> Checked:
+def check_group(registry: TaskRegistry, name: str) -> TaskCheck:
     """Check that a group's members and the metrics of its aggregates exist.
 
     Raises:
@@ -164,10 +164,10 @@ def check_group(registry: Registry, name: str) -> Checked:
                     f"The task's metrics: {', '.join(measured)}.",
                 )
     averages = ", ".join(aggregate.key for aggregate in group.aggregate) or "no average"
-    return Checked(name, "right", f"group of {_count(len(members), 'task')}, {averages}")
+    return TaskCheck(name, "right", f"group of {_count(len(members), 'task')}, {averages}")
 
 
-def check_entry(entry: Entry, reader: DataReader, encoder: Encoder | None = None) -> Checked:
+def check_entry(entry: TaskEntry, reader: DataReader, encoder: CheckEncoder | None = None) -> TaskCheck:
     """Check a task against its metrics, its data and, where a tokenizer is given, a model.
 
     The first items' prompts are rendered whole. Questions and answers are looked at on a sample of the split, prompt lengths on
@@ -187,17 +187,17 @@ def check_entry(entry: Entry, reader: DataReader, encoder: Encoder | None = None
     sample = _sample(items)
     told: dict[str, list[str]] = {}
     for template in task.templates:
-        wording = Wording(task, template, chat=encoder is not None and encoder.chat)
+        wording = PromptTemplate(task, template, chat=encoder is not None and encoder.chat)
         for warning in _check_wording(wording, items, sample, pool, encoder):
             told.setdefault(warning, []).append(template.name)
     for warning, names in told.items():
         everywhere = len(names) == len(task.templates)
         warnings.append(warning if everywhere else f"template {', '.join(names)}: {warning}")
     counts = (_count(len(items), "item"), _count(len(task.templates), "template"), _count(len(task.metrics), "metric"))
-    return Checked(task.task, "right", ", ".join(counts), tuple(warnings))
+    return TaskCheck(task.task, "right", ", ".join(counts), tuple(warnings))
 
 
-def _shots(entry: Entry, reader: DataReader, items: Sequence[Item]) -> tuple[Sequence[Item], list[str]]:
+def _shots(entry: TaskEntry, reader: DataReader, items: Sequence[Item]) -> tuple[Sequence[Item], list[str]]:
     """The items that shots are drawn from, and what is remarkable about them."""
     task, split = entry.task, entry.task.shots.split
     if split is None:
@@ -238,7 +238,7 @@ def _clusters(task: Task, items: Sequence[Item]) -> list[str]:
     """What is remarkable about the items' clusters, where the task names any."""
     if task.cluster is None or len(items) < 2:
         return []
-    wording = Wording(task, task.templates[0], chat=False)
+    wording = PromptTemplate(task, task.templates[0], chat=False)
     count = len({wording.cluster(item) for item in items})
     if count == len(items):
         return ["each item is a cluster of its own: `cluster` changes nothing"]
@@ -249,7 +249,7 @@ def _clusters(task: Task, items: Sequence[Item]) -> list[str]:
 
 
 def _check_wording(
-    wording: Wording, items: Sequence[Item], sample: Sequence[Item], pool: Sequence[Item], encoder: Encoder | None
+    wording: PromptTemplate, items: Sequence[Item], sample: Sequence[Item], pool: Sequence[Item], encoder: CheckEncoder | None
 ) -> Iterator[str]:
     questions, failures = _questions(wording, sample)
     if not questions:
@@ -280,7 +280,7 @@ def _answers(questions: Sequence[Question], asked: Sequence[Item]) -> Iterator[s
         yield f"the right answer is always {answers.pop()[0]!r} ({_count(len(questions), 'item')} looked at)"
 
 
-def _questions(wording: Wording, sample: Sequence[Item]) -> tuple[list[Question], Mapping[str, tuple[Item, TaskError]]]:
+def _questions(wording: PromptTemplate, sample: Sequence[Item]) -> tuple[list[Question], Mapping[str, tuple[Item, TaskError]]]:
     """The sample's questions, and the items of which none can be made."""
     questions, failures = [], {}
     for item in sample:
@@ -293,11 +293,11 @@ def _questions(wording: Wording, sample: Sequence[Item]) -> tuple[list[Question]
     return questions, failures
 
 
-def _drawn(wording: Wording, question: Question, pool: Sequence[Item], number: int) -> list[Question]:
+def _drawn(wording: PromptTemplate, question: Question, pool: Sequence[Item], number: int) -> list[Question]:
     return [wording.question(shot) for shot in draw_shots(wording.task, pool, question.item, number, seed=0)]
 
 
-def _alike(wording: Wording, questions: Sequence[Question], encoder: Encoder | None) -> list[Item]:
+def _alike(wording: PromptTemplate, questions: Sequence[Question], encoder: CheckEncoder | None) -> list[Item]:
     """Items of which two choices cannot be told apart; where each choice has a prompt of its own they may be the same."""
     if wording.template.prompts is not None or wording.task.answer != "choices":
         return []
@@ -306,7 +306,7 @@ def _alike(wording: Wording, questions: Sequence[Question], encoder: Encoder | N
     return [q.item for q in questions if len(set(_encoded(wording, q, (), encoder)[0].choices)) < len(q.choices)]
 
 
-def _encoded(wording: Wording, question: Question, shots: Sequence[Question], encoder: Encoder) -> Sequence[Encoded]:
+def _encoded(wording: PromptTemplate, question: Question, shots: Sequence[Question], encoder: CheckEncoder) -> Sequence[CheckedTokens]:
     """A question's token ids: all its choices after one context, or each after its own."""
     texts = [encoder.text(prompt) for prompt in wording.prompts(question, shots)]
     delimiter = "" if encoder.chat else wording.template.delimiter
@@ -314,7 +314,7 @@ def _encoded(wording: Wording, question: Question, shots: Sequence[Question], en
     return encoder.choices(texts, [answers] if len(texts) == 1 else [[answer] for answer in answers])
 
 
-def _too_long(wording: Wording, items: Sequence[Item], pool: Sequence[Item], encoder: Encoder, limit: int) -> Iterator[str]:
+def _too_long(wording: PromptTemplate, items: Sequence[Item], pool: Sequence[Item], encoder: CheckEncoder, limit: int) -> Iterator[str]:
     longest = sorted(items, key=_characters, reverse=True)[:LONGEST]
     questions, _ = _questions(wording, longest)
     number = min(wording.task.shots.number, len(pool))
@@ -330,7 +330,7 @@ def _too_long(wording: Wording, items: Sequence[Item], pool: Sequence[Item], enc
         )
 
 
-def _length(wording: Wording, question: Question, shots: Sequence[Question], encoder: Encoder) -> int:
+def _length(wording: PromptTemplate, question: Question, shots: Sequence[Question], encoder: CheckEncoder) -> int:
     """Tokens that a question needs in the model's longest sequence."""
     apart = encoder.architecture == "seq2seq"
     if wording.task.answer == "generate":

@@ -44,7 +44,7 @@ class DataReader:
 
     folder: Path | None = None
     _raw: dict[tuple[str, str | None, str | None, str], tuple[list[dict[str, Any]], str | None]] = field(default_factory=dict)
-    _sources: dict[tuple[str, str | None, str | None], reading.Source] = field(default_factory=dict)
+    _sources: dict[tuple[str, str | None, str | None], reading.DataSource] = field(default_factory=dict)
     _splits: dict[tuple[str, str, Path, str], Split] = field(default_factory=dict)
     _hub_silent: bool = False
 
@@ -106,10 +106,12 @@ class DataReader:
             reading.remember_name(hub, data.revision)
         return found
 
-    def _opened(self, key: tuple[str, str | None, str | None], opening: Callable[[], reading.Source]) -> Callable[[], reading.Source]:
+    def _opened(
+        self, key: tuple[str, str | None, str | None], opening: Callable[[], reading.DataSource]
+    ) -> Callable[[], reading.DataSource]:
         """A config's source, opened when first asked for and kept: its splits share it."""
 
-        def opened() -> reading.Source:
+        def opened() -> reading.DataSource:
             if key not in self._sources:
                 self._sources[key] = opening()
             return self._sources[key]
@@ -151,7 +153,7 @@ def _rows_of(
     path: str,
     data: Data,
     name: str,
-    opened: Callable[[], reading.Source],
+    opened: Callable[[], reading.DataSource],
     looked: str = "",
     *,
     declared: bool = False,

@@ -87,7 +87,7 @@ def expand(document: Document) -> Iterator[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Family:
+class TaskFamily:
     """Tasks that are made when they are asked for by name, because there are too many to list.
 
     Attributes:
@@ -122,7 +122,7 @@ class Family:
         return _VARIABLE.sub(lambda match: chosen.get(match[1], match[0]), str(self.template.get("task", "")))
 
 
-def family(document: Document) -> Family | None:
+def family(document: Document) -> TaskFamily | None:
     """The family that a file defines with `on_demand`, or None."""
     content = dict(document.content)
     declared = content.pop("on_demand", None)
@@ -136,7 +136,7 @@ def family(document: Document) -> Family | None:
         )
     used = [name for name in declared if f"${{{name}}}" in str(content.get("task"))]  # an included file may declare more
     variables = {name: {str(key): _parts(value) for key, value in declared[name].items()} for name in used}
-    return Family(document, content, variables)
+    return TaskFamily(document, content, variables)
 
 
 def _parts(value: Any) -> dict[str, str]:

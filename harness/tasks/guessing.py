@@ -31,7 +31,7 @@ _SENTENCE_CHARACTERS = 60
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
+class InferredColumn:
     """A column and what its values tell.
 
     Attributes:
@@ -105,22 +105,22 @@ class Guess:
 
     answer: Literal["choices", "generate", "score_text"]
     target: str
-    column: Column
+    column: InferredColumn
     metrics: tuple[str | dict[str, str], ...]
     choices: tuple[str, ...] | str | None = None
-    options: tuple[Column, ...] = ()
+    options: tuple[InferredColumn, ...] = ()
 
 
-def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[InferredColumn]:
     """The columns of a file's rows, at least one."""
-    columns: list[Column] = []
+    columns: list[InferredColumn] = []
     for name in rows[0]:
         key = _key(name, {column.key for column in columns})
-        columns.append(Column(name, key, [row[name] for row in rows]))
+        columns.append(InferredColumn(name, key, [row[name] for row in rows]))
     return columns
 
 
-def guess(columns: Sequence[Column]) -> Guess:
+def guess(columns: Sequence[InferredColumn]) -> Guess:
     """The likeliest task: choices beside the question, then few classes, then an answer to be written, then a text to be scored.
 
     Raises:
@@ -142,7 +142,7 @@ def guess(columns: Sequence[Column]) -> Guess:
     raise TaskError("No column of the file could be asked about: none holds text.", f"Its columns: {', '.join(c.name for c in columns)}.")
 
 
-def asked(columns: Sequence[Column], found: Guess) -> tuple[list[Column], list[Column]]:
+def asked(columns: Sequence[InferredColumn], found: Guess) -> tuple[list[InferredColumn], list[InferredColumn]]:
     """The columns that a prompt shows, and those left out that it might show as well."""
     free = [c for c in columns if c not in (found.column, *found.options) and c.present and not c.is_id and c.key.lower() not in _ASIDE]
     texts = [column for column in free if column.kind == "text"]
@@ -161,7 +161,7 @@ def _key(name: str, taken: set[str]) -> str:
     return plain
 
 
-def _among_options(columns: Sequence[Column], targets: Sequence[Column]) -> Guess | None:
+def _among_options(columns: Sequence[InferredColumn], targets: Sequence[InferredColumn]) -> Guess | None:
     """A column that points at one of the texts of another column, or of several."""
     lists = [((c,), c.key, [list(value) for value in c.values]) for c in columns if c.kind == "texts" and c.complete]
     for members, choices, rows in [*lists, *_families(columns)]:
@@ -175,9 +175,9 @@ def _among_options(columns: Sequence[Column], targets: Sequence[Column]) -> Gues
     return None
 
 
-def _families(columns: Sequence[Column]) -> list[tuple[tuple[Column, ...], Any, list[list[str]]]]:
+def _families(columns: Sequence[InferredColumn]) -> list[tuple[tuple[InferredColumn, ...], Any, list[list[str]]]]:
     """Columns that differ in a last letter or digit, counting on: A, B, C, D; option_1, option_2."""
-    stems: dict[str, list[Column]] = {}
+    stems: dict[str, list[InferredColumn]] = {}
     for column in columns:
         match = re.fullmatch(r"(.*?)_?([A-Za-z]|\d)", column.key)
         if match and column.complete and column.kind in ("text", "number"):
@@ -191,7 +191,7 @@ def _families(columns: Sequence[Column]) -> list[tuple[tuple[Column, ...], Any, 
     return found
 
 
-def _pointing(target: Column, rows: Sequence[Sequence[str]]) -> str | None:
+def _pointing(target: InferredColumn, rows: Sequence[Sequence[str]]) -> str | None:
     """The expression under which a column gives the index or the text of one of the options in every row."""
     if not target.complete:
         return None
@@ -212,7 +212,7 @@ def _pointing(target: Column, rows: Sequence[Sequence[str]]) -> str | None:
     return None
 
 
-def _class(column: Column) -> Guess | None:
+def _class(column: InferredColumn) -> Guess | None:
     if not column.classes:
         return None
     metrics = ("accuracy", "f1_macro")
@@ -226,7 +226,7 @@ def _class(column: Column) -> Guess | None:
     return Guess("choices", f"{column.key} | trim" if blanks else column.key, column, metrics, tuple(column.classes))
 
 
-def _written(column: Column) -> Guess | None:
+def _written(column: InferredColumn) -> Guess | None:
     if column.kind not in ("text", "texts", "number"):
         return None
     if column.kind == "number":

@@ -48,7 +48,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Wording:
+class PromptTemplate:
     """One template of a task, ready to make prompts.
 
     Args:
@@ -234,7 +234,7 @@ def rendered(
     task: Task, template: Template, reader: DataReader, beside: Path, number: int, shots: int | None = None, seed: int = 0
 ) -> list[Rendered]:
     """The first items' plain prompts with their answers; `beside` is the folder of the task file."""
-    wording = Wording(task, template, chat=False)
+    wording = PromptTemplate(task, template, chat=False)
     wanted = task.shots.number if shots is None else shots
     pool = reader.split(task, task.shots.split, beside).items if wanted and task.shots.split else ()
     result = []

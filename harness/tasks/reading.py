@@ -33,7 +33,7 @@ class MissingFilesError(Exception):
 
 
 @dataclass
-class Source:
+class DataSource:
     """One config of a dataset, its files found.
 
     Args:
@@ -110,7 +110,7 @@ class Source:
         return type(named)({split: named[split] for split in dict.fromkeys(splits)})
 
 
-def open_folder(folder: Path, config: str | None, **options: Any) -> Source:
+def open_folder(folder: Path, config: str | None, **options: Any) -> DataSource:
     """A config of a snapshot.
 
     Raises:
@@ -124,28 +124,28 @@ def open_folder(folder: Path, config: str | None, **options: Any) -> Source:
         raise MissingFilesError(f"{broken[0]} is a link to a file that is not there")
     revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.match(folder.name) else None
     try:
-        return Source(_builder(str(folder), config, options), revision, folder)
+        return DataSource(_builder(str(folder), config, options), revision, folder)
     except FileNotFoundError as error:
         own = _patterns(folder, config)  # `datasets` looks for the first config's files, whichever is asked for
         if own is None:
             raise MissingFilesError(_first_line(error)) from error
     try:
-        return Source(_builder(str(folder), config, options | {"data_files": own}), revision, folder)
+        return DataSource(_builder(str(folder), config, options | {"data_files": own}), revision, folder)
     except FileNotFoundError as error:
         raise MissingFilesError(_first_line(error)) from error
 
 
-def open_file(builder: str, path: Path, **options: Any) -> Source:
+def open_file(builder: str, path: Path, **options: Any) -> DataSource:
     """One file as the split `train`, read by one of `datasets`' builders: csv, json or parquet."""
     return open_files(builder, data_files=glob.escape(str(path)), **options)
 
 
-def open_files(builder: str, **options: Any) -> Source:
+def open_files(builder: str, **options: Any) -> DataSource:
     """Files that the option `data_files` names, read by one of `datasets`' builders."""
-    return Source(_builder(builder, None, options), None)
+    return DataSource(_builder(builder, None, options), None)
 
 
-def open_hub(hub: str, config: str | None, revision: str | None, *, answered: bool, **options: Any) -> Source:
+def open_hub(hub: str, config: str | None, revision: str | None, *, answered: bool, **options: Any) -> DataSource:
     """A config of a hub dataset: its files are fetched where the hub has `answered`, and read from the hub's cache.
 
     Args:
@@ -162,7 +162,7 @@ def open_hub(hub: str, config: str | None, revision: str | None, *, answered: bo
         Exception: whatever `datasets` says of it.
     """
     if answered:
-        return Source(_builder(hub, config, options | {"revision": revision}), revision)
+        return DataSource(_builder(hub, config, options | {"revision": revision}), revision)
     return open_folder(_cached(hub, revision), config, **options)
 
 

@@ -16,14 +16,14 @@ from harness.util import paths
 
 
 @dataclass(frozen=True)
-class Entry:
+class TaskEntry:
     """A task and the file that defines it."""
 
     task: Task
     path: Path
     document: files.Document
 
-    def checked(self) -> Entry:
+    def checked(self) -> TaskEntry:
         """This entry, once all its templates and expressions compile; raises TaskError naming file, line and part.
 
         Done for the tasks that are asked for only: compiling those of every shipped task would take longer than listing them.
@@ -50,7 +50,7 @@ class Entry:
         known = ", ".join(template.name for template in self.task.templates)
         raise TaskError(f"Task {self.task.task} has no template {name!r}.", f"Its templates: {known}.")
 
-    def with_templates(self, templates: Sequence[Template]) -> Entry:
+    def with_templates(self, templates: Sequence[Template]) -> TaskEntry:
         """The task with these templates before its own, so that the first of them is asked where none is named."""
         from harness.tasks.promptsource import extend
 
@@ -67,7 +67,7 @@ class Selection:
         labels: for each task the name under which the user asked for it.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[TaskEntry, ...]
     groups: Mapping[str, tuple[Group, Mapping[str, float]]]
     labels: Mapping[str, str]
 
@@ -77,15 +77,15 @@ class Selection:
 
 
 @dataclass
-class Registry:
+class TaskRegistry:
     """Tasks and groups by name."""
 
-    tasks: dict[str, Entry] = field(default_factory=dict)
+    tasks: dict[str, TaskEntry] = field(default_factory=dict)
     groups: dict[str, tuple[Group, Path]] = field(default_factory=dict)
-    families: dict[str, files.Family] = field(default_factory=dict)
+    families: dict[str, files.TaskFamily] = field(default_factory=dict)
 
     @classmethod
-    def default(cls) -> Registry:
+    def default(cls) -> TaskRegistry:
         """What is shipped, then the user's folders (HARNESS_PATH); a user's task replaces a shipped one of the same name."""
         registry = cls()
         for folder in [paths.shipped("tasks"), *paths.added("tasks")]:
@@ -129,7 +129,7 @@ class Registry:
             from harness.tasks.promptsource import with_files
 
             task = with_files(task, document.path.parent)
-        self.tasks[task.task] = Entry(task, document.path, document)
+        self.tasks[task.task] = TaskEntry(task, document.path, document)
         return task.task
 
     def members(self, group: str) -> list[str]:
@@ -208,7 +208,7 @@ class Registry:
         whole = self._completed(name)
         return self.members(whole) if whole in self.groups else [whole]
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: str) -> TaskEntry:
         """The task of that name; raises TaskError naming the nearest ones."""
         if name not in self.tasks and name not in self._matching(name):
             name = self._completed(name)

@@ -12,7 +12,7 @@ import yaml
 
 from harness.errors import InputError, TaskError
 from harness.tasks.data import read_file
-from harness.tasks.guessing import Column, Guess, asked, columns_of, guess
+from harness.tasks.guessing import Guess, InferredColumn, asked, columns_of, guess
 from harness.tasks.schema import NAME_PATTERN
 from harness.util import paths
 
@@ -52,7 +52,7 @@ def _create(path: Path, text: str) -> None:
         raise InputError(f"Cannot write {path}: {error.strerror}.", "Choose another file with --output.") from error
 
 
-def _lines(name: str, source: Path, output: Path, columns: Sequence[Column], found: Guess) -> Iterator[str]:
+def _lines(name: str, source: Path, output: Path, columns: Sequence[InferredColumn], found: Guess) -> Iterator[str]:
     count = len(columns[0].values)
     yield f"# Guessed by `harness tasks new` from {source.name}: look it over, then run `harness tasks check`."
     yield f"task: {_flow(name)}"
@@ -72,7 +72,7 @@ def _lines(name: str, source: Path, output: Path, columns: Sequence[Column], fou
     yield _with(f"metrics: {_flow(list(found.metrics))}", "the first is the task's score; see docs/tasks.md")
 
 
-def _data(source: Path, output: Path, columns: Sequence[Column], found: Guess) -> Iterator[str]:
+def _data(source: Path, output: Path, columns: Sequence[InferredColumn], found: Guess) -> Iterator[str]:
     path = os.path.relpath(paths.expanded(source).resolve(), output.parent.resolve())
     shown, _ = asked(columns, found)
     identity = next((column for column in columns if column.is_id and column is not found.column), None)
@@ -104,7 +104,7 @@ def _answer(found: Guess) -> Iterator[str]:
     yield _with(f"target: {_flow(found.target)}", f"{meaning[found.answer]}: an expression over a row's columns")
 
 
-def _template(columns: Sequence[Column], found: Guess) -> Iterator[str]:
+def _template(columns: Sequence[InferredColumn], found: Guess) -> Iterator[str]:
     yield _with("templates:", "wordings; several can be compared with --template all")
     if found.answer == "score_text":
         yield "  - name: plain"
@@ -127,7 +127,7 @@ def _question(found: Guess) -> str:
     return f"{title}:"
 
 
-def _shown(column: Column) -> str:
+def _shown(column: InferredColumn) -> str:
     if column.kind != "text":
         return f"{{{{ {column.key} }}}}"
     return f"{{{{ {column.key} | trim }}}}" if column.complete else f"{{{{ ({column.key} or '') | trim }}}}"

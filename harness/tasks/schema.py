@@ -105,7 +105,7 @@ class Shots(Strict):
     select: Literal["first", "random"] = Field("random", description="The first rows, or drawn per item from a seed of its own.")
 
 
-class Generation(Strict):
+class GenerationSettings(Strict):
     """How an answer is generated."""
 
     max_new_tokens: int = Field(64, gt=0)
@@ -115,7 +115,7 @@ class Generation(Strict):
     beams: int = Field(1, ge=1, description="Rows of a beam search; 1 for none.")
 
     @model_validator(mode="after")
-    def _one_way_to_decode(self) -> Generation:
+    def _one_way_to_decode(self) -> GenerationSettings:
         if self.beams > 1 and self.temperature > 0:
             raise ValueError("beams search for the likeliest text: leave out the temperature, or the beams")
         return self
@@ -190,7 +190,7 @@ class Task(Strict):
         (), description="Further templates: files in promptsource's format, their paths relative to the task file."
     )
     shots: Shots = Shots()
-    generation: Generation = Generation()
+    generation: GenerationSettings = GenerationSettings()
     metrics: Annotated[
         tuple[Annotated[MetricSpec, BeforeValidator(_named_metric)], ...],
         AfterValidator(_distinct_metrics),

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from harness.tune.pairs import Pair
+from harness.tune.pairs import TrainingPair
 
 IGNORED = -100
 """The label of positions that are not learned."""
@@ -18,7 +18,7 @@ IGNORED = -100
 Batch = Mapping[str, torch.Tensor]
 
 
-def plan(pairs: Sequence[Pair], seed: int, batch_tokens: int, epochs: float, max_steps: int | None) -> list[list[int]]:
+def plan(pairs: Sequence[TrainingPair], seed: int, batch_tokens: int, epochs: float, max_steps: int | None) -> list[list[int]]:
     """The pairs of every step, decided by the seed alone.
 
     Each epoch goes through all pairs in an order of its own; a step takes pairs as they come while they are at most
@@ -47,7 +47,7 @@ def _order(pairs: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def _steps(order: Sequence[int], pairs: Sequence[Pair], batch_tokens: int) -> Iterator[list[int]]:
+def _steps(order: Sequence[int], pairs: Sequence[TrainingPair], batch_tokens: int) -> Iterator[list[int]]:
     step: list[int] = []
     tokens = 0
     for index in order:
@@ -61,16 +61,16 @@ def _steps(order: Sequence[int], pairs: Sequence[Pair], batch_tokens: int) -> It
 
 
 @dataclass(frozen=True)
-class Steps(torch.utils.data.Dataset[list[Pair]]):
+class Steps(torch.utils.data.Dataset[list[TrainingPair]]):
     """A data set whose n-th element is what the n-th step learns."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[TrainingPair]
     plan: Sequence[Sequence[int]]
 
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __getitem__(self, step: int) -> list[Pair]:
+    def __getitem__(self, step: int) -> list[TrainingPair]:
         return [self.pairs[index] for index in self.plan[step]]
 
 
@@ -85,7 +85,7 @@ class Collator:
     architecture: Literal["causal", "seq2seq"]
     pad: int
 
-    def __call__(self, steps: Sequence[Sequence[Pair]]) -> dict[str, torch.Tensor]:
+    def __call__(self, steps: Sequence[Sequence[TrainingPair]]) -> dict[str, torch.Tensor]:
         """Token ids, attention mask and labels."""
         pairs = [pair for step in steps for pair in step]
         if self.architecture == "causal":

@@ -13,10 +13,10 @@ from pathlib import Path
 from harness import __version__
 from harness.errors import AdapterError
 from harness.models.adapter_cards import RECORD_NAME, AdapterCard, Training, read_card, yaml_text
-from harness.models.cards import Source
+from harness.models.cards import ModelSource
 from harness.tasks.schema import NAME_PATTERN
 from harness.tune.checkpoints import Workplace, writing
-from harness.tune.settings import Settings
+from harness.tune.settings import TuneSettings
 from harness.util.atomic import write_text
 
 _TITLES = {
@@ -43,7 +43,7 @@ class Shelf:
 
     output: Path
     name: str
-    base: Source
+    base: ModelSource
 
     @property
     def card(self) -> Path:
@@ -71,7 +71,7 @@ class Shelf:
         key = next((model for model in card.weights if model.lower() in self.base.names), None) if card else None
         return card.training.get(key) if card and key else None
 
-    def check_free(self, settings: Settings) -> None:
+    def check_free(self, settings: TuneSettings) -> None:
         """Raise AdapterError when the name cannot be used, before anything is trained.
 
         Weights without a card are left from a training that was killed in its last moment, if its folder is still there.

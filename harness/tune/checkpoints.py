@@ -15,7 +15,7 @@ import torch
 
 from harness.errors import InputError, StorageError
 from harness.models import weight_files
-from harness.tune.progress import Progress
+from harness.tune.progress import StepProgress
 from harness.util.atomic import storage_error, write_text
 
 PROGRESS = "progress.json"
@@ -72,7 +72,7 @@ class Workplace:
     def _whole(self) -> list[Path]:
         return [folder for folder in self.folder.glob("checkpoint-*") if (folder / PROGRESS).is_file()]
 
-    def finish_checkpoint(self, folder: Path, progress: Progress) -> None:
+    def finish_checkpoint(self, folder: Path, progress: StepProgress) -> None:
         """Make a written checkpoint count, and let go of the others."""
         write_text(folder / PROGRESS, progress.text())
         for other in self.folder.glob("checkpoint-*"):

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from harness.errors import InputError
-from harness.tune.settings import Candidate, Settings
+from harness.tune.settings import Candidate, TuneSettings
 
 SHORT = {
     "method": "",
@@ -30,7 +30,7 @@ SHORT = {
 _OWNERS = {"rank": "low-rank methods", "alpha": "low-rank methods", "targets": "low-rank methods and ia3", "virtual_tokens": "soft prompts"}
 
 
-def candidates(name: str, base: Settings, lists: Mapping[str, Sequence[Any]]) -> tuple[Candidate, ...]:
+def candidates(name: str, base: TuneSettings, lists: Mapping[str, Sequence[Any]]) -> tuple[Candidate, ...]:
     """Every combination of the listed values, in their order, each once.
 
     An option that a candidate's method does not have is left out of it, so that `--method lora,prompt --rank 4,8` is three
@@ -56,7 +56,7 @@ def candidates(name: str, base: Settings, lists: Mapping[str, Sequence[Any]]) ->
     return tuple(Candidate("_".join([name, *_labels(one, varied)]), one) for one in settings)
 
 
-def _labels(settings: Settings, varied: Sequence[str]) -> list[str]:
+def _labels(settings: TuneSettings, varied: Sequence[str]) -> list[str]:
     return [f"{SHORT[option]}{_text(getattr(settings, option))}" for option in varied if getattr(settings, option) not in (None, ())]
 
 

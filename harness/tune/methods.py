@@ -16,7 +16,7 @@ import torch
 from harness.errors import AdapterError
 from harness.models import adapters
 from harness.models.loading import Loaded
-from harness.tune.settings import LOW_RANK, SOFT_PROMPTS, Settings
+from harness.tune.settings import LOW_RANK, SOFT_PROMPTS, TuneSettings
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Tunable:
 
 
 @contextmanager
-def tunable(loaded: Loaded, settings: Settings) -> Iterator[Tunable]:
+def tunable(loaded: Loaded, settings: TuneSettings) -> Iterator[Tunable]:
     """Put a method on a loaded base, its first weights drawn from the seed; afterwards the base is as it was.
 
     Raises:
@@ -72,7 +72,7 @@ def tunable(loaded: Loaded, settings: Settings) -> Iterator[Tunable]:
         loaded.module.eval()
 
 
-def _peft_model(loaded: Loaded, settings: Settings) -> Any:
+def _peft_model(loaded: Loaded, settings: TuneSettings) -> Any:
     try:
         with adapters.quiet():
             from peft import get_peft_model
@@ -85,7 +85,7 @@ def _peft_model(loaded: Loaded, settings: Settings) -> Any:
     return module
 
 
-def peft_config(settings: Settings, architecture: str) -> Any:
+def peft_config(settings: TuneSettings, architecture: str) -> Any:
     """Peft's configuration of a method, for settings whose defaults are filled in.
 
     Soft prompts start as embeddings of tokens drawn from the vocabulary, which trains faster than noise; on encoder-decoder
@@ -109,7 +109,7 @@ def peft_config(settings: Settings, architecture: str) -> Any:
     return peft.PromptTuningConfig(task_type=task, prompt_tuning_init="SAMPLE_VOCAB", **made)
 
 
-def _explained(loaded: Loaded, settings: Settings, error: ValueError) -> tuple[str, str]:
+def _explained(loaded: Loaded, settings: TuneSettings, error: ValueError) -> tuple[str, str]:
     linear = {name.rsplit(".", 1)[-1] for name, part in loaded.module.named_modules() if isinstance(part, torch.nn.Linear)}
     remedy = f"Name some of its linear modules with --targets: {', '.join(sorted(linear))}; or all-linear."
     if settings.targets and "not found" in str(error):
@@ -118,7 +118,7 @@ def _explained(loaded: Loaded, settings: Settings, error: ValueError) -> tuple[s
     return f"{settings.method} cannot be put on {loaded.source.name}: {first}", remedy
 
 
-def write(made: Tunable, loaded: Loaded, settings: Settings, folder: Path) -> None:
+def write(made: Tunable, loaded: Loaded, settings: TuneSettings, folder: Path) -> None:
     """Write trained weights as peft's `save_pretrained` does, a fully tuned model as transformers' does, with its tokenizer.
 
     Raises:

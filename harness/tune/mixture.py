@@ -13,11 +13,11 @@ from harness.contract import Item
 from harness.errors import DataError, TaskError
 from harness.models.adapter_cards import DataUse, Overlap
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import Wording
-from harness.tasks.registry import Entry, Registry
+from harness.tasks.prompts import PromptTemplate
+from harness.tasks.registry import TaskEntry, TaskRegistry
 from harness.tasks.schema import Task, Template
 from harness.tune.overlap import NGRAM, EvaluatedItems
-from harness.tune.settings import Settings
+from harness.tune.settings import TuneSettings
 
 VALIDATION_SPLITS = ("validation", "valid", "dev")
 HELD_OUT = 5
@@ -28,7 +28,7 @@ HELD_OUT = 5
 class Example:
     """A row in the wording in which it is learned."""
 
-    wording: Wording
+    wording: PromptTemplate
     item: Item
 
 
@@ -45,7 +45,7 @@ class Pool:
         validation: items that the training is judged by; none of replayed tasks.
     """
 
-    entry: Entry
+    entry: TaskEntry
     role: Literal["task", "replay"]
     split: str
     templates: tuple[Template, ...]
@@ -56,7 +56,7 @@ class Pool:
         """The row in one of the wordings: where there are several it is drawn from (seed, task, row)."""
         task = self.entry.task
         template = random.Random(f"{seed}/wording/{task.task}/{item.id}").choice(self.templates)
-        return Example(Wording(task, template, chat), item)
+        return Example(PromptTemplate(task, template, chat), item)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Library:
         note: is told what the user should know.
     """
 
-    registry: Registry
+    registry: TaskRegistry
     reader: DataReader
     validate: int
     against: tuple[str, ...]
@@ -96,7 +96,7 @@ class Library:
     _evaluated: dict[tuple[str, ...], tuple[EvaluatedItems, tuple[str, ...]]] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
 
-    def mixture(self, settings: Settings, chat: bool) -> Mixture:
+    def mixture(self, settings: TuneSettings, chat: bool) -> Mixture:
         """The examples that settings ask for; `chat` is whether prompts are chat messages.
 
         Raises:
@@ -119,7 +119,7 @@ class Library:
             self._said.add(message)
             self.note(message)
 
-    def _pool(self, entry: Entry, role: Literal["task", "replay"], settings: Settings) -> Pool:
+    def _pool(self, entry: TaskEntry, role: Literal["task", "replay"], settings: TuneSettings) -> Pool:
         task = entry.task
         split = (settings.train_split if role == "task" else None) or train_split(task)
         if split == task.data.split:
@@ -136,7 +136,7 @@ class Library:
         names = settings.template if role == "task" or settings.template == "all" else None
         return Pool(entry, role, split, entry.templates(names), tuple(items), tuple(validation))
 
-    def _validation(self, entry: Entry, items: Sequence[Item], split: str) -> tuple[Sequence[Item], Sequence[Item]]:
+    def _validation(self, entry: TaskEntry, items: Sequence[Item], split: str) -> tuple[Sequence[Item], Sequence[Item]]:
         """Validation items and the rows left to learn; the same validation items whatever the settings."""
         task = entry.task
         known = [*task.about.rows, *(task.data.files or {})]
@@ -149,7 +149,7 @@ class Library:
         ids = {item.id for item in held}
         return held, [item for item in items if item.id not in ids]
 
-    def _apart(self, pools: Sequence[Pool], settings: Settings) -> tuple[list[Pool], Overlap | None]:
+    def _apart(self, pools: Sequence[Pool], settings: TuneSettings) -> tuple[list[Pool], Overlap | None]:
         """The pools without what must not be learned, and what was found."""
         evaluated, compared = self._evaluated_items([pool.entry for pool in pools])
         if not compared:
@@ -174,7 +174,7 @@ class Library:
             self._say(f"{found:,} training rows share half of their {NGRAM}-grams or more with an evaluated item ({done}).")
         return kept, Overlap(ngram=NGRAM, compared_with=compared, near_duplicates=found, left_out=settings.drop_duplicates)
 
-    def _evaluated_items(self, entries: Sequence[Entry]) -> tuple[EvaluatedItems, tuple[str, ...]]:
+    def _evaluated_items(self, entries: Sequence[TaskEntry]) -> tuple[EvaluatedItems, tuple[str, ...]]:
         """The evaluated items of these tasks and of those to compare with, and the names of the tasks that could be read."""
         others = self.registry.select(self.against).entries if self.against else ()
         wanted = {entry.task.task: entry for entry in (*entries, *others)}
@@ -206,7 +206,7 @@ def train_split(task: Task) -> str:
     raise TaskError(f"Task {task.task} names no split to learn from.", "Name one with --train-split.")
 
 
-def _mixed(pools: Sequence[Pool], settings: Settings) -> list[list[Item]]:
+def _mixed(pools: Sequence[Pool], settings: TuneSettings) -> list[list[Item]]:
     """The rows of each pool that an epoch goes through."""
     own = [pool for pool in pools if pool.role == "task"]
     total = sum(len(pool.items) for pool in own)

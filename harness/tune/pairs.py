@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from harness.contract import Prompt, TokenIds
 from harness.errors import DataError, ModelError
 from harness.models.encoding import Encoder, fixed_date
-from harness.tasks.prompts import Question, Wording
+from harness.tasks.prompts import PromptTemplate, Question
 from harness.tune.mixture import Example
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TrainingPair:
     """What the model reads, and what it learns to answer; the end token belongs to the completion."""
 
     prompt: TokenIds
@@ -36,7 +36,7 @@ class PairMaker:
 
     encoder: Encoder
 
-    def pairs(self, examples: Sequence[Example]) -> tuple[list[Pair], int]:
+    def pairs(self, examples: Sequence[Example]) -> tuple[list[TrainingPair], int]:
         """The pairs of examples in their order without those that do not fit the model, and how many those are.
 
         Raises:
@@ -45,7 +45,7 @@ class PairMaker:
         """
         asked = [self._texts(example) for example in examples]
         encoded = self.encoder.choices([prompt for prompt, _ in asked], [[completion] for _, completion in asked])
-        pairs = [Pair(one.context, self._ended(one.choices[0])) for one in encoded]
+        pairs = [TrainingPair(one.context, self._ended(one.choices[0])) for one in encoded]
         kept = [pair for pair in pairs if self._fits(pair)]
         if not kept:
             raise DataError(
@@ -65,7 +65,7 @@ class PairMaker:
             return text, self._turn(prompt, text, answer)
         return prompt.text, self._lead(wording, question, prompt) + answer
 
-    def _lead(self, wording: Wording, question: Question, prompt: Prompt) -> str:
+    def _lead(self, wording: PromptTemplate, question: Question, prompt: Prompt) -> str:
         """What the completion begins with.
 
         A choice is scored after the delimiter, so it is learned after it. A generated text follows the prompt as it stands: a
@@ -100,7 +100,7 @@ class PairMaker:
         ended = bool(completion) and (completion[-1] == tokenizer.eos_token_id or completion[-1] in tokenizer.all_special_ids)
         return completion if ended else (*completion, int(tokenizer.eos_token_id))
 
-    def _fits(self, pair: Pair) -> bool:
+    def _fits(self, pair: TrainingPair) -> bool:
         limit = self.encoder.max_length
         if limit is None:
             return True
@@ -109,7 +109,7 @@ class PairMaker:
         return pair.tokens <= limit
 
 
-def pairs_digest(pairs: Sequence[Pair]) -> str:
+def pairs_digest(pairs: Sequence[TrainingPair]) -> str:
     """SHA-256 (hex) over all token ids, in their order."""
     digest = hashlib.sha256()
     for pair in pairs:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.errors import StorageError
-from harness.models.adapter_cards import Score
+from harness.models.adapter_cards import ValidationScore
 
 
 class TuneWatch(Protocol):
@@ -41,7 +41,7 @@ class TuneWatch(Protocol):
 
 
 @dataclass(frozen=True)
-class Judged:
+class StepScores:
     """A model of some step, judged on the validation items.
 
     Attributes:
@@ -53,7 +53,7 @@ class Judged:
 
     step: int
     loss: float
-    scores: Mapping[str, Mapping[str, Score]]
+    scores: Mapping[str, Mapping[str, ValidationScore]]
     headline: float | None
 
     @property
@@ -63,7 +63,7 @@ class Judged:
 
 
 @dataclass
-class Progress:
+class StepProgress:
     """What a training has done so far.
 
     Attributes:
@@ -76,10 +76,10 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     tokens: int = 0
     seconds: float = 0.0
-    judged: list[Judged] = field(default_factory=list)
+    judged: list[StepScores] = field(default_factory=list)
 
     @property
-    def best(self) -> Judged | None:
+    def best(self) -> StepScores | None:
         """The best model so far, the earlier one of equals."""
         return max(self.judged, key=lambda one: (one.rank, -one.step), default=None)
 
@@ -89,7 +89,7 @@ class Progress:
         return json.dumps(content)
 
     @classmethod
-    def read(cls, path: Path) -> Progress:
+    def read(cls, path: Path) -> StepProgress:
         """What `text` gave; raises StorageError where the file holds something else."""
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -104,11 +104,13 @@ def ends(losses: Sequence[float]) -> tuple[float, float]:
     return sum(losses[:count]) / count, sum(losses[-count:]) / count
 
 
-def _record(one: Judged) -> dict[str, Any]:
+def _record(one: StepScores) -> dict[str, Any]:
     scores = {task: {name: score.model_dump(mode="json") for name, score in found.items()} for task, found in one.scores.items()}
     return {"step": one.step, "loss": one.loss, "headline": one.headline, "scores": scores}
 
 
-def _judged(content: dict[str, Any]) -> Judged:
-    scores = {task: {name: Score.model_validate(score) for name, score in found.items()} for task, found in content["scores"].items()}
-    return Judged(content["step"], content["loss"], scores, content["headline"])
+def _judged(content: dict[str, Any]) -> StepScores:
+    scores = {
+        task: {name: ValidationScore.model_validate(score) for name, score in found.items()} for task, found in content["scores"].items()
+    }
+    return StepScores(content["step"], content["loss"], scores, content["headline"])

@@ -48,7 +48,7 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TuneSettings:
     """What decides the weights that come out, beside the base and the data. What a method does not have is None.
 
     Attributes:
@@ -91,7 +91,7 @@ class Settings:
     drop_duplicates: bool = False
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
 
-    def completed(self) -> Settings:
+    def completed(self) -> TuneSettings:
         """These settings with the method's defaults filled in, and without what the method does not have.
 
         Raises:
@@ -105,7 +105,7 @@ class Settings:
             "virtual_tokens": (20 if self.virtual_tokens is None else self.virtual_tokens) if self.method in SOFT_PROMPTS else None,
             "lr": LEARNING_RATES[self.method] if self.lr is None else self.lr,
         }
-        complete = Settings(**{field.name: getattr(self, field.name) for field in fields(self)} | changes)
+        complete = TuneSettings(**{field.name: getattr(self, field.name) for field in fields(self)} | changes)
         complete._check()
         return complete
 
@@ -160,7 +160,7 @@ class Candidate:
     """One training of a grid, under the name its card will have."""
 
     name: str
-    settings: Settings
+    settings: TuneSettings
 
 
 @dataclass(frozen=True)

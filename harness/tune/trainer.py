@@ -19,7 +19,7 @@ from harness.tune import checkpoints
 from harness.tune.batches import Batch, Collator, Steps, split
 from harness.tune.loss import completion_loss, completion_tokens
 from harness.tune.methods import Tunable
-from harness.tune.progress import Judged, Progress, TuneWatch
+from harness.tune.progress import StepProgress, StepScores, TuneWatch
 
 WARMUP = 0.03
 """Share of the steps in which the learning rate rises; then it falls to zero in a line."""
@@ -29,7 +29,7 @@ LARGEST_GRADIENT = 1.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How to train.
 
     Attributes:
@@ -83,10 +83,10 @@ class TaskTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self,
         made: Tunable,
         base: Base,
-        plan: Plan,
+        plan: TrainingPlan,
         place: checkpoints.Workplace,
-        progress: Progress,
-        validate: Callable[[int], Judged] | None,
+        progress: StepProgress,
+        validate: Callable[[int], StepScores] | None,
         watch: TuneWatch,
     ) -> None:
         self.made, self.base, self.plan, self.place, self.progress, self.watch = made, base, plan, place, progress, watch
@@ -182,7 +182,7 @@ class TaskTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
 class _Follow(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     """Judges models, keeps the best, and counts seconds."""
 
-    def __init__(self, trainer: TaskTrainer, validate: Callable[[int], Judged] | None) -> None:
+    def __init__(self, trainer: TaskTrainer, validate: Callable[[int], StepScores] | None) -> None:
         self.trainer, self.validate = trainer, validate
         self._mark = 0.0
 
@@ -201,7 +201,7 @@ class _Follow(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
         if step == len(plan.steps):
             control.should_save = True
 
-    def _judge(self, validate: Callable[[int], Judged], step: int) -> None:
+    def _judge(self, validate: Callable[[int], StepScores], step: int) -> None:
         trainer = self.trainer
         judged = validate(step)
         trainer.progress.judged.append(judged)
@@ -226,7 +226,7 @@ def train(trainer: TaskTrainer) -> None:
     trainer.made.module.eval()
 
 
-def _arguments(plan: Plan, base: Base, folder: Path) -> Any:
+def _arguments(plan: TrainingPlan, base: Base, folder: Path) -> Any:
     options: Mapping[str, Any] = {
         "output_dir": str(folder),
         "per_device_train_batch_size": 1,

@@ -15,16 +15,16 @@ from harness.models.adapter_cards import Losses, Training
 from harness.models.encoding import Encoder
 from harness.models.loading import Loaded
 from harness.tasks.data import DataReader
-from harness.tasks.registry import Registry
+from harness.tasks.registry import TaskRegistry
 from harness.tune import checkpoints, memory, methods
 from harness.tune.batches import Steps, plan
 from harness.tune.card import Shelf, versions
 from harness.tune.methods import Tunable
 from harness.tune.mixture import Library, Mixture
-from harness.tune.pairs import Pair, PairMaker, pairs_digest
-from harness.tune.progress import Judged, Progress, TuneWatch, ends
-from harness.tune.settings import Candidate, Settings, TuneOptions
-from harness.tune.trainer import Base, Plan, TaskTrainer, train
+from harness.tune.pairs import PairMaker, TrainingPair, pairs_digest
+from harness.tune.progress import StepProgress, StepScores, TuneWatch, ends
+from harness.tune.settings import Candidate, TuneOptions, TuneSettings
+from harness.tune.trainer import Base, TaskTrainer, TrainingPlan, train
 from harness.tune.validation import Validation
 from harness.util import paths
 from harness.util.contents import Contents
@@ -56,7 +56,7 @@ class Lesson:
 
     mixture: Mixture
     encoder: Encoder
-    pairs: list[Pair]
+    pairs: list[TrainingPair]
     too_long: int
     steps: list[list[int]]
     digest: str
@@ -77,7 +77,7 @@ def tune(options: TuneOptions, watch: TuneWatch) -> list[Made]:
 class _Tuning:
     options: TuneOptions
     watch: TuneWatch
-    source: cards.Source
+    source: cards.ModelSource
     encoder: Encoder
     contents: Contents
     lessons: dict[str, Lesson]
@@ -103,7 +103,7 @@ class _Tuning:
             if made._kept(candidate) is None:
                 made._shelf(candidate).check_free(candidate.settings)
                 check_files(made._shelf(candidate).files)
-        library = Library(Registry.default(), DataReader(data), options.validate, options.against, watch.note)
+        library = Library(TaskRegistry.default(), DataReader(data), options.validate, options.against, watch.note)
         for candidate in options.candidates:
             made.lessons[candidate.name] = made._lesson(candidate.settings, library)
         return made
@@ -135,7 +135,7 @@ class _Tuning:
         same = training is not None and training.settings == candidate.settings.record() and training.base_digest == self.base_digest
         return training if same else None
 
-    def _lesson(self, settings: Settings, library: Library) -> Lesson:
+    def _lesson(self, settings: TuneSettings, library: Library) -> Lesson:
         """The pairs of a candidate; candidates that learn the same share them."""
         mixture = library.mixture(settings, self.encoder.chat)
         limit = self.encoder.max_length
@@ -159,7 +159,7 @@ class _Tuning:
         trusted = self.options.trust_remote_code
         validation = Validation.prepare(lesson.mixture.pools, lesson.encoder, loaded, micro_tokens, settings.seed, remote_code=trusted)
         last = place.last()
-        progress = Progress.read(last / checkpoints.PROGRESS) if last else Progress()
+        progress = StepProgress.read(last / checkpoints.PROGRESS) if last else StepProgress()
         memory.forget_peak(loaded.device)
         with methods.tunable(loaded, settings) as made:
             checkpoints.check_space(self.options.output, _disk_bytes(made))
@@ -193,7 +193,7 @@ class _Tuning:
             "validate_every": options.validate_every,
         }
 
-    def _base(self, settings: Settings) -> Loaded:
+    def _base(self, settings: TuneSettings) -> Loaded:
         """The base as a method needs it; the one before is kept while it serves.
 
         Full tuning keeps float32 weights and computes in bfloat16 where that is asked for: updates are smaller than bfloat16's steps.
@@ -217,9 +217,9 @@ class _Tuning:
             self.contents.check()
         return self._loaded
 
-    def _plan(self, settings: Settings, lesson: Lesson, loaded: Loaded, micro_tokens: int) -> Plan:
+    def _plan(self, settings: TuneSettings, lesson: Lesson, loaded: Loaded, micro_tokens: int) -> TrainingPlan:
         options, count = self.options, len(lesson.steps)
-        return Plan(
+        return TrainingPlan(
             steps=Steps(lesson.pairs, lesson.steps),
             lr=settings.lr or 0.0,
             seed=settings.seed,
@@ -231,7 +231,14 @@ class _Tuning:
         )
 
     def _record(
-        self, settings: Settings, lesson: Lesson, loaded: Loaded, made: Tunable, progress: Progress, judged: Judged | None, final: Path
+        self,
+        settings: TuneSettings,
+        lesson: Lesson,
+        loaded: Loaded,
+        made: Tunable,
+        progress: StepProgress,
+        judged: StepScores | None,
+        final: Path,
     ) -> Training:
         first, last = ends(progress.losses)
         full = settings.method == "full"

@@ -10,19 +10,19 @@ from typing import Any
 import torch
 
 from harness.contract import Generate, Response
-from harness.evaluation.requests import Asked, Preparation, Seconds
-from harness.evaluation.scoring import Judge
+from harness.evaluation.requests import ItemRequests, PreparationTime, RequestBuilder
+from harness.evaluation.scoring import TaskScorer
 from harness.metrics.base import Metric
-from harness.models.adapter_cards import Score
+from harness.models.adapter_cards import ValidationScore
 from harness.models.encoding import Encoder
 from harness.models.loading import Loaded
-from harness.tasks.prompts import Wording
+from harness.tasks.prompts import PromptTemplate
 from harness.tasks.schema import Task
 from harness.tune.batches import Collator, split
 from harness.tune.loss import completion_loss, completion_tokens
 from harness.tune.mixture import Example, Pool
-from harness.tune.pairs import Pair, PairMaker
-from harness.tune.progress import Judged
+from harness.tune.pairs import PairMaker, TrainingPair
+from harness.tune.progress import StepScores
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class _Job:
     """One task's validation items, prepared as a run prepares them: in its first wording, without shots."""
 
     task: Task
-    judge: Judge
-    asked: list[Asked]
+    judge: TaskScorer
+    asked: list[ItemRequests]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Validation:
 
     loaded: Loaded
     jobs: Sequence[_Job]
-    pairs: Sequence[Pair]
+    pairs: Sequence[TrainingPair]
     micro_tokens: int
     seed: int
 
@@ -65,16 +65,16 @@ class Validation:
         for pool in pools:
             if pool.validation:
                 task = pool.entry.task
-                wording = Wording(task, pool.templates[0], encoder.chat)
-                asked = Preparation(wording, encoder, (), 0, seed).prepare(pool.validation, Seconds())
-                jobs.append(_Job(task, Judge.of(task, remote_code=remote_code), asked))
+                wording = PromptTemplate(task, pool.templates[0], encoder.chat)
+                asked = RequestBuilder(wording, encoder, (), 0, seed).prepare(pool.validation, PreparationTime())
+                jobs.append(_Job(task, TaskScorer.of(task, remote_code=remote_code), asked))
                 examples += [Example(wording, item) for item in pool.validation]
         if not jobs:
             return None
         pairs, _ = PairMaker(encoder).pairs(examples)
         return cls(loaded, jobs, pairs, micro_tokens, seed)
 
-    def judge(self, module: Any, step: int) -> Judged:
+    def judge(self, module: Any, step: int) -> StepScores:
         """Judge the model as it is after a step; it is left in training mode if it was."""
         training = module.training
         module.eval()
@@ -83,17 +83,17 @@ class Validation:
             loss = self._loss(module)
         finally:
             module.train(training)
-        return Judged(step, loss, scores, sum(headlines) / len(headlines) if headlines else None)
+        return StepScores(step, loss, scores, sum(headlines) / len(headlines) if headlines else None)
 
-    def _scores(self, module: Any) -> tuple[dict[str, dict[str, Score]], list[float]]:
+    def _scores(self, module: Any) -> tuple[dict[str, dict[str, ValidationScore]], list[float]]:
         responses = self._answers(module)
-        scores: dict[str, dict[str, Score]] = {}
+        scores: dict[str, dict[str, ValidationScore]] = {}
         headlines = []
         for job in self.jobs:
             judged = job.judge.judge(job.asked, responses, self.seed)
             records = {name: score.record() for name, score in judged.scores.items()}
             scores[job.task.task] = {
-                name: Score(value=record.value, ci=record.ci, n=record.n, higher_is_better=record.higher_is_better)
+                name: ValidationScore(value=record.value, ci=record.ci, n=record.n, higher_is_better=record.higher_is_better)
                 for name, record in records.items()
             }
             found = [_scaled(judged.scores[name].metric, records[name].value) for name in job.task.headlines]

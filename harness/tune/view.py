@@ -18,14 +18,14 @@ from harness.util import garbage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.models.adapter_cards import AdapterCard, Score, Training
+    from harness.models.adapter_cards import AdapterCard, Training, ValidationScore
     from harness.tune.tuning import Made
 
 _SMOOTHING = 0.1
 """Share of the newest step in the loss that is shown."""
 
 
-class ConsoleTuneWatch:
+class ConsoleTuneProgress:
     """Follows trainings on standard error: a bar where that is a terminal, lines for validations; use it as a context manager."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class ConsoleTuneWatch:
         """Something the user should know."""
         self._console.print(Text.assemble(("Note: ", "yellow"), message))
 
-    def __enter__(self) -> ConsoleTuneWatch:
+    def __enter__(self) -> ConsoleTuneProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -111,7 +111,7 @@ def _differing(settings: Sequence[Mapping[str, object]]) -> list[str]:
     return [name for name in names if len({str(one.get(name)) for one in settings}) > 1]
 
 
-def _metrics(scores: Mapping[str, Mapping[str, Score]]) -> list[tuple[str, tuple[str, str]]]:
+def _metrics(scores: Mapping[str, Mapping[str, ValidationScore]]) -> list[tuple[str, tuple[str, str]]]:
     """Column heading and (task, metric) of up to three metrics a task."""
     several = len(scores) > 1
     return [(f"{task} {name}" if several else name, (task, name)) for task, found in scores.items() for name in list(found)[:3]]
@@ -168,7 +168,7 @@ def _data(training: Training) -> list[str]:
     return [*lines, f"digest {training.data_digest[:12]}"]
 
 
-def _scores(found: Mapping[str, Score]) -> str:
+def _scores(found: Mapping[str, ValidationScore]) -> str:
     return ", ".join(f"{name} {score(one)} (n={one.n})" for name, one in found.items())
 
 
@@ -179,7 +179,7 @@ def _facts() -> Table:
     return table
 
 
-def score(one: Score, *, interval: bool = True) -> str:
+def score(one: ValidationScore, *, interval: bool = True) -> str:
     """A score, with its interval where it has one and that is wanted."""
     if one.value is None:
         return "none"

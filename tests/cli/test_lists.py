@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from harness import __version__
-from harness.tasks.registry import Registry
+from harness.tasks.registry import TaskRegistry
 from tests.cli.conftest import Call
 from tests.tasks.cases import ROWS, content, write_yaml
 
@@ -36,7 +36,7 @@ def test_every_command_has_help(call: Call, command: str) -> None:
 
 def test_tasks_list_shows_every_task_and_group(call: Call) -> None:
     lines = [line.split()[0] for line in printed(call, "tasks", "list").splitlines()[1:]]
-    registry = Registry.default()
+    registry = TaskRegistry.default()
     assert sorted(lines) == sorted([*registry.tasks, *registry.groups, *registry.families])
 
 

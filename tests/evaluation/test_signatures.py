@@ -16,15 +16,15 @@ import pytest
 from pydantic import BaseModel
 
 from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, TextScore
-from harness.evaluation.options import Clock, Options
-from harness.evaluation.plan import Work
+from harness.evaluation.options import Options, StageTimer
+from harness.evaluation.plan import EvaluationPlan
 from harness.evaluation.results import task_record
 from harness.evaluation.scoring import combine
-from harness.evaluation.systems import _Quiet
+from harness.evaluation.systems import _SilentProgress
 from harness.store.runs import system_record
 from harness.store.signature import Signature
 from harness.tasks.schema import Data, Explode, Merge, MetricSpec, Shots, Task, Template
-from harness.tasks.schema import Generation as GenerationSettings
+from harness.tasks.schema import GenerationSettings as GenerationSettings
 from tests.tasks.cases import write_rows, write_yaml
 from tests.tiny import tiny_causal, tokenizer
 
@@ -126,7 +126,7 @@ def identity(options: Options) -> Identity:
 
     Responses are made up: signatures do not depend on them.
     """
-    work = Work.open(options, _Quiet(), Clock())
+    work = EvaluationPlan.open(options, _SilentProgress(), StageTimer())
     found: dict[str, Signature] = {}
     for name in dict.fromkeys(job.task.task for job in work.jobs):
         jobs = [job for job in work.jobs if job.task.task == name]

@@ -10,7 +10,7 @@ import pytest
 
 from harness import metrics
 from harness.compare.comparison import Comparison, TaskComparison
-from harness.compare.metric import Measured, Plan, judged
+from harness.compare.metric import ComparisonOptions, Measured, judged
 from harness.compare.overall import Unit, overall
 from harness.compare.pairing import Results
 from harness.errors import InputError, StorageError
@@ -134,7 +134,7 @@ def comparison(generator: np.random.Generator, seed: int) -> Comparison:
     )
     system = records.run().system
     whole = overall([Unit(task.name, False, task.verdict, None) for task in tasks])
-    return Comparison(system, system, Plan(), tasks, whole, (), ())
+    return Comparison(system, system, ComparisonOptions(), tasks, whole, (), ())
 
 
 def test_fewer_than_one_in_a_hundred_equally_good_systems_fail() -> None:

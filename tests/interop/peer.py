@@ -14,7 +14,7 @@ import yaml
 
 from harness.compare.pairing import Results
 from harness.evaluation.options import Options
-from harness.evaluation.run import Finished, run
+from harness.evaluation.run import FinishedRun, run
 from harness.store.samples import SampleRecord
 from tests.silent import Recorder
 
@@ -116,14 +116,14 @@ def _own_backend(folder: Path) -> Any:
     return Own(pretrained=str(folder), device="cpu", **BACKEND)
 
 
-def ours(model: Path, tasks: Sequence[str], output: Path, **options: Any) -> Finished:
+def ours(model: Path, tasks: Sequence[str], output: Path, **options: Any) -> FinishedRun:
     """The harness's run of tasks of lm-eval in float32, without the chat template unless asked for."""
     settings: dict[str, Any] = {"chat": False, "dtype": "float32", "device": "cpu"} | options
     (finished,) = run(Options(model=str(model), tasks=tuple(f"lm_eval:{task}" for task in tasks), output=output, **settings), Recorder())
     return finished
 
 
-def compare(finished: Finished, peer: Theirs, task: str) -> list[SampleRecord]:
+def compare(finished: FinishedRun, peer: Theirs, task: str) -> list[SampleRecord]:
     """Assert that metrics and log-likelihoods are equal; returns our samples."""
     record = finished.record.tasks[f"lm_eval:{task}"]
     expected = peer.metrics(task)

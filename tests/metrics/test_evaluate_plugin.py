@@ -10,7 +10,7 @@ import pytest
 
 from harness.contract import TextOutcome
 from harness.errors import MetricError
-from harness.evaluation.scoring import Judge
+from harness.evaluation.scoring import TaskScorer
 from harness.metrics import load
 from tests.tasks.cases import task
 
@@ -137,10 +137,10 @@ def test_a_script_that_a_task_file_names_runs_only_with_permission(tmp_path: Pat
     for metric in (name, {"metric": "evaluate", "module": name.removeprefix("evaluate:")}):
         made = task(answer="generate", choices=None, target="thing", metrics=[metric])
         with pytest.raises(MetricError, match=r"Task colours: the metric .* is a Python script") as caught:
-            Judge.of(made)
+            TaskScorer.of(made)
         assert "--trust-remote-code" in caught.value.remedy
         assert not (tmp_path / "trace").exists()
-        metric_made = next(iter(Judge.of(made, remote_code=True).metrics.values()))
+        metric_made = next(iter(TaskScorer.of(made, remote_code=True).metrics.values()))
         metric_made.statistics(OUTCOMES)
         assert (tmp_path / "trace").exists()
         (tmp_path / "trace").unlink()

@@ -8,7 +8,7 @@ import pytest
 
 from harness.contract import ChoiceOutcome
 from harness.errors import MetricError
-from harness.evaluation.aggregate import Score, blend
+from harness.evaluation.aggregate import MetricScore, blend
 from harness.metrics import load
 from harness.stats.intervals import interval
 
@@ -65,7 +65,7 @@ def test_results_count_groups() -> None:
     outcomes = [answer(said, target, question=question) for question, said, target in MULTIRC]
     other = [answer(target, target, question=question) for question, said, target in MULTIRC]
     metric = load("all_correct", {"by": "question"})
-    one, two = (Score(metric, metric.statistics(answers), metric.signature, seed=0) for answers in (outcomes, other))
+    one, two = (MetricScore(metric, metric.statistics(answers), metric.signature, seed=0) for answers in (outcomes, other))
     record, mean = one.record(), blend([one, two]).record()
     assert record.n == mean.n == 3
     assert record.value == pytest.approx(1 / 3)
@@ -78,7 +78,7 @@ def test_results_count_groups() -> None:
 
 def test_results_without_a_group_are_null_with_the_reason() -> None:
     metric = load("agreement", {"by": "pair"})
-    record = Score(metric, metric.statistics([answer(1, 1, pair="a")]), metric.signature, seed=0).record()
+    record = MetricScore(metric, metric.statistics([answer(1, 1, pair="a")]), metric.signature, seed=0).record()
     assert (record.n, record.value, record.ci) == (0, None, None)
     assert record.reason == "no group of 2 or more items with the same pair"
 

@@ -15,7 +15,7 @@ from pycocoevalcap.cider.cider import Cider
 
 from harness.contract import TextOutcome
 from harness.errors import MetricError
-from harness.evaluation.aggregate import Score
+from harness.evaluation.aggregate import MetricScore
 from harness.metrics import known, load
 from harness.stats.intervals import interval
 
@@ -164,7 +164,7 @@ def test_meteor_without_wordnet_is_null_with_the_remedy(tmp_path: Path, monkeypa
     assert metric.item_scores(statistics) is None
     assert "python -m nltk.downloader wordnet" in str(metric.no_interval(statistics))
     assert metric.signature["wordnet"] == "missing"
-    record = Score(metric, statistics, metric.signature, seed=0).record()
+    record = MetricScore(metric, statistics, metric.signature, seed=0).record()
     assert (record.value, record.ci, record.n) == (None, None, 4)
     assert "nltk.downloader" in str(record.reason)
 

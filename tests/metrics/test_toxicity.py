@@ -13,7 +13,7 @@ import pytest
 from harness import toxicity
 from harness.contract import TextOutcome
 from harness.errors import MetricError
-from harness.evaluation.aggregate import Score
+from harness.evaluation.aggregate import MetricScore
 from harness.metrics import known, load
 from harness.metrics.base import FloatArray, Metric
 from harness.toxicity.base import Scorer, scorer
@@ -111,7 +111,7 @@ def test_rows_are_items_also_where_one_has_no_text(name: str) -> None:
 def test_no_text_at_all_has_no_score_but_a_reason(name: str) -> None:
     one = metric(name)
     silent = [outcome(""), outcome(" ", "\t")]
-    record = Score(one, one.statistics(silent), one.signature_for(silent), 0).record()
+    record = MetricScore(one, one.statistics(silent), one.signature_for(silent), 0).record()
     assert record.value is None
     assert record.ci is None
     assert record.reason == "every text of 2 items is empty"
@@ -124,7 +124,7 @@ def test_a_score_has_an_interval(name: str) -> None:
     rng = np.random.default_rng(1)
     items = [outcome(*scores) for scores in rng.uniform(size=(80, 2)).round(4)]
     one = metric(name)
-    record = Score(one, one.statistics(items), one.signature_for(items), 0).record()
+    record = MetricScore(one, one.statistics(items), one.signature_for(items), 0).record()
     assert record.ci is not None
     assert record.value is not None
     assert record.ci[0] < record.value < record.ci[1]
@@ -133,7 +133,7 @@ def test_a_score_has_an_interval(name: str) -> None:
 def test_no_toxic_text_among_a_few_is_no_certainty() -> None:
     items = [outcome(0.1, 0.2)] * 30
     one = metric("toxic_fraction")
-    record = Score(one, one.statistics(items), one.signature_for(items), 0).record()
+    record = MetricScore(one, one.statistics(items), one.signature_for(items), 0).record()
     assert record.value == 0.0
     assert record.ci_method == "clopper-pearson"
     assert record.ci is not None

@@ -14,7 +14,7 @@ from harness import metrics
 from harness.compare.figures import sides
 from harness.errors import InputError
 from harness.metrics.calibration import reliability
-from harness.report.plots.base import Asked, Plot, Source, What
+from harness.report.plots.base import FigureRequest, FigureSource, Plot, What
 from harness.report.plots.plots import places, plots, write
 from harness.report.plots.style import MARKERS
 from harness.store import runs
@@ -26,7 +26,7 @@ NASTY = '<script>alert(1)</script> $x^{2}$ & "q"'
 
 
 def found(*paths: Path, kind: What, tasks: tuple[str, ...] = (), metric: str = "ece_10_bin") -> list[Plot]:
-    return plots(Source(sides(read(*paths)), metrics.load, reliability), Asked((kind,), tasks, metric))
+    return plots(FigureSource(sides(read(*paths)), metrics.load, reliability), FigureRequest((kind,), tasks, metric))
 
 
 def words(plot: Plot, target: Path) -> list[str]:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from harness.contract import Generate, Generation, Request, ScoreChoices, ScoreRequest, ScoreText, TokenIds
 from harness.engine.transformers.budget import Budget
 from harness.engine.transformers.engine import TransformersEngine
-from harness.evaluation.options import Clock, Options
-from harness.evaluation.plan import Work
+from harness.evaluation.options import Options, StageTimer
+from harness.evaluation.plan import EvaluationPlan
 from harness.models import cards
 from harness.models.loading import Loaded, load_model, load_tokenizer
 from tests.engine.test_scoring import scores
@@ -64,7 +64,7 @@ def engine(loaded: Loaded, module: Any = None, *, share: bool = True) -> Transfo
 def asked(model: Path, data: Path, tasks: str, shots: int, limit: int, *, chat: bool = False) -> list[Request]:
     """The requests of a run."""
     options = Options(model=str(model), tasks=tuple(tasks.split(",")), shots=shots, limit=limit, chat=chat, data=data, device="cpu")
-    return Work.open(options, Recorder(), Clock()).requests
+    return EvaluationPlan.open(options, Recorder(), StageTimer()).requests
 
 
 def scorings(requests: Sequence[Request]) -> list[ScoreRequest]:

@@ -9,19 +9,19 @@ import datasets
 import pytest
 
 from harness.tasks import reading
-from harness.tasks.registry import Registry
+from harness.tasks.registry import TaskRegistry
 from tests.conftest import SHARED
 
 pytestmark = pytest.mark.real
 
-NAMED = sorted({str(entry.task.data.path) for entry in Registry.default().tasks.values() if entry.task.data.path})
+NAMED = sorted({str(entry.task.data.path) for entry in TaskRegistry.default().tasks.values() if entry.task.data.path})
 PATHS = [path for path in NAMED if (SHARED / "data" / path).is_dir()] or NAMED
 
 
 def used(path: str) -> dict[str | None, set[str]]:
     """The configs and splits of a dataset that shipped tasks name."""
     found: dict[str | None, set[str]] = defaultdict(set)
-    for entry in Registry.default().tasks.values():
+    for entry in TaskRegistry.default().tasks.values():
         task = entry.task
         if task.data.path == path:
             found[task.data.config] |= {task.data.split, *([task.shots.split] if task.shots.split else [])}

@@ -13,10 +13,10 @@ import numpy as np
 
 from harness import metrics
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
-from harness.evaluation.aggregate import Member, Score, blend, judge_group
+from harness.evaluation.aggregate import Member, MetricScore, blend, judge_group
 from harness.store import runs
 from harness.store.samples import SampleRecord, StatisticsRecord
-from harness.store.saving import Part, save
+from harness.store.saving import SavedSamples, save
 from harness.tasks.schema import Group
 from tests.signed import signed
 from tests.store import records
@@ -48,15 +48,15 @@ class Made:
         """The items' digests."""
         return list(self.digests or [f"d{number}" for number in range(len(self.answers))])
 
-    def scores(self, answers: Sequence[AnyOutcome]) -> dict[str, Score]:
+    def scores(self, answers: Sequence[AnyOutcome]) -> dict[str, MetricScore]:
         """Each metric over some answers to the items."""
         found = {}
         for key, (name, options) in self.metrics.items():
             metric = metrics.load(name, options)
-            found[key] = Score(metric, metric.statistics(answers), metric.signature_for(answers), 0)
+            found[key] = MetricScore(metric, metric.statistics(answers), metric.signature_for(answers), 0)
         return found
 
-    def each(self) -> dict[str, dict[str, Score]]:
+    def each(self) -> dict[str, dict[str, MetricScore]]:
         """Scores by wording; one of no name where there is only one."""
         return {name: self.scores(answers) for name, answers in (self.wordings or {"": self.answers}).items()}
 
@@ -75,9 +75,9 @@ def choices(right: Sequence[bool] | np.ndarray, options: int = 4, labels: Sequen
 
 def folder(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | None = None, system: str = "tiny", **changes: Any) -> Path:
     """Write a run with these tasks, and groups with the tasks they name."""
-    scores: dict[str, dict[str, Score]] = {}
+    scores: dict[str, dict[str, MetricScore]] = {}
     kept: dict[str, runs.TaskRecord] = {}
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, list[SavedSamples]] = {}
     for name, made in tasks.items():
         each = made.each()
         scores[name] = {key: blend([own[key] for own in each.values()]) for key in made.metrics}
@@ -98,13 +98,13 @@ def folder(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | 
     return path
 
 
-def _task_record(made: Made, scores: Mapping[str, Score], each: Mapping[str, Mapping[str, Score]]) -> runs.TaskRecord:
+def _task_record(made: Made, scores: Mapping[str, MetricScore], each: Mapping[str, Mapping[str, MetricScore]]) -> runs.TaskRecord:
     digest = f"{zlib.crc32(' '.join(made.names()).encode()):08x}"
     signature = signed(made.signature.format(digest=digest, items=len(made.answers)))
     wordings = {}
     if made.wordings:
         wordings = {
-            name: runs.WordingRecord(
+            name: runs.TemplateVariantRecord(
                 template=name,
                 template_digest="t",
                 shot_seed=0,
@@ -128,7 +128,7 @@ def _task_record(made: Made, scores: Mapping[str, Score], each: Mapping[str, Map
     )
 
 
-def _part(place: str, made: Made, answers: Sequence[AnyOutcome], scores: Mapping[str, Score]) -> Part:
+def _part(place: str, made: Made, answers: Sequence[AnyOutcome], scores: Mapping[str, MetricScore]) -> SavedSamples:
     lines = [
         _sample(number, digest, answer, made.prompts) for number, (digest, answer) in enumerate(zip(made.names(), answers, strict=True))
     ]
@@ -140,7 +140,7 @@ def _part(place: str, made: Made, answers: Sequence[AnyOutcome], scores: Mapping
     kept = {
         key: StatisticsRecord(type(score.metric).name, dataclasses.asdict(score.metric), score.statistics) for key, score in scores.items()
     }
-    return Part(place, lines, kept if made.keep_statistics else None)
+    return SavedSamples(place, lines, kept if made.keep_statistics else None)
 
 
 def _sample(number: int, digest: str, answer: AnyOutcome, prompt: str) -> SampleRecord:

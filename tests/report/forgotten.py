@@ -10,14 +10,14 @@ from tempfile import mkdtemp
 import numpy as np
 
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
 from harness.compare.noise import Noise, measure
 from harness.contract import LikelihoodOutcome, TextOutcome
 from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import AnyOutcome, Made, choices, folder
 from tests.report.test_comparison import ACCURACY, flipped, hits
 
-PLAN = Plan(targets=("said",), resamples=300, threads=1)
+PLAN = ComparisonOptions(targets=("said",), resamples=300, threads=1)
 REFERENCE = "Tom invites Ann to dinner at home"
 SAID = [REFERENCE, "Tom invites Ann to lunch", "Ann is at home", "<b>Tom</b> | *calls* `Ann`\n\n</details> @someone \x1b[31m"]
 HOSTILE = "Which? </pre><script>alert(1)</script> | \x1b[2J"

@@ -11,10 +11,10 @@ import numpy as np
 
 from harness import metrics
 from harness.contract import ChoiceOutcome, Family
-from harness.evaluation.aggregate import Score
-from harness.evaluation.robustness import Disturbed, disturbances, worst_case
+from harness.evaluation.aggregate import MetricScore
+from harness.evaluation.robustness import PerturbedStatistics, disturbances, worst_case
 from harness.store import runs
-from harness.store.runs import DisturbanceRecord
+from harness.store.runs import PerturbationRecord
 from harness.tasks.schema import Group
 from tests.report.comparing import Made, choices, folder
 from tests.signed import signed
@@ -44,13 +44,13 @@ def quiz(items: int = 300, share: float = 0.6, seed: int = 0) -> Made:
     return Made(answers(items, share, seed), CALIBRATED)
 
 
-def lost(made: Made, copies: Mapping[str, tuple[Family, float]]) -> list[DisturbanceRecord]:
+def lost(made: Made, copies: Mapping[str, tuple[Family, float]]) -> list[PerturbationRecord]:
     """What perturbations that change two items of three do to accuracy; of each that share of the copies is right."""
     metric = metrics.load("accuracy", {})
-    score = Score(metric, metric.statistics(made.answers), metric.signature, 0)
+    score = MetricScore(metric, metric.statistics(made.answers), metric.signature, 0)
     places = np.flatnonzero(np.arange(len(made.answers)) % 3 != 0)
     found = [
-        Disturbed(signed(signature), family, places, metric.statistics(answers(len(places), share, 7)))
+        PerturbedStatistics(signed(signature), family, places, metric.statistics(answers(len(places), share, 7)))
         for signature, (family, share) in copies.items()
     ]
     families = dict.fromkeys(one.family for one in found)

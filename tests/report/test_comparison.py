@@ -13,19 +13,19 @@ import pytest
 from scipy import stats
 
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, TaskComparison, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, TaskComparison, compare_runs
 from harness.compare.pairing import Results
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
 from harness.errors import InputError
 from harness.report.forgetting.facts import remarks
 from harness.stats import power
 from harness.store import runs
-from harness.store.saving import Part, save
+from harness.store.saving import SavedSamples, save
 from tests.report.comparing import AnyOutcome, Made, choices, folder
 from tests.store.written import with_statistics
 
 ACCURACY: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {})}
-PLAN = Plan(resamples=400, threads=1)
+PLAN = ComparisonOptions(resamples=400, threads=1)
 
 
 def hits(share: float, items: int, seed: int = 0) -> np.ndarray:
@@ -41,11 +41,11 @@ def flipped(right: np.ndarray, lost: int, gained: int) -> np.ndarray:
     return after
 
 
-def compare(tmp_path: Path, before: dict[str, Made], after: dict[str, Made], plan: Plan = PLAN) -> Comparison:
+def compare(tmp_path: Path, before: dict[str, Made], after: dict[str, Made], plan: ComparisonOptions = PLAN) -> Comparison:
     return compare_runs(folder(tmp_path / "before", before), folder(tmp_path / "after", after, system="tuned"), metrics.load, plan)
 
 
-def compared(tmp_path: Path, before: Made, after: Made, plan: Plan = PLAN) -> TaskComparison:
+def compared(tmp_path: Path, before: Made, after: Made, plan: ComparisonOptions = PLAN) -> TaskComparison:
     (task,) = compare(tmp_path, {"quiz": before}, {"quiz": after}, plan).tasks
     return task
 
@@ -163,8 +163,8 @@ def test_only_shared_tasks_are_compared_and_the_others_named(tmp_path: Path) -> 
         compare(tmp_path / "none", {"old": made}, {"new": made})
 
 
-@pytest.mark.parametrize("plan", [Plan(tasks=("quizz",)), Plan(targets=("quizz",))])
-def test_unknown_names_are_refused(tmp_path: Path, plan: Plan) -> None:
+@pytest.mark.parametrize("plan", [ComparisonOptions(tasks=("quizz",)), ComparisonOptions(targets=("quizz",))])
+def test_unknown_names_are_refused(tmp_path: Path, plan: ComparisonOptions) -> None:
     made = quiz(BEFORE[:20])
     with pytest.raises(InputError, match=r"'quizz' is not in both results(.|\n)*They share quiz"):
         compare(tmp_path, {"quiz": made}, {"quiz": made}, plan)
@@ -430,7 +430,7 @@ def test_items_go_by_the_cluster_of_their_samples(tmp_path: Path) -> None:
         path = folder(tmp_path / name, {"quiz": Made(asked(40, 5, number, 0.3), ACCURACY)})
         kept = Results.read(path).kept("quiz", None)
         lines = [dataclasses.replace(one, cluster=f"p{place // 20}") for place, one in enumerate(kept.samples)]
-        save(runs.read(path), {"quiz": [Part("quiz", lines, kept.statistics)]}, path)
+        save(runs.read(path), {"quiz": [SavedSamples("quiz", lines, kept.statistics)]}, path)
         sides.append(path)
     (task,) = compare_runs(sides[0], sides[1], metrics.load, PLAN).tasks
     assert (task.scores["accuracy"].resampled, task.scores["accuracy"].rows) == ("clusters", 10)

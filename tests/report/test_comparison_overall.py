@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
 from harness.report.forgetting import facts
 from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import Made, choices, folder
@@ -27,7 +27,7 @@ def group(tasks: list[str], *averages: str, metric: str | None = "accuracy") -> 
 
 
 def compare(
-    tmp_path: Path, before: dict[str, Made], after: dict[str, Made], groups: dict[str, Group] | None = None, plan: Plan = PLAN
+    tmp_path: Path, before: dict[str, Made], after: dict[str, Made], groups: dict[str, Group] | None = None, plan: ComparisonOptions = PLAN
 ) -> Comparison:
     first = folder(tmp_path / "before", before, groups)
     return compare_runs(first, folder(tmp_path / "after", after, groups, system="tuned"), metrics.load, plan)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
 from harness.evaluation.options import Options
 from harness.evaluation.run import run
 from harness.store import runs
@@ -76,7 +76,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def found(folders: tuple[Path, Path]) -> Comparison:
-    return compare_runs(*folders, metrics.load, Plan(resamples=300))
+    return compare_runs(*folders, metrics.load, ComparisonOptions(resamples=300))
 
 
 def test_every_score_of_both_runs_is_computed_again(found: Comparison, folders: tuple[Path, Path]) -> None:
@@ -109,7 +109,7 @@ def test_items_are_joined_and_clustered(found: Comparison) -> None:
 
 
 def test_a_run_against_itself_changes_nothing(folders: tuple[Path, Path]) -> None:
-    same = compare_runs(folders[0], folders[0], metrics.load, Plan(resamples=100))
+    same = compare_runs(folders[0], folders[0], metrics.load, ComparisonOptions(resamples=100))
     for task in same.tasks:
         assert task.changes == ()
         assert task.verdict in ("kept", "cannot tell")

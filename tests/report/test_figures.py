@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import metrics
-from harness.compare.comparison import Plan, compare_runs
+from harness.compare.comparison import ComparisonOptions, compare_runs
 from harness.compare.figures import Diagram, Side, departures, diagrams, drops, sides
 from harness.metrics.calibration import EqualMassError, reliability
 from harness.store import runs, samples
@@ -93,7 +93,7 @@ def test_drops_are_named_by_their_perturbation_and_wording(tmp_path: Path) -> No
     record = runs.read(measured(tmp_path, {"quiz": quiz()}))
     assert [one.label for one in drops(record)] == ["typos", "person_name", "worst of robustness", "worst of fairness"]
     task = record.tasks["quiz"]
-    wording = runs.WordingRecord(
+    wording = runs.TemplateVariantRecord(
         template="terse",
         template_digest="t",
         shot_seed=0,
@@ -127,7 +127,7 @@ def test_a_groups_calibration_is_compared_over_the_bins_of_all_its_items(tmp_pat
     before = {"x": quiz(300, 0.9, 0), "y": quiz(320, 0.2, 1)}
     after = {"x": quiz(300, 0.4, 5), "y": quiz(320, 0.7, 6)}
     base, tuned = (measured(tmp_path / name, made, name, copies={}, groups=groups) for name, made in (("a", before), ("b", after)))
-    score = compare_runs(base, tuned, metrics.load, Plan(resamples=50)).tasks[0].scores["ece_10_bin_micro"]
+    score = compare_runs(base, tuned, metrics.load, ComparisonOptions(resamples=50)).tasks[0].scores["ece_10_bin_micro"]
     kept = [runs.read(place).groups["exam"].metrics["ece_10_bin_micro"].value for place in (base, tuned)]
     assert [score.before, score.after] == pytest.approx(kept)
     assert kept[0] is not None

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 
 from harness import metrics
 from harness.compare.families import first_measure
-from harness.compare.leaderboard import Cell, Leaderboard, View, headlines, leaderboard, select
+from harness.compare.leaderboard import Leaderboard, LeaderboardCell, View, headlines, leaderboard, select
 from harness.compare.ranking import Ranking, ranking
 from harness.contract import Family
 from harness.report.exports import as_json, comma_separated, markdown
@@ -60,7 +60,7 @@ def rates(board: Leaderboard, found: Ranking, family: Family) -> dict[str, float
     return {row.system: one.win_rate for row, one in zip(board.rows, found.families[family].standings, strict=True)}
 
 
-def cell(board: Leaderboard, system: str, metric_name: str) -> Cell | None:
+def cell(board: Leaderboard, system: str, metric_name: str) -> LeaderboardCell | None:
     place = [column.metric for column in board.columns].index(metric_name)
     return next(row.cells[place] for row in board.rows if row.system == system)
 
@@ -204,7 +204,7 @@ def test_what_is_missing_says_why() -> None:
     tasks = {"nothing": nothing, "null": null, "unasked": unasked, "whole": seven(0.9), "second": seven(0.8)}
     board, found = made(*(run(name, {"x": one}) for name, one in tasks.items()))
     toxic, brier = cell(board, "nothing", "toxic_fraction"), cell(board, "null", "brier")
-    assert toxic == Cell(None, None, None, NO_TEXT, 0)
+    assert toxic == LeaderboardCell(None, None, None, NO_TEXT, 0)
     assert brier
     assert (brier.value, brier.reason) == (None, "too few items")
     assert cell(board, "unasked", "toxic_fraction") is None

@@ -9,14 +9,14 @@ from typing import Any
 
 from harness.contract import Item
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import Question, Wording
-from harness.tasks.registry import Registry
+from harness.tasks.prompts import PromptTemplate, Question
+from harness.tasks.registry import TaskRegistry
 from harness.tasks.schema import Task
 from tests.tasks.cases import write_rows
 
 Row = Mapping[str, Any]
 
-REGISTRY = Registry.default()
+REGISTRY = TaskRegistry.default()
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Shown:
     def text(self, item: int = 0, template: str | None = None) -> str:
         return self._wording(template).prompt(self.question(item, template), []).text
 
-    def _wording(self, template: str | None) -> Wording:
+    def _wording(self, template: str | None) -> PromptTemplate:
         chosen = next(t for t in self.task.templates if template in (None, t.name))
-        return Wording(self.task, chosen, chat=False)
+        return PromptTemplate(self.task, chosen, chat=False)
 
 
 def show(folder: Path, name: str, *rows: Row) -> Shown:

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from harness.tasks.registry import Registry
+from harness.tasks.registry import TaskRegistry
 
-REGISTRY = Registry.default()
+REGISTRY = TaskRegistry.default()
 CLUSTERS = {
     "superglue_multirc": "idx.paragraph",
     "superglue_record": "idx.passage",

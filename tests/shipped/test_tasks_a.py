@@ -11,7 +11,7 @@ import pytest
 from harness import metrics
 from harness.contract import ChoiceOutcome, TextOutcome
 from harness.metrics.base import check_form
-from harness.tasks.prompts import Wording, draw_shots
+from harness.tasks.prompts import PromptTemplate, draw_shots
 from harness.tasks.schema import Task
 from tests.shipped.scored import outcome, scores
 from tests.shipped.shown import REGISTRY, Row, show
@@ -328,7 +328,7 @@ def test_stsb_by_generated_number(tmp_path: Path) -> None:
 def test_winogrande_scores_what_follows_the_blank_after_each_noun(tmp_path: Path) -> None:
     row = {"sentence": "The cup did not fit the box as the _ was big.", "option1": "cup", "option2": "box", "answer": "1"}
     shown = show(tmp_path, "winogrande", row)
-    wording = Wording(shown.task, shown.task.templates[0], chat=False)
+    wording = PromptTemplate(shown.task, shown.task.templates[0], chat=False)
     question = wording.question(shown.items[0])
     contexts = [prompt.text + prompt.delimiter for prompt in wording.prompts(question, [])]
     assert contexts == ["The cup did not fit the box as the cup", "The cup did not fit the box as the box"]
@@ -394,7 +394,7 @@ def test_mmlu_cloze_scores_answer_texts(tmp_path: Path) -> None:
     assert [spec.options.get("normalize") for spec in shown.task.metrics] == [None, "characters", "pmi"]
     for template in shown.task.templates:
         assert "two" not in shown.text(0, template.name)
-        assert Wording(shown.task, template, chat=False).unconditional().text
+        assert PromptTemplate(shown.task, template, chat=False).unconditional().text
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def test_bbh_shows_three_other_items(tmp_path: Path) -> None:
     rows = [{"input": f"What is {number} + 1?", "target": str(number + 1)} for number in range(6)]
     shown = show(tmp_path, "bbh_object_counting", *rows, rows[0])
     assert shown.text(0) == "Your task: count the things of one kind in a list.\n\nQ: What is 0 + 1?\nA:"
-    wording = Wording(shown.task, shown.task.templates[0], chat=False)
+    wording = PromptTemplate(shown.task, shown.task.templates[0], chat=False)
     for item in shown.items:
         shots = draw_shots(shown.task, shown.items, item, 3, seed=0)
         assert len({shot.id for shot in shots}) == 3

@@ -18,7 +18,7 @@ from benchmarks.coverage import (
     multirc,
 )
 from harness.metrics.base import per_item
-from harness.stats.intervals import FEW, Part, all_clusters, interval, mean_interval
+from harness.stats.intervals import FEW, ScoreStatistics, all_clusters, interval, mean_interval
 from harness.stats.student import t_quantile
 from tests.stats.populations import simulation_error
 
@@ -109,13 +109,13 @@ def test_clusters_that_balance_out_do_not_count_as_more_items() -> None:
 
 def test_a_group_of_one_task_has_the_tasks_interval() -> None:
     right = per_item((np.random.default_rng(1).random(40) < 0.8).astype(float))
-    assert mean_interval([[Part(right, MEAN)]], [1.0]) == interval(right, MEAN)
+    assert mean_interval([[ScoreStatistics(right, MEAN)]], [1.0]) == interval(right, MEAN)
 
 
 def test_scores_of_one_task_move_together() -> None:
     """A score of counted whole numbers and one of gathered fractions that are the same: their mean is as sure as either alone."""
     values = np.random.default_rng(2).integers(0, 9, size=80).astype(float)
-    one, half = Part(per_item(values), MEAN), Part(per_item(values / 3), MEAN)
+    one, half = ScoreStatistics(per_item(values), MEAN), ScoreStatistics(per_item(values / 3), MEAN)
     alone, both = interval(one.statistics, MEAN, seed=(0, 0)), mean_interval([[one, half]], [1.0])
     assert alone is not None
     assert both is not None
@@ -124,7 +124,7 @@ def test_scores_of_one_task_move_together() -> None:
 
 def test_scores_whose_rows_cannot_be_matched_are_taken_to_move_together() -> None:
     values = np.random.default_rng(3).random(60)
-    items, groups = Part(per_item(values), MEAN), Part(per_item(values.reshape(20, 3).mean(axis=1)), MEAN)
+    items, groups = ScoreStatistics(per_item(values), MEAN), ScoreStatistics(per_item(values.reshape(20, 3).mean(axis=1)), MEAN)
     ends = [interval(part.statistics, MEAN) for part in (items, groups)]
     both = mean_interval([[items, groups]], [1.0])
     assert both is not None
@@ -154,6 +154,6 @@ def test_clusters_of_several_tasks_stay_apart() -> None:
 
 
 def test_a_population_of_one_value_is_a_point() -> None:
-    constant = Population(lambda items, _: [[Part(per_item([0.5] * items), MEAN)]], 0.5)
+    constant = Population(lambda items, _: [[ScoreStatistics(per_item([0.5] * items), MEAN)]], 0.5)
     _, after = measured(constant, 20, 5)
     assert (after.coverage, after.width) == (1.0, 0.0)

@@ -5,7 +5,7 @@ import pytest
 
 from harness.metrics import load
 from harness.metrics.base import FloatArray, per_item
-from harness.stats.ranks import Contest, Estimates, Standing, standings, standings_within
+from harness.stats.ranks import Contest, Estimates, RankedSystem, standings, standings_within
 
 MEAN = load("accuracy").score
 SHARES = (0.8, 0.6, 0.6, 0.3)
@@ -55,7 +55,7 @@ def test_intervals_hold_the_rate_and_narrow_with_more_tasks() -> None:
     assert width(many) < 0.6 * width(few)
 
 
-def width(one: Standing) -> float:
+def width(one: RankedSystem) -> float:
     assert one.low is not None
     assert one.high is not None
     return one.high - one.low
@@ -77,7 +77,7 @@ def test_a_system_counts_where_it_took_part() -> None:
     found = standings([Contest([high, middle, None], MEAN), Contest([high, None, low], MEAN)], resamples=200)
     assert [one.win_rate for one in found] == [1.0, 0.0, 0.0]
     alone = standings([Contest([high, None], MEAN)], resamples=20)
-    assert alone == [Standing(None, None, None, None, None, None)] * 2
+    assert alone == [RankedSystem(None, None, None, None, None, None)] * 2
     assert standings([]) == []
 
 

@@ -9,7 +9,7 @@ from harness.stats import power
 from harness.stats.bootstrap import FloatArray
 from harness.stats.contrast import FEW, contrast, unseen_room
 from harness.stats.discordant import unseen_share
-from harness.stats.intervals import Part, mean_interval
+from harness.stats.intervals import ScoreStatistics, mean_interval
 from harness.stats.paired import compare
 from harness.stats.pairs import MacroPairs, Pairs
 
@@ -86,9 +86,9 @@ def test_few_changes_of_an_unbounded_score_have_no_interval() -> None:
     assert compare(Pairs(table(before), table(after), ratio), resamples=100, permutations=100).interval is not None
 
 
-def shares(*tasks: tuple[int, int]) -> list[list[Part]]:
+def shares(*tasks: tuple[int, int]) -> list[list[ScoreStatistics]]:
     """Tasks of so many right of so many items."""
-    return [[Part(table((np.arange(items) < right).astype(float)), ratio, None, (0.0, 1.0))] for right, items in tasks]
+    return [[ScoreStatistics(table((np.arange(items) < right).astype(float)), ratio, None, (0.0, 1.0))] for right, items in tasks]
 
 
 def test_a_task_of_ten_right_answers_is_not_certain_in_an_average() -> None:
@@ -111,12 +111,12 @@ def test_averages_with_a_small_task_near_its_end_cover(sizes: tuple[int, ...]) -
 
 
 def test_two_headlines_of_items_that_are_all_alike_are_no_point() -> None:
-    both = [Part(table(np.ones(10)), ratio, None, (0.0, 1.0)) for _ in range(2)]
+    both = [ScoreStatistics(table(np.ones(10)), ratio, None, (0.0, 1.0)) for _ in range(2)]
     found = mean_interval([both], [1.0])
     assert found is not None
     assert found.low == pytest.approx(1 - unseen_share(10))
     assert found.high == 1.0
-    unbounded = [[Part(table(np.ones(10)), ratio)], [Part(table(np.linspace(0, 1, 10)), ratio)]]
+    unbounded = [[ScoreStatistics(table(np.ones(10)), ratio)], [ScoreStatistics(table(np.linspace(0, 1, 10)), ratio)]]
     assert mean_interval(unbounded, [1.0, 1.0]) is None
 
 

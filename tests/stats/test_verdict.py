@@ -11,7 +11,7 @@ import pytest
 
 from harness.stats.bootstrap import Interval
 from harness.stats.multiplicity import adjusted
-from harness.stats.paired import Difference, compare
+from harness.stats.paired import PairedDifference, compare
 from harness.stats.verdict import VERDICTS, Verdict, default_margin, verdict, worst
 from tests.stats.populations import accuracy, bounded_means, exchangeable, simulation_error
 
@@ -86,7 +86,7 @@ TASKS = ((exchangeable(accuracy(0.1, 0.05)), 100), (exchangeable(accuracy(0.15, 
 class Run:
     """What one pair of equally good systems shows."""
 
-    found: list[Difference]
+    found: list[PairedDifference]
     verdicts: list[Verdict]
     adjusted: list[float]
 

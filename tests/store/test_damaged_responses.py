@@ -16,7 +16,7 @@ import pytest
 
 from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, ScoreText, TextScore
 from harness.errors import NumericError, StorageError
-from harness.evaluation.response_cache import Ledger
+from harness.evaluation.response_cache import ResponseCache
 from harness.store.responses import ResponseStore
 from harness.store.validity import fault
 from harness.store.writing import Writer
@@ -124,12 +124,12 @@ def test_a_damaged_row_is_computed_again_and_said(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE responses SET payload = replace(payload, '-0.25', '-0.75')")
     with ResponseStore(path) as store:
-        ledger = Ledger(list(RIGHT), "system", store)
+        ledger = ResponseCache(list(RIGHT), "system", store)
         assert ledger.notes == ["1 cached response was damaged, and is computed again."]
         assert ledger.answered == {"read", "say"}
         with Writer(store) as writer:
             ledger.keep([RIGHT[CHOICES]], writer)
-        again = Ledger(list(RIGHT), "system", store)
+        again = ResponseCache(list(RIGHT), "system", store)
         assert (again.notes, again.complete) == ([], True)
         assert again.responses["pick"] == RIGHT[CHOICES]
 
@@ -148,7 +148,7 @@ def test_rows_without_a_checksum_are_computed_again_and_said(tmp_path: Path) -> 
             "INSERT INTO responses (key, payload) VALUES (?, ?)", [(key_of(one), text) for one, text in payloads.items()]
         )
     with ResponseStore(path) as store:
-        ledger = Ledger(list(RIGHT), "system", store)
+        ledger = ResponseCache(list(RIGHT), "system", store)
         assert ledger.notes == ["2 cached responses were written by an earlier version, without a checksum, and are computed again."]
         assert ledger.responses == {}
         with Writer(store) as writer:

@@ -15,7 +15,7 @@ import pytest
 from harness.errors import StorageError
 from harness.store import runs, samples
 from harness.store.samples import SampleRecord, StatisticsRecord
-from harness.store.saving import Part, save
+from harness.store.saving import SavedSamples, save
 from harness.util import locks
 
 from .records import run, task
@@ -34,9 +34,9 @@ with locked(Path(sys.argv[1]), print):
 """
 
 
-def part(place: str, text: str = "a", *, statistics: bool = True) -> Part:
+def part(place: str, text: str = "a", *, statistics: bool = True) -> SavedSamples:
     kept = {"acc": StatisticsRecord("accuracy", {}, np.array([[len(text), 1.0]]))}
-    return Part(place, [SampleRecord("1", "d1", text, 0, 0, {"acc": 1.0})], kept if statistics else None)
+    return SavedSamples(place, [SampleRecord("1", "d1", text, 0, 0, {"acc": 1.0})], kept if statistics else None)
 
 
 def saved(folder: Path, names: list[str], text: str = "a") -> runs.RunRecord:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.store.signature import Difference, Signature
+from harness.store.signature import FieldDifference, Signature
 from tests.store.records import metric
 
 ROUGE = Signature.of("rouge1", {"version": 1, "stemmer": True, "rouge-score": "0.1.2"})
@@ -34,22 +34,22 @@ def test_differences_name_the_field_and_both_values() -> None:
     other = ROUGE.with_fields(stemmer=False).without("rouge-score").with_fields(case="lower")
     assert ROUGE.difference(ROUGE) == ()
     assert other.difference(ROUGE) == (
-        Difference("stemmer", "false", "true"),
-        Difference("rouge-score", None, "0.1.2"),
-        Difference("case", "lower", None),
+        FieldDifference("stemmer", "false", "true"),
+        FieldDifference("rouge-score", None, "0.1.2"),
+        FieldDifference("case", "lower", None),
     )
-    assert Signature("bleu").difference(Signature("chrf")) == (Difference("name", "bleu", "chrf"),)
+    assert Signature("bleu").difference(Signature("chrf")) == (FieldDifference("name", "bleu", "chrf"),)
 
 
 def test_a_field_of_none_is_not_a_field_that_is_missing() -> None:
-    assert Signature.of("a", {"config": None}).difference(Signature("a")) == (Difference("config", "none", None),)
+    assert Signature.of("a", {"config": None}).difference(Signature("a")) == (FieldDifference("config", "none", None),)
 
 
 def test_signatures_within_signatures_are_compared_field_by_field() -> None:
     other = TOXIC.with_fields(scorer=Signature.of("classifier", {"label": "hate"}))
-    assert other.difference(TOXIC) == (Difference("scorer.label", "hate", "toxic"),)
+    assert other.difference(TOXIC) == (FieldDifference("scorer.label", "hate", "toxic"),)
     words = TOXIC.with_fields(scorer=Signature("profanity"))
-    assert words.difference(TOXIC) == (Difference("scorer", "profanity", "classifier"), Difference("scorer.label", None, "toxic"))
+    assert words.difference(TOXIC) == (FieldDifference("scorer", "profanity", "classifier"), FieldDifference("scorer.label", None, "toxic"))
 
 
 def test_a_field_cannot_be_called_name() -> None:

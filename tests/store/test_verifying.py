@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
-from harness.store.verifying import Checked, lines, verify
+from harness.store.verifying import FolderCheck, lines, verify
 
 from .records import run, task
 from .test_saving import edited, saved
 from .written import as_version_1
 
 
-def found(*paths: Path) -> dict[str, Checked]:
+def found(*paths: Path) -> dict[str, FolderCheck]:
     return {one.folder.name: one for one in verify(paths)}
 
 

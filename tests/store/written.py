@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.store import runs, samples
 from harness.store.samples import SampleRecord, StatisticsRecord
-from harness.store.saving import Part, save
+from harness.store.saving import SavedSamples, save
 from harness.store.signature import Signature
 from harness.util.atomic import write_lines
 
@@ -66,4 +66,4 @@ def with_statistics(folder: Path, task: str, kept: Mapping[str, StatisticsRecord
     """Give a task of a finished run other statistics, as if a run had written them."""
     record = runs.read(folder)
     lines = samples.read(folder, task, record.tasks[task].files)
-    save(record, {task: [Part(task, lines, kept)]}, folder)
+    save(record, {task: [SavedSamples(task, lines, kept)]}, folder)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.models.encoding import Encoder
-from harness.tasks.checking import Checked, check_files
+from harness.tasks.checking import TaskCheck, check_files
 from tests.tasks.cases import ROWS, content, write_rows, write_yaml
 from tests.tiny import tokenizer
 
@@ -22,7 +22,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def checked(
         rows: Sequence[Mapping[str, Any]] = ROWS, whole: Mapping[str, Any] | None = None, encoder: Encoder | None = None, **changes: Any
-    ) -> Checked:
+    ) -> TaskCheck:
         write_rows(tmp_path / "rows.jsonl", rows)
         path = write_yaml(tmp_path / "task.yaml", (dict(whole) if whole else content()) | changes)
         (one,) = check_files([path], encoder=encoder)
@@ -41,7 +41,7 @@ def encoder(max_length: int | None = None, *, seq2seq: bool = False, lower: bool
 
 
 def test_a_right_task_is_told_in_one_line(check: Any) -> None:
-    assert check(MANY) == Checked("colours", "right", "700 items, 1 template, 1 metric")
+    assert check(MANY) == TaskCheck("colours", "right", "700 items, 1 template, 1 metric")
 
 
 WARNED: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [

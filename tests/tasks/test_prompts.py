@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.contract import Item, Message
 from harness.errors import TaskError
-from harness.tasks.prompts import Question, Wording, draw_shots
+from harness.tasks.prompts import PromptTemplate, Question, draw_shots
 from tests.tasks.cases import item, task, things
 
 TEMPLATE = {
@@ -21,12 +21,12 @@ TEMPLATE = {
 }
 
 
-def wording(*, chat: bool = False, template: dict[str, Any] | None = None, **changes: Any) -> Wording:
+def wording(*, chat: bool = False, template: dict[str, Any] | None = None, **changes: Any) -> PromptTemplate:
     made = task(templates=[template or TEMPLATE], **changes)
-    return Wording(made, made.templates[0], chat)
+    return PromptTemplate(made, made.templates[0], chat)
 
 
-def questions(words: Wording, count: int) -> list[Question]:
+def questions(words: PromptTemplate, count: int) -> list[Question]:
     return [words.question(one) for one in things(count)]
 
 

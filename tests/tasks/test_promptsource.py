@@ -8,9 +8,9 @@ import yaml
 
 from harness.contract import Item
 from harness.errors import TaskError
-from harness.tasks.prompts import Question, Wording
+from harness.tasks.prompts import PromptTemplate, Question
 from harness.tasks.promptsource import extend, load
-from harness.tasks.registry import Registry
+from harness.tasks.registry import TaskRegistry
 from harness.tasks.schema import Task, Template
 from tests.tasks.cases import ROWS, content, item, task, write_rows, write_yaml
 
@@ -63,7 +63,7 @@ def only(path: Path) -> Template:
 
 def asked(template: Template, one: Item, **changes: Any) -> tuple[str, Question]:
     """The prompt of an item and its question."""
-    wording = Wording(task(**changes), template, chat=False)
+    wording = PromptTemplate(task(**changes), template, chat=False)
     question = wording.question(one)
     return wording.prompt(question, ()).text, question
 
@@ -224,16 +224,16 @@ def test_a_task_points_to_files_beside_it(tmp_path: Path) -> None:
     written(tmp_path / "wordings" / "t.yaml", "{{ thing }}? ||| {{ ['red', 'blue'][label] }}")
     write_rows(tmp_path / "rows.jsonl", ROWS)
     path = write_yaml(tmp_path / "task.yaml", content(templates=None, template_files=["wordings/t.yaml"]))
-    (entry,) = Registry().select([str(path)]).entries
+    (entry,) = TaskRegistry().select([str(path)]).entries
     assert [template.name for template in entry.task.templates] == ["t0"]
     path = write_yaml(tmp_path / "task.yaml", content(template_files=["wordings/t.yaml"]))
-    (entry,) = Registry().select([str(path)]).entries
+    (entry,) = TaskRegistry().select([str(path)]).entries
     assert [template.name for template in entry.task.templates] == ["plain", "t0"]
 
 
 def test_templates_of_the_command_line_come_first(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
-    selection = Registry().select([str(write_yaml(tmp_path / "task.yaml", content()))])
+    selection = TaskRegistry().select([str(write_yaml(tmp_path / "task.yaml", content()))])
     (entry,) = selection.with_templates(load(written(tmp_path / "t.yaml", "{{ thing }}"))).entries
     assert [template.name for template in entry.task.templates] == ["t0", "plain"]
     assert entry.template(None).name == "t0"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from harness.errors import TaskError
-from harness.tasks.registry import Registry, Selection
+from harness.tasks.registry import Selection, TaskRegistry
 from tests.tasks.cases import content, write_yaml
 
-Make = Callable[..., Registry]
+Make = Callable[..., TaskRegistry]
 
 
 def group(name: str, tasks: list[str] | None = None, **more: Any) -> dict[str, Any]:
@@ -21,12 +21,12 @@ def group(name: str, tasks: list[str] | None = None, **more: Any) -> dict[str, A
 def make(tmp_path: Path) -> Make:
     """A registry of tasks a_one, a_two, b_one and the given groups."""
 
-    def with_groups(*groups: dict[str, Any]) -> Registry:
+    def with_groups(*groups: dict[str, Any]) -> TaskRegistry:
         for name in ("a_one", "a_two", "b_one"):
             write_yaml(tmp_path / "tasks" / "deep" / f"{name}.yaml", content(task=name))
         for one in groups:
             write_yaml(tmp_path / "tasks" / f"{one['group']}.yaml", one)
-        registry = Registry()
+        registry = TaskRegistry()
         registry.add_folder(tmp_path / "tasks")
         return registry
 
@@ -37,7 +37,7 @@ def names(selection: Selection) -> list[str]:
     return [entry.task.task for entry in selection.entries]
 
 
-def refusal(registry: Registry, *asked: str) -> TaskError:
+def refusal(registry: TaskRegistry, *asked: str) -> TaskError:
     with pytest.raises(TaskError) as caught:
         registry.select(asked)
     return caught.value
@@ -153,9 +153,9 @@ def test_a_family_needs_a_name_for_each_member(make: Make, tmp_path: Path) -> No
 
 def test_a_user_task_replaces_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = write_yaml(tmp_path / "tasks" / "mine.yaml", content(task="glue_rte"))
-    shipped = Registry.default().tasks["glue_rte"]
+    shipped = TaskRegistry.default().tasks["glue_rte"]
     monkeypatch.setenv("HARNESS_PATH", f"{tmp_path}:{tmp_path / 'absent'}")
-    entry = Registry.default().tasks["glue_rte"]
+    entry = TaskRegistry.default().tasks["glue_rte"]
     assert entry.path == own
     assert entry.task.about.title == "Colours of things" != shipped.task.about.title
 
@@ -163,7 +163,7 @@ def test_a_user_task_replaces_a_shipped_one(tmp_path: Path, monkeypatch: pytest.
 def test_a_user_task_may_join_a_shipped_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_yaml(tmp_path / "tasks" / "mine.yaml", content(task="glue_mine", groups=["glue"]))
     monkeypatch.setenv("HARNESS_PATH", str(tmp_path))
-    assert "glue_mine" in Registry.default().members("glue")
+    assert "glue_mine" in TaskRegistry.default().members("glue")
 
 
 def test_templates_go_by_name_and_the_first_is_the_default(make: Make, tmp_path: Path) -> None:
@@ -199,5 +199,5 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 def test_jinja_slips_are_told_when_the_task_is_asked_for(tmp_path: Path, change: dict[str, Any], place: str) -> None:
     path = write_yaml(tmp_path / "own.yaml", content(**change))
     with pytest.raises(TaskError) as caught:
-        Registry().select([str(path)])
+        TaskRegistry().select([str(path)])
     assert caught.value.what.startswith(f"Task colours, {place} ({path}:"), caught.value.what

@@ -13,7 +13,7 @@ from harness.errors import DataError, InputError, TaskError
 from harness.tasks.checking import check_files
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import rendered
-from harness.tasks.registry import Entry, Registry
+from harness.tasks.registry import TaskEntry, TaskRegistry
 from harness.tasks.scaffold import write
 
 Rows = Sequence[Mapping[str, Any]]
@@ -53,7 +53,7 @@ def as_parquet(path: Path, rows: Rows) -> Path:
     return path
 
 
-def made(tmp_path: Path, rows: Rows, source: str = "rows.jsonl") -> Entry:
+def made(tmp_path: Path, rows: Rows, source: str = "rows.jsonl") -> TaskEntry:
     """The task that is written for these rows; it passes the check as it is."""
     writers = {".csv": as_csv, ".jsonl": as_jsonl, ".parquet": as_parquet}
     path = writers[Path(source).suffix](tmp_path / source, rows)
@@ -61,11 +61,11 @@ def made(tmp_path: Path, rows: Rows, source: str = "rows.jsonl") -> Entry:
     write("mine", path, output)
     (checked,) = check_files([output])
     assert (checked.state, checked.name, checked.warnings) == ("right", "mine", ())
-    (entry,) = Registry().select([str(output)]).entries
+    (entry,) = TaskRegistry().select([str(output)]).entries
     return entry
 
 
-def first_prompt(entry: Entry) -> str:
+def first_prompt(entry: TaskEntry) -> str:
     (one,) = rendered(entry.task, entry.template(None), DataReader(), entry.path.parent, 1)
     return one.prompt + one.delimiter + one.answer
 

@@ -11,8 +11,8 @@ from harness import metrics
 from harness.contract import Item
 from harness.metrics.base import check_form
 from harness.tasks.data import DataReader, digest
-from harness.tasks.prompts import Wording, rendered
-from harness.tasks.registry import Registry
+from harness.tasks.prompts import PromptTemplate, rendered
+from harness.tasks.registry import TaskRegistry
 
 GLUE = {"sentence1": "It rains.", "sentence2": "It is wet.", "label": 0, "idx": 0}
 EXAM = {"question": "Which is even?", "subject": "college_biology", "choices": ["one", "two", "three", "five"], "answer": 1}
@@ -38,12 +38,12 @@ FILES = {"demo_knowledge": "question", "demo_sentiment": "review", "demo_dialogu
 
 
 @pytest.fixture(scope="module")
-def registry() -> Registry:
-    return Registry.default()
+def registry() -> TaskRegistry:
+    return TaskRegistry.default()
 
 
 @pytest.mark.parametrize("name", [*ROWS, *FILES])
-def test_templates_render_and_show_the_row(registry: Registry, name: str) -> None:
+def test_templates_render_and_show_the_row(registry: TaskRegistry, name: str) -> None:
     entry = registry.tasks[name]
     if name in ROWS:
         row, column = ROWS[name]
@@ -53,25 +53,25 @@ def test_templates_render_and_show_the_row(registry: Registry, name: str) -> Non
     asked = item.row[column].strip()
     assert len({template.prompt for template in entry.task.templates}) == len(entry.task.templates) >= 2
     for template in entry.task.templates:
-        wording = Wording(entry.task, template, chat=False)
+        wording = PromptTemplate(entry.task, template, chat=False)
         question = wording.question(item)
         plain = wording.prompt(question, [question])
         assert plain.text.count(asked) == 2, "once in the shot, once in the question"
         assert question.references[0] in plain.text
         assert not re.search(r"\{\{|\{%|\$\{", plain.text)
         assert plain.text == plain.text.rstrip(), "trailing white space belongs to the delimiter"
-        chat = Wording(entry.task, template, chat=True).prompt(question, []).messages
+        chat = PromptTemplate(entry.task, template, chat=True).prompt(question, []).messages
         assert chat is not None
         assert asked in chat[-1].content
 
 
-def test_metrics_judge_the_answer_form(registry: Registry) -> None:
+def test_metrics_judge_the_answer_form(registry: TaskRegistry) -> None:
     for entry in registry.tasks.values():
         for spec in entry.task.metrics:
             check_form(metrics.load(spec.metric, spec.options), entry.task.answer)
 
 
-def test_aggregates_name_metrics_of_their_tasks(registry: Registry) -> None:
+def test_aggregates_name_metrics_of_their_tasks(registry: TaskRegistry) -> None:
     for name, (group, _) in registry.groups.items():
         members = registry.members(name)
         assert members, name
@@ -80,7 +80,7 @@ def test_aggregates_name_metrics_of_their_tasks(registry: Registry) -> None:
             assert not lacking, f"{name}: {aggregate.metric} is no metric of {lacking}"
 
 
-def test_rendered_prompts_carry_their_shots_and_answers(registry: Registry) -> None:
+def test_rendered_prompts_carry_their_shots_and_answers(registry: TaskRegistry) -> None:
     entry = registry.tasks["demo_knowledge"]
     one, two = rendered(entry.task, entry.template("cloze"), DataReader(), entry.path.parent, 2, shots=1)
     assert one.prompt.count("Question:") == two.prompt.count("Question:") == 2

@@ -14,9 +14,9 @@ import torch
 from harness.models import cards
 from harness.models.loading import Loaded, load_model, load_tokenizer
 from harness.tasks.data import DataReader
-from harness.tasks.registry import Registry
+from harness.tasks.registry import TaskRegistry
 from harness.tune.mixture import Library, Mixture
-from harness.tune.settings import Candidate, Settings, TuneOptions
+from harness.tune.settings import Candidate, TuneOptions, TuneSettings
 from harness.tune.tuning import Made, tune
 from tests.tasks.cases import content, write_rows, write_yaml
 from tests.tiny import tiny_causal, tiny_seq2seq
@@ -38,7 +38,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _tasks_by_path_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped tasks need not be read for each training."""
-    monkeypatch.setattr(Registry, "default", classmethod(lambda cls: cls()))
+    monkeypatch.setattr(TaskRegistry, "default", classmethod(lambda cls: cls()))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -129,7 +129,7 @@ class Recorder:
         self.notes.append(message)
 
 
-def settings(**changes: Any) -> Settings:
+def settings(**changes: Any) -> TuneSettings:
     """Settings for two steps, the method's defaults filled in."""
     given: dict[str, Any] = {
         "method": "lora",
@@ -139,23 +139,23 @@ def settings(**changes: Any) -> Settings:
         "virtual_tokens": 3,
         "rank": 4,
     }
-    return Settings(**given | changes).completed()
+    return TuneSettings(**given | changes).completed()
 
 
-def options(base: Path, *candidates: Settings, name: str = "made", **changes: Any) -> TuneOptions:
+def options(base: Path, *candidates: TuneSettings, name: str = "made", **changes: Any) -> TuneOptions:
     """Trainings of a base; several candidates are numbered."""
     names = [name] if len(candidates) == 1 else [f"{name}{number}" for number in range(len(candidates))]
     given: dict[str, Any] = {"validate": 4, "device": "cpu"}
     return TuneOptions(str(base), tuple(map(Candidate, names, candidates)), **given | changes)
 
 
-def train(base: Path, chosen: Settings, watch: Recorder | None = None, **changes: Any) -> Made:
+def train(base: Path, chosen: TuneSettings, watch: Recorder | None = None, **changes: Any) -> Made:
     """One training."""
     (made,) = tune(options(base, chosen, **changes), watch or Recorder())
     return made
 
 
-def mixture(chosen: Settings, *, validate: int = 0, against: tuple[str, ...] = (), chat: bool = False) -> tuple[Mixture, list[str]]:
+def mixture(chosen: TuneSettings, *, validate: int = 0, against: tuple[str, ...] = (), chat: bool = False) -> tuple[Mixture, list[str]]:
     """What settings learn, and what was noted."""
     notes: list[str] = []
-    return Library(Registry(), DataReader(), validate, against, notes.append).mixture(chosen, chat), notes
+    return Library(TaskRegistry(), DataReader(), validate, against, notes.append).mixture(chosen, chat), notes

@@ -10,9 +10,9 @@ import torch
 
 from harness.tune.batches import IGNORED, Collator, Steps, plan, split
 from harness.tune.loss import completion_tokens
-from harness.tune.pairs import Pair
+from harness.tune.pairs import TrainingPair
 
-PAIRS = [Pair(tuple(range(10, 10 + n)), tuple(range(50, 51 + n % 3))) for n in range(2, 22)]
+PAIRS = [TrainingPair(tuple(range(10, 10 + n)), tuple(range(50, 51 + n % 3))) for n in range(2, 22)]
 
 
 def planned(seed: int = 0, tokens: int = 40, epochs: float = 1, max_steps: int | None = None) -> list[list[int]]:
@@ -63,9 +63,9 @@ def test_labels_outside_the_completion_are_masked() -> None:
 
 
 def test_a_sequence_that_begins_with_its_completion_has_one_prediction_less() -> None:
-    batch = Collator("causal", 0)([[Pair((), (5, 6, 7)), Pair((1,), (5,))]])
+    batch = Collator("causal", 0)([[TrainingPair((), (5, 6, 7)), TrainingPair((1,), (5,))]])
     assert completion_tokens(batch, "causal") == 3
-    assert completion_tokens(Collator("seq2seq", 0)([[Pair((1,), (5, 6, 7))]]), "seq2seq") == 3
+    assert completion_tokens(Collator("seq2seq", 0)([[TrainingPair((1,), (5, 6, 7))]]), "seq2seq") == 3
 
 
 @pytest.mark.parametrize("architecture", ["causal", "seq2seq"])

@@ -8,9 +8,9 @@ import pytest
 
 from harness.errors import InputError
 from harness.tune.grid import candidates
-from harness.tune.settings import METHODS, Replay, Settings
+from harness.tune.settings import METHODS, Replay, TuneSettings
 
-BASE = Settings(method="lora", tasks=("dialogsum",))
+BASE = TuneSettings(method="lora", tasks=("dialogsum",))
 
 
 def names(**lists: Any) -> list[str]:
@@ -52,7 +52,7 @@ def test_values_out_of_range(lists: dict[str, Any], words: str) -> None:
 
 def test_every_method_has_defaults_of_its_own_and_says_how_to_make_it_again() -> None:
     for method in METHODS:
-        done = Settings(method=method, tasks=("a", "b"), replay=Replay(("c",), 0.1)).completed()
+        done = TuneSettings(method=method, tasks=("a", "b"), replay=Replay(("c",), 0.1)).completed()
         assert done.lr
         assert (done.rank is not None) == (method in ("lora", "qlora", "dora"))
         assert (done.virtual_tokens is not None) == (method in ("prompt", "prefix", "ptuning"))
@@ -66,4 +66,4 @@ def test_every_method_has_defaults_of_its_own_and_says_how_to_make_it_again() ->
 
 def test_a_share_of_replay_lies_between_nothing_and_everything() -> None:
     with pytest.raises(InputError, match="share between 0 and 1"):
-        Settings(method="lora", tasks=("a",), replay=Replay(("b",), 1.0)).completed()
+        TuneSettings(method="lora", tasks=("a",), replay=Replay(("b",), 1.0)).completed()

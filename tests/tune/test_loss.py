@@ -14,13 +14,13 @@ from harness.tune.batches import Collator, Steps, split
 from harness.tune.checkpoints import Workplace
 from harness.tune.loss import completion_loss, completion_tokens
 from harness.tune.methods import Tunable, tunable
-from harness.tune.pairs import Pair
-from harness.tune.progress import Progress
-from harness.tune.settings import Settings
-from harness.tune.trainer import Base, Plan, TaskTrainer
+from harness.tune.pairs import TrainingPair
+from harness.tune.progress import StepProgress
+from harness.tune.settings import TuneSettings
+from harness.tune.trainer import Base, TaskTrainer, TrainingPlan
 from tests.tune.conftest import Recorder, load, settings
 
-PAIRS = [Pair(tuple(range(5, 7 + 3 * n)), (*range(60 + n, 62 + 2 * n), 2)) for n in range(6)]
+PAIRS = [TrainingPair(tuple(range(5, 7 + 3 * n)), (*range(60 + n, 62 + 2 * n), 2)) for n in range(6)]
 Gradients = list[dict[str, torch.Tensor]]
 
 
@@ -47,7 +47,7 @@ class _Keep(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.steps.append(found)
 
 
-def plain(folder: Path, base: Path, chosen: Settings, steps: int) -> tuple[list[float], Gradients, dict[str, torch.Tensor]]:
+def plain(folder: Path, base: Path, chosen: TuneSettings, steps: int) -> tuple[list[float], Gradients, dict[str, torch.Tensor]]:
     """Losses, gradients and final weights of transformers' Trainer as anybody would use it."""
     loaded = still(base)
     with tunable(loaded, chosen) as made:
@@ -69,7 +69,7 @@ def plain(folder: Path, base: Path, chosen: Settings, steps: int) -> tuple[list[
         )
         pad = loaded.module.generation_config.pad_token_id
 
-        def collate(pairs: list[Pair]) -> dict[str, torch.Tensor]:
+        def collate(pairs: list[TrainingPair]) -> dict[str, torch.Tensor]:
             return Collator(loaded.architecture, pad)([pairs])
 
         trainer = Trainer(model=made.module, args=arguments, train_dataset=PAIRS, data_collator=collate, callbacks=[keep])
@@ -79,7 +79,7 @@ def plain(folder: Path, base: Path, chosen: Settings, steps: int) -> tuple[list[
 
 
 def ours(
-    folder: Path, base: Path, chosen: Settings, steps: int, micro_tokens: int = 10_000, watch: Recorder | None = None
+    folder: Path, base: Path, chosen: TuneSettings, steps: int, micro_tokens: int = 10_000, watch: Recorder | None = None
 ) -> tuple[list[float], Gradients, dict[str, torch.Tensor]]:
     loaded = still(base)
     with tunable(loaded, chosen) as made:
@@ -90,12 +90,14 @@ def ours(
         return trainer.progress.losses, keep.steps, {name: value.detach().clone() for name, value in made.parameters.items()}
 
 
-def _trainer(folder: Path, loaded: Loaded, made: Tunable, chosen: Settings, steps: int, micro_tokens: int, watch: Recorder) -> TaskTrainer:
+def _trainer(
+    folder: Path, loaded: Loaded, made: Tunable, chosen: TuneSettings, steps: int, micro_tokens: int, watch: Recorder
+) -> TaskTrainer:
     assert chosen.lr is not None
     data = Steps(PAIRS, [list(range(len(PAIRS)))] * steps)
-    plan = Plan(data, chosen.lr, chosen.seed, micro_tokens, checkpoint_every=100, validate_every=0)
+    plan = TrainingPlan(data, chosen.lr, chosen.seed, micro_tokens, checkpoint_every=100, validate_every=0)
     base = Base(loaded.architecture, loaded.module.generation_config.pad_token_id, loaded.device)
-    return TaskTrainer(made, base, plan, Workplace(folder), Progress(), None, watch)
+    return TaskTrainer(made, base, plan, Workplace(folder), StepProgress(), None, watch)
 
 
 CLOSE = {"causal": 1e-5, "seq2seq": 5e-5}

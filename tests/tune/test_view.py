@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.models.adapter_cards import read_card
 from harness.tune.settings import Replay
 from harness.tune.tuning import tune
-from harness.tune.view import ConsoleTuneWatch, candidates_table, card_view, duration, score, share, size
+from harness.tune.view import ConsoleTuneProgress, candidates_table, card_view, duration, score, share, size
 from tests.tune.conftest import Recorder, choice_task, options, settings, train
 
 
@@ -72,7 +72,7 @@ def test_one_candidate_is_a_row_of_its_sizes(in_tmp: Path, causal: Path) -> None
 
 
 def test_progress_is_told_in_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with ConsoleTuneWatch() as watch:
+    with ConsoleTuneProgress() as watch:
         watch.candidate("x_r8", 2, 3)
         watch.begin("8 of 100 parameters, 8 %", 10, 4)
         watch.step(1.5, 100)
@@ -99,8 +99,8 @@ def test_numbers_as_people_say_them() -> None:
 
 
 def test_scores_with_and_without_interval() -> None:
-    from harness.models.adapter_cards import Score
+    from harness.models.adapter_cards import ValidationScore
 
-    assert score(Score(value=0.5, ci=(0.25, 0.75), n=4)) == "0.500 [0.250, 0.750]"
-    assert score(Score(value=0.5, n=4)) == "0.500"
-    assert score(Score(value=None, n=4)) == "none"
+    assert score(ValidationScore(value=0.5, ci=(0.25, 0.75), n=4)) == "0.500 [0.250, 0.750]"
+    assert score(ValidationScore(value=0.5, n=4)) == "0.500"
+    assert score(ValidationScore(value=None, n=4)) == "none"

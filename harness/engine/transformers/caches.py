@@ -17,7 +17,7 @@ KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 """For each layer: keys and values, each [batch, heads, length, width]."""
 
 
-class HeldLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
+class PrefixLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """Puts a held prefix before what a forward brings, and keeps nothing."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -32,7 +32,7 @@ class HeldLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
         return torch.cat([keys, key_states], dim=2), torch.cat([values, value_states], dim=2)
 
 
-class GrowingLayer(HeldLayer):
+class GrowingLayer(PrefixLayer):
     """Puts a held prefix before what a forward brings, and keeps both."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,7 +50,7 @@ def held_cache(held: KeysValues, *, keep: bool) -> Cache:
     """
     if not held:
         return Cache(layer_class_to_replicate=DynamicLayer)
-    layer = GrowingLayer if keep else HeldLayer
+    layer = GrowingLayer if keep else PrefixLayer
     return Cache(layers=[layer(keys, values) for keys, values in held])
 
 
@@ -89,7 +89,7 @@ def contents(cache: Cache) -> KeysValues:
 
 
 @dataclass
-class Place:
+class CachePosition:
     """Where the next token of each row goes; shared by all layers.
 
     Attributes:
@@ -108,7 +108,7 @@ class Place:
 class SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     """Buffers allotted once, [slots, heads, columns, width], into which each row writes at its own place."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, place: Place) -> None:
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, place: CachePosition) -> None:
         super().__init__()
         self.all_keys, self.all_values, self.place = keys, values, place
         self.keys, self.values = keys, values

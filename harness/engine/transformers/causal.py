@@ -12,7 +12,7 @@ from harness.contract import TokenIds, Usage
 from harness.engine.transformers.caches import KeysValues, cache_argument, contents, held_cache, padded, silence_peft_warnings, to_device
 from harness.engine.transformers.logprobs import kept_positions
 from harness.engine.transformers.packing import Strip, attention, lay_out
-from harness.engine.transformers.planning import Row
+from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.soft_prompts import SoftPrompt
 
 _CHUNK = 2048
@@ -20,7 +20,7 @@ _CHUNK = 2048
 
 
 @dataclass
-class HeldPrefix:
+class PrefixCache:
     """The prefix on the device.
 
     Attributes:
@@ -69,14 +69,14 @@ class CausalForward:
     def __post_init__(self) -> None:
         self.inner = self.soft.base if self.soft else self.module
         self.virtual = self.soft.length if self.soft else 0
-        self.held = HeldPrefix((), self.soft.content if self.soft else [], self.virtual)
+        self.held = PrefixCache((), self.soft.content if self.soft else [], self.virtual)
         self.device = next(self.module.parameters()).device
         config = self.module.config.get_text_config()
         self._boolean = config._attn_implementation == "sdpa"
         self._dtype = self.module.get_input_embeddings().weight.dtype
 
     @torch.inference_mode()
-    def plain(self, rows: Sequence[Row]) -> tuple[torch.Tensor, list[list[int]]]:
+    def plain(self, rows: Sequence[SequenceRow]) -> tuple[torch.Tensor, list[list[int]]]:
         """Rows side by side, padded on the right, where causal attention never looks; nothing is shared.
 
         Returns:
@@ -100,7 +100,7 @@ class CausalForward:
         return logits[0], consecutive(rows)
 
     @torch.inference_mode()
-    def packed(self, strips: Sequence[Sequence[Row]], held: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[list[int]]]:
+    def packed(self, strips: Sequence[Sequence[SequenceRow]], held: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[list[int]]]:
         """Strips of rows behind a held prefix; see `plain` for what is returned, rows strip by strip."""
         skip = self._hold(held)
         laid = [lay_out([row.tokens for row in strip], skip) for strip in strips]
@@ -150,7 +150,7 @@ class CausalForward:
                 self._forward([lay_out([(0,) * skip + part], skip)], cache, [(0, 0)])
                 content = contents(cache)
                 skip += len(part)
-            self.held = HeldPrefix((*self.held.pieces, piece), content, self.virtual)
+            self.held = PrefixCache((*self.held.pieces, piece), content, self.virtual)
         return skip
 
     def _forward(self, strips: Sequence[Strip], cache: Any, read: Sequence[tuple[int, int]]) -> torch.Tensor:
@@ -200,7 +200,7 @@ def attention_mask(seen: torch.Tensor, boolean: bool, dtype: torch.dtype) -> tor
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-def consecutive(rows: Sequence[Row]) -> list[list[int]]:
+def consecutive(rows: Sequence[SequenceRow]) -> list[list[int]]:
     """For each row which of the positions read are its own, where they are read row by row."""
     first = 0
     found = []

@@ -18,9 +18,9 @@ from harness.engine.transformers.budget import Budget, kept_positions
 from harness.engine.transformers.causal import CausalForward
 from harness.engine.transformers.decoding import Decoder
 from harness.engine.transformers.generation import Generator, plan_generation
-from harness.engine.transformers.logprobs import Scored, read_off
+from harness.engine.transformers.logprobs import ContinuationScore, read_off
 from harness.engine.transformers.memory import Halving
-from harness.engine.transformers.planning import Planned, Row, area, plan_scoring, prompt_of, rows_of, side_by_side
+from harness.engine.transformers.planning import Planned, SequenceRow, area, plan_scoring, prompt_of, rows_of, side_by_side
 from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes
 from harness.engine.transformers.probe import Abilities, causal_abilities, readable_soft_prompt, readable_source_prompt, seq2seq_abilities
 from harness.engine.transformers.seq2seq import Seq2SeqForward
@@ -38,7 +38,7 @@ class _Owned:
     """A row, the id of its request, and the strip it lies in; what is halved when memory runs out."""
 
     request_id: str
-    row: Row
+    row: SequenceRow
     strip: int = 0
 
 
@@ -255,7 +255,7 @@ class TransformersEngine:
             responses.append(answer(planned.request.id, logprobs, greedy))
         yield responses
 
-    def _packed(self, owned: Sequence[_Owned], held: tuple[TokenIds, ...]) -> list[dict[int, Scored]]:
+    def _packed(self, owned: Sequence[_Owned], held: tuple[TokenIds, ...]) -> list[dict[int, ContinuationScore]]:
         """What each row says of its continuations, by slot; rows lie in strips behind a held prefix.
 
         What is not a number in one sequence spoils its whole strip, so it is looked for row by row.
@@ -268,14 +268,16 @@ class TransformersEngine:
         except NumericError:
             return [found for one in owned for found in self._padded([one])]
 
-    def _padded(self, owned: Sequence[_Owned]) -> list[dict[int, Scored]]:
+    def _padded(self, owned: Sequence[_Owned]) -> list[dict[int, ContinuationScore]]:
         """What each row says of its continuations, by slot; rows stand side by side."""
         began = _Began(time.perf_counter(), self.usage.prompt_area)
         rows = [one.row for one in owned]
         logits, where = self._causal.plain(rows) if self.architecture == "causal" else self._seq2seq.score(rows)
         return self._read(logits, where, owned, began)
 
-    def _read(self, logits: torch.Tensor, where: list[list[int]], owned: Sequence[_Owned], began: _Began) -> list[dict[int, Scored]]:
+    def _read(
+        self, logits: torch.Tensor, where: list[list[int]], owned: Sequence[_Owned], began: _Began
+    ) -> list[dict[int, ContinuationScore]]:
         found = read_off(logits, [one.row for one in owned], where, lambda row: owned[row].request_id)
         self.usage.prefilled(self.usage.prompt_area - began.area, time.perf_counter() - began.seconds)
         return found

@@ -9,12 +9,12 @@ from typing import Literal
 
 from harness.contract import Generate, ScoreRequest, TokenIds
 from harness.engine.transformers.budget import Budget
-from harness.engine.transformers.planning import Planned, Row, plan_scoring, prompt_of, rows_of
+from harness.engine.transformers.planning import Planned, SequenceRow, plan_scoring, prompt_of, rows_of
 from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes, strip_size
 
 
 @dataclass(frozen=True)
-class Explanation:
+class BatchPlan:
     """The plan for scoring, or for the prompts of generation.
 
     Of prompts, who enters together is decided as others finish: what is computed is then near to this, and padding is not known before.
@@ -44,7 +44,7 @@ class Explanation:
 
 def explain(
     scorings: Sequence[ScoreRequest], generations: Sequence[Generate], start: int | None, budget: Budget, kept: int
-) -> Iterator[Explanation]:
+) -> Iterator[BatchPlan]:
     """What is planned for requests, as if the model lets prompts share all they can.
 
     Args:
@@ -60,19 +60,19 @@ def explain(
         yield _prompts(generations, start, budget, kept)
 
 
-def _causal(requests: Sequence[ScoreRequest], budget: Budget, kept: int) -> Explanation:
+def _causal(requests: Sequence[ScoreRequest], budget: Budget, kept: int) -> BatchPlan:
     planned = [Planned(request, rows_of(request, None)) for request in requests]
     rows = [row.tokens for one in planned for row in one.rows]
     passes = plan_passes(planned, budget.score, budget.strip, kept)
     return _passes("score", len(requests), rows, passes)
 
 
-def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, kept: int) -> Explanation:
+def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, kept: int) -> BatchPlan:
     decoded = sum(one.max_new_tokens for one in requests)
     rows = [one.context for one in requests]
     if start is not None:
         distinct = sum(map(len, set(rows)))
-        return Explanation("generate", len(requests), sum(map(len, rows)), distinct, distinct, decoded=decoded)
+        return BatchPlan("generate", len(requests), sum(map(len, rows)), distinct, distinct, decoded=decoded)
     passes = plan_passes([prompt_of(one) for one in requests], budget.score, budget.strip, kept)
     found = _passes("generate", len(requests), rows, passes, decoded)
     return replace(found, padding=None, forwards=None)
@@ -80,7 +80,7 @@ def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, ke
 
 def _passes(
     work: Literal["score", "generate"], requests: int, rows: Sequence[TokenIds], passes: Sequence[Pass], decoded: int = 0
-) -> Explanation:
+) -> BatchPlan:
     held = {batch.held[: depth + 1] for batch in passes for depth in range(len(batch.held))}
     lengths = [len(pieces[-1]) for pieces in held]
     computed, padding = sum(lengths), 0
@@ -88,7 +88,7 @@ def _passes(
         sizes = [strip_size(strip, batch.skip) for strip in batch.strips]
         computed += sum(sizes)
         padding += len(sizes) * max(sizes) - sum(sizes)
-    return Explanation(
+    return BatchPlan(
         work,
         requests,
         sum(map(len, rows)),
@@ -101,7 +101,7 @@ def _passes(
     )
 
 
-def _seq2seq(requests: Sequence[ScoreRequest], start: int, budget: Budget, kept: int) -> Explanation:
+def _seq2seq(requests: Sequence[ScoreRequest], start: int, budget: Budget, kept: int) -> BatchPlan:
     batches = [[row for one in batch for row in one.rows] for batch in plan_scoring(requests, start, budget.score, kept)]
     rows = [row for batch in batches for row in batch]
     computed = padding = 0
@@ -114,10 +114,10 @@ def _seq2seq(requests: Sequence[ScoreRequest], start: int, budget: Budget, kept:
         computed += len(sources)
     asked = sum(len(row.source) + len(row.tokens) for row in rows)
     forwards = 2 * len(batches) + sum(any(len(row.tokens) > 1 for row in batch) for batch in batches)
-    return Explanation("score", len(requests), asked, _distinct(rows), computed, padding, forwards)
+    return BatchPlan("score", len(requests), asked, _distinct(rows), computed, padding, forwards)
 
 
-def _distinct(rows: Sequence[Row]) -> int:
+def _distinct(rows: Sequence[SequenceRow]) -> int:
     targets: defaultdict[TokenIds, set[TokenIds]] = defaultdict(set)
     for row in rows:
         targets[row.source].add(row.tokens)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from harness.engine.transformers.planning import Row
+from harness.engine.transformers.planning import SequenceRow
 from harness.errors import NumericError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def kept_positions(module: Any, select: Callable[[torch.Tensor], torch.Tensor]) 
         handle.remove()
 
 
-class Scored(NamedTuple):
+class ContinuationScore(NamedTuple):
     """A continuation: its natural-log probability, and whether each of its tokens is the likeliest."""
 
     logprob: float
@@ -45,8 +45,8 @@ class Scored(NamedTuple):
 
 
 def read_off(
-    logits: torch.Tensor, rows: Sequence[Row], where: Sequence[Sequence[int]], name: Callable[[int], str]
-) -> list[dict[int, Scored]]:
+    logits: torch.Tensor, rows: Sequence[SequenceRow], where: Sequence[Sequence[int]], name: Callable[[int], str]
+) -> list[dict[int, ContinuationScore]]:
     """What each row's logits say of its continuations, by slot.
 
     Args:
@@ -76,13 +76,13 @@ def read_off(
     places, wanted = torch.tensor(kept, device=logits.device), torch.tensor(tokens, device=logits.device)
     chosen = logits[places, wanted].float() - normalizer[places]
     hits = (likeliest[places] == wanted).tolist()
-    found: list[dict[int, Scored]] = [{} for _ in rows]
+    found: list[dict[int, ContinuationScore]] = [{} for _ in rows]
     for (number, slot), value, hit in zip(owners, chosen.cpu().tolist(), hits, strict=True):
         if not math.isfinite(value):
             raise NumericError(
                 f"The model gave a log-probability of {value} for {name(number)}.",
                 "Half precision can overflow: try --dtype float32 or bfloat16; otherwise the weights are broken.",
             )
-        before = found[number].get(slot, Scored(0.0, True))
-        found[number][slot] = Scored(before.logprob + value, before.greedy and hit)
+        before = found[number].get(slot, ContinuationScore(0.0, True))
+        found[number][slot] = ContinuationScore(before.logprob + value, before.greedy and hit)
     return found

@@ -13,14 +13,14 @@ Work = TypeVar("Work")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One continuation to read off a row: `tokens` follow from position `Row.start` on."""
+    """One continuation to read off a row: `tokens` follow from position `SequenceRow.start` on."""
 
     slot: int
     tokens: TokenIds
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SequenceRow:
     """One sequence that the decoder runs, and what is read off it.
 
     Attributes:
@@ -64,10 +64,10 @@ class Planned:
     """A request with its rows; it is computed and answered whole."""
 
     request: ScoreRequest
-    rows: tuple[Row, ...]
+    rows: tuple[SequenceRow, ...]
 
 
-def rows_of(request: ScoreRequest, decoder_start: int | None) -> tuple[Row, ...]:
+def rows_of(request: ScoreRequest, decoder_start: int | None) -> tuple[SequenceRow, ...]:
     """The rows that answer a request.
 
     A choice needs the logits at its tokens' predecessors, so its last token is never run, and a choice whose other tokens
@@ -86,7 +86,7 @@ def rows_of(request: ScoreRequest, decoder_start: int | None) -> tuple[Row, ...]
     )
 
 
-def _branches(context: TokenIds, choices: Sequence[TokenIds], decoder_start: int | None, first_slot: int = 0) -> tuple[Row, ...]:
+def _branches(context: TokenIds, choices: Sequence[TokenIds], decoder_start: int | None, first_slot: int = 0) -> tuple[SequenceRow, ...]:
     grouped: list[list[Read]] = []
     for index in sorted(range(len(choices)), key=lambda i: -len(choices[i])):
         read = Read(first_slot + index, choices[index])
@@ -98,15 +98,15 @@ def _branches(context: TokenIds, choices: Sequence[TokenIds], decoder_start: int
             home.append(read)
     source = context if decoder_start is not None else ()
     lead = (decoder_start,) if decoder_start is not None else context
-    return tuple(Row(source, lead + group[0].tokens[:-1], len(lead) - 1, tuple(group)) for group in grouped)
+    return tuple(SequenceRow(source, lead + group[0].tokens[:-1], len(lead) - 1, tuple(group)) for group in grouped)
 
 
 def prompt_of(request: Generate) -> Planned:
     """A prompt to continue: one row, of which the logits behind its last token are read."""
-    return Planned(ScoreChoices(request.id, request.context, ()), (Row((), request.context, len(request.context) - 1, ()),))
+    return Planned(ScoreChoices(request.id, request.context, ()), (SequenceRow((), request.context, len(request.context) - 1, ()),))
 
 
-def area(rows: Sequence[Row]) -> int:
+def area(rows: Sequence[SequenceRow]) -> int:
     """Tokens of rows side by side, padding included; an encoder reads each distinct source once."""
     sources = {row.source for row in rows}
     return len(sources) * max(map(len, sources)) + len(rows) * max(len(row.tokens) for row in rows)
@@ -127,7 +127,7 @@ def plan_scoring(requests: Sequence[ScoreRequest], decoder_start: int | None, bu
     return side_by_side(sorted(planned, key=order), lambda one: one.rows, budget, kept_budget)
 
 
-def side_by_side(work: Sequence[Work], rows: Callable[[Work], Sequence[Row]], budget: int, kept_budget: int) -> list[list[Work]]:
+def side_by_side(work: Sequence[Work], rows: Callable[[Work], Sequence[SequenceRow]], budget: int, kept_budget: int) -> list[list[Work]]:
     """Consecutive batches, each as long as its area and kept positions fit, with at least one piece of work.
 
     Args:

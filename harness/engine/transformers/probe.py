@@ -12,7 +12,7 @@ import torch
 from harness.contract import Generate, ScoreChoices, TokenIds, Usage
 from harness.engine.transformers.caches import KeysValues, bytes_a_token
 from harness.engine.transformers.causal import CausalForward
-from harness.engine.transformers.planning import Row, rows_of
+from harness.engine.transformers.planning import SequenceRow, rows_of
 from harness.engine.transformers.seq2seq import Seq2SeqForward
 from harness.engine.transformers.slots import CausalSlots, Seq2SeqSlots, Waiting
 from harness.engine.transformers.soft_prompts import SoftPrompt, SourcePrompt, soft_prompt, source_prompt
@@ -148,7 +148,7 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
     choices = (words[8:11], words[8:9] + words[3:5], words[1:2])
     questions = [rows_of(ScoreChoices("", context, choices), None) for context in contexts]
     strips = [[*questions[0], *questions[1]], [*questions[2]]]
-    rows: list[Row] = [row for strip in strips for row in strip]
+    rows: list[SequenceRow] = [row for strip in strips for row in strip]
     shared, here = forward.packed(strips, (words[:1], words[1:2]))
     plain, there = forward.plain(rows)
     return shared[[place for own in here for place in own]], plain[[place for own in there for place in own]]
@@ -161,7 +161,7 @@ def _stepped(forward: CausalForward, words: TokenIds, content: list[KeysValues])
     slots.admit([Waiting(Generate("", prompt, 1), (words[:2],)) for prompt in prompts])
     stepped = slots.step([words[10], words[11]])
     content.append(slots.content)
-    plain, _ = forward.plain([Row((), (*prompt, words[10 + number]), len(prompt), ()) for number, prompt in enumerate(prompts)])
+    plain, _ = forward.plain([SequenceRow((), (*prompt, words[10 + number]), len(prompt), ()) for number, prompt in enumerate(prompts)])
     return stepped, plain
 
 

@@ -14,12 +14,12 @@ from harness.contract import TokenIds, Usage
 from harness.engine.transformers.caches import KeysValues, cache_argument, contents, padded, silence_peft_warnings, to_device
 from harness.engine.transformers.causal import consecutive
 from harness.engine.transformers.logprobs import kept_positions
-from harness.engine.transformers.planning import Row
+from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.soft_prompts import SourcePrompt
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedSources:
     """Sources as the decoder sees them after its start token.
 
     Attributes:
@@ -64,7 +64,7 @@ class Seq2SeqForward:
         self.device = next(self.module.parameters()).device
 
     @torch.inference_mode()
-    def score(self, rows: Sequence[Row]) -> tuple[torch.Tensor, list[list[int]]]:
+    def score(self, rows: Sequence[SequenceRow]) -> tuple[torch.Tensor, list[list[int]]]:
         """Rows with their sources.
 
         Returns:
@@ -90,7 +90,7 @@ class Seq2SeqForward:
         return torch.cat([encoded.logits, rest]), where
 
     @torch.inference_mode()
-    def encode(self, sources: Sequence[TokenIds]) -> Encoded:
+    def encode(self, sources: Sequence[TokenIds]) -> EncodedSources:
         """Encode sources and run the decoder's start token on each."""
         ids, mask = padded(sources, self.pad, self.device)
         given = {"input_ids": ids}
@@ -112,9 +112,9 @@ class Seq2SeqForward:
             ).logits
         self._count(sources)
         self._count([(self.start,)] * len(sources))
-        return Encoded(logits[0], mask, hidden, contents(cache.self_attention_cache), contents(cache.cross_attention_cache))
+        return EncodedSources(logits[0], mask, hidden, contents(cache.self_attention_cache), contents(cache.cross_attention_cache))
 
-    def _rest(self, rows: Sequence[Row], encoded: Encoded, source_of: Sequence[int]) -> torch.Tensor:
+    def _rest(self, rows: Sequence[SequenceRow], encoded: EncodedSources, source_of: Sequence[int]) -> torch.Tensor:
         """Logits [kept, vocabulary] of what the rows read behind the start token."""
         targets = [row.tokens[1:] for row in rows]
         ids, _ = padded(targets, self.pad, self.device)
@@ -134,7 +134,7 @@ class Seq2SeqForward:
         return logits[0]
 
     @torch.inference_mode()
-    def plain(self, rows: Sequence[Row]) -> tuple[torch.Tensor, list[list[int]]]:
+    def plain(self, rows: Sequence[SequenceRow]) -> tuple[torch.Tensor, list[list[int]]]:
         """Encoder and decoder in one forward of the module as it is, nothing shared or held; see `score` for what is returned."""
         sources, targets = [row.source for row in rows], [row.tokens for row in rows]
         ids, mask = padded(sources, self.pad, self.device)

@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from harness.contract import Generate, TokenIds
-from harness.engine.transformers.caches import KeysValues, Place, SlotLayer, buffers, cache_argument, move_row, resize, to_device
+from harness.engine.transformers.caches import CachePosition, KeysValues, SlotLayer, buffers, cache_argument, move_row, resize, to_device
 from harness.engine.transformers.causal import CausalForward, attention_mask
 from harness.engine.transformers.seq2seq import Seq2SeqForward
 
@@ -99,7 +99,7 @@ class CausalSlots:
     _lengths: list[int] = field(default_factory=list)
     _needs: list[int] = field(default_factory=list)
     content: KeysValues = field(default_factory=list)
-    _place: Place = field(default_factory=Place)
+    _place: CachePosition = field(default_factory=CachePosition)
 
     def refit(self, others: Sequence[Generate], rows: Rows) -> None:
         """Make slots shorter, and more of them, once they are longer than any row needs by half."""
@@ -190,7 +190,7 @@ class Seq2SeqSlots:
     _column: int = field(init=False)
     _cross: KeysValues = field(default_factory=list)
     _own: KeysValues = field(default_factory=list)
-    _place: Place = field(default_factory=Place)
+    _place: CachePosition = field(default_factory=CachePosition)
 
     def __post_init__(self) -> None:
         self._column = self._first

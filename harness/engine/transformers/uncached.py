@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from harness.contract import Generate, Usage
-from harness.engine.transformers.planning import Row
+from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.slots import Rows, Waiting
 
 
@@ -64,7 +64,7 @@ class UncachedSlots:
         logits: torch.Tensor = forward.plain([self._row(request, answer) for request, answer in rows])[0]
         return logits
 
-    def _row(self, request: Generate, answer: Sequence[int]) -> Row:
+    def _row(self, request: Generate, answer: Sequence[int]) -> SequenceRow:
         source, lead = ((), request.context) if self.start is None else (request.context, (self.start,))
         tokens = (*lead, *answer)
-        return Row(source, tokens, len(tokens) - 1, ())
+        return SequenceRow(source, tokens, len(tokens) - 1, ())

@@ -28,7 +28,7 @@ _ON_TARGETS = {"forgot": WORSE, "likely forgot": f"likely {WORSE}"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ForgettingRow:
     """One headline of one task.
 
     Attributes:
@@ -71,7 +71,7 @@ class Kind:
     score: MetricComparison
 
 
-def rows(comparison: Comparison, noise: NoiseOf | None) -> list[Row]:
+def rows(comparison: Comparison, noise: NoiseOf | None) -> list[ForgettingRow]:
     """Every headline, the targets last."""
     found = []
     for task in sorted(comparison.tasks, key=lambda task: task.target):
@@ -80,7 +80,7 @@ def rows(comparison: Comparison, noise: NoiseOf | None) -> list[Row]:
         for place, score in enumerate(task.headlines):
             graded = score.lost is None and place == 0 and score.reason is None
             lost, gained = (counts["lost"], counts["gained"]) if graded else (score.lost, score.gained)
-            found.append(Row(task, score, place == 0, lost, gained, measured))
+            found.append(ForgettingRow(task, score, place == 0, lost, gained, measured))
     return found
 
 
@@ -151,7 +151,7 @@ def flips(lost: int | None, gained: int | None) -> str:
     return "" if lost is None or gained is None else f"-{lost:,} +{gained:,}"
 
 
-def noise_text(row: Row) -> str:
+def noise_text(row: ForgettingRow) -> str:
     """The noise floor of a task as `2 flips, 3e-06`; of graded items `2 changed, 0.04`."""
     noise = row.noise
     if noise is None or not row.first:
@@ -165,7 +165,7 @@ def metric(score: MetricComparison) -> str:
     return f"{plain(score.metric)} {'↑' if score.higher_is_better else '↓'}"
 
 
-def undecided(row: Row) -> str | None:
+def undecided(row: ForgettingRow) -> str | None:
     """Why a verdict is open, what these items could have shown, and how many items would settle it; None where it is not open."""
     score, name = row.score, plain(row.task.name)
     if score.verdict not in UNRESOLVED:

@@ -75,7 +75,7 @@ def _summary(comparisons: Sequence[Comparison]) -> list[str]:
     return lines
 
 
-def _table(rows: Sequence[facts.Row]) -> list[str]:
+def _table(rows: Sequence[facts.ForgettingRow]) -> list[str]:
     noisy = any(row.noise for row in rows)
     head = ["task", "metric", "verdict", "before", "after", "change", "95 % interval", "- +", "n", *(["noise"] if noisy else [])]
     found = []

@@ -15,11 +15,11 @@ from harness.store.runs import SystemRecord
 SCHEMA_VERSION = 1
 
 
-class _Record(BaseModel):
+class _ForgettingModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
 
-class PlanRecord(_Record):
+class OptionsRecord(_ForgettingModel):
     """How systems were compared. `margins` and `clusters` are those that were given."""
 
     tasks: tuple[str, ...] | None
@@ -30,7 +30,7 @@ class PlanRecord(_Record):
     resamples: NonNegativeInt
 
 
-class ScoreRecord(_Record):
+class ScoreRecord(_ForgettingModel):
     """One score before and after, over the shared items. Differences are after less before, in the score's unit.
 
     `change` is the difference, turned so that more is better. `low` and `high` bound the difference (95 %); `method` says how.
@@ -74,7 +74,7 @@ class ScoreRecord(_Record):
     reason: str | None
 
 
-class SliceRecord(_Record):
+class SliceRecord(_ForgettingModel):
     """The items whose label has one value."""
 
     label: str
@@ -82,7 +82,7 @@ class SliceRecord(_Record):
     score: ScoreRecord
 
 
-class AnswerRecord(_Record):
+class AnswerRecord(_ForgettingModel):
     """One system's answer to one item, as its samples keep it."""
 
     id: str
@@ -94,7 +94,7 @@ class AnswerRecord(_Record):
     choices: list[str] | None = None
 
 
-class ItemRecord(_Record):
+class ItemRecord(_ForgettingModel):
     """An item that changed at the first headline; `change` is turned so that more is better."""
 
     kind: Literal["lost", "gained", "worse", "better"]
@@ -104,7 +104,7 @@ class ItemRecord(_Record):
     after: AnswerRecord
 
 
-class TaskRecord(_Record):
+class TaskForgettingRecord(_ForgettingModel):
     """One task, or a group that stands as one, with its tasks as `parts`. Items of a group's tasks stand with the group.
 
     `repeated` says that one system was asked the same twice; `responses_differ` counts the items with another response then.
@@ -124,12 +124,12 @@ class TaskRecord(_Record):
     wordings: dict[str, tuple[ScoreRecord, ...]]
     slices: tuple[SliceRecord, ...]
     changes: tuple[ItemRecord, ...]
-    parts: "tuple[TaskRecord, ...]"
+    parts: "tuple[TaskForgettingRecord, ...]"
     repeated: bool
     responses_differ: NonNegativeInt
 
 
-class EstimateRecord(_Record):
+class EstimateRecord(_ForgettingModel):
     """A number over several tasks with its 95 % interval; `tasks` says over how many."""
 
     value: FiniteFloat
@@ -138,7 +138,7 @@ class EstimateRecord(_Record):
     tasks: NonNegativeInt
 
 
-class OverallRecord(_Record):
+class OverallRecord(_ForgettingModel):
     """The tasks taken together, every score on a scale from 0 to 1 with more as better.
 
     All but `plasticity` are over the tasks that were not tuned for; `plasticity` is the mean change of the targets.
@@ -156,20 +156,20 @@ class OverallRecord(_Record):
     left_out: tuple[str, ...]
 
 
-class ComparisonRecord(_Record):
+class ComparisonRecord(_ForgettingModel):
     """Two systems on the same items. `unverified` says which results an earlier version wrote without digests."""
 
     before: SystemRecord
     after: SystemRecord
-    plan: PlanRecord
-    tasks: tuple[TaskRecord, ...]
+    plan: OptionsRecord
+    tasks: tuple[TaskForgettingRecord, ...]
     overall: OverallRecord
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     unverified: str | None
 
 
-class NoiseRecord(_Record):
+class NoiseRecord(_ForgettingModel):
     """A task of the base scored again in other batches: items that flipped, the largest difference of an item, that of the headline."""
 
     flips: NonNegativeInt
@@ -177,7 +177,7 @@ class NoiseRecord(_Record):
     difference: FiniteFloat
 
 
-class ForgettingRecord(_Record):
+class ForgettingRecord(_ForgettingModel):
     """The whole report: one base against each system, and by task what scoring the base again changes, where that was measured."""
 
     schema_version: Literal[1] = 1

@@ -121,7 +121,7 @@ def _summary(comparisons: Sequence[Comparison], width: int) -> RenderableType:
     return Group(table, keep)
 
 
-def _table(rows: Sequence[facts.Row], width: int) -> Table:
+def _table(rows: Sequence[facts.ForgettingRow], width: int) -> Table:
     """Every task, the targets apart; in two lines each where there is no room for one."""
     noisy = any(row.noise for row in rows)
     wide = width >= _WIDE + _NOISE * noisy
@@ -147,7 +147,7 @@ def _table(rows: Sequence[facts.Row], width: int) -> Table:
     return table
 
 
-def _wide_cells(row: facts.Row, limit: float) -> list[Text]:
+def _wide_cells(row: facts.ForgettingRow, limit: float) -> list[Text]:
     score = row.score
     task = Text.assemble(plain(row.task.name) if row.first else "", (f" {facts.metric(score)}", "dim"))
     style = STYLES.get(row.verdict, "")
@@ -156,7 +156,7 @@ def _wide_cells(row: facts.Row, limit: float) -> list[Text]:
     return [task, *_values(row), interval, Text(bar(score, limit, _BAR), style=style), _verdict(row, " "), flips, items]
 
 
-def _narrow_cells(row: facts.Row, limit: float | None) -> list[Text]:
+def _narrow_cells(row: facts.ForgettingRow, limit: float | None) -> list[Text]:
     """The same in two lines, without a bar where there is no limit for it."""
     score, style = row.score, STYLES.get(row.verdict, "")
     task = Text.assemble(plain(row.task.name) if row.first else "", (f"\n{facts.metric(score)} n={score.items:,}", "dim"))
@@ -167,19 +167,19 @@ def _narrow_cells(row: facts.Row, limit: float | None) -> list[Text]:
     return [task, before, after, change, *bars, verdict]
 
 
-def _verdict(row: facts.Row, gap: str) -> Text:
+def _verdict(row: facts.ForgettingRow, gap: str) -> Text:
     """The verdict, with the adjusted p where that alone leaves it open."""
     text = Text(row.verdict, style=STYLES.get(row.verdict, ""))
     return text.append(f"{gap}{row.p}", "dim") if row.p else text
 
 
-def _values(row: facts.Row) -> list[Text]:
+def _values(row: facts.ForgettingRow) -> list[Text]:
     score = row.score
     change = Text(facts.signed(score.difference, score.unit), style=STYLES.get(row.verdict, ""))
     return [Text(value_text(score.before, score.unit)), Text(value_text(score.after, score.unit)), change]
 
 
-def _noise(row: facts.Row, wide: bool) -> Text:
+def _noise(row: facts.ForgettingRow, wide: bool) -> Text:
     text = facts.noise_text(row)
     return Text(text if wide else text.replace(", ", "\n"), style="dim")
 

@@ -8,7 +8,7 @@ from harness import contract
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class FamilySection:
     """A kind of measures.
 
     Attributes:
@@ -23,12 +23,12 @@ class Family:
 
 
 FAMILIES = (
-    Family("accuracy", "Accuracy", "How good the answers are."),
-    Family("calibration", "Calibration", "Whether the model is as sure as it is right."),
-    Family("robustness", "Robustness", "What is left when the wording is disturbed."),
-    Family("fairness", "Fairness", "What is left when the people spoken of or speaking are others."),
-    Family("bias", "Bias", "Whether answers follow stereotypes."),
-    Family("toxicity", "Toxicity", "Whether answers hurt."),
-    Family("efficiency", "Efficiency", "What the answers cost; not ranked, since machines differ."),
+    FamilySection("accuracy", "Accuracy", "How good the answers are."),
+    FamilySection("calibration", "Calibration", "Whether the model is as sure as it is right."),
+    FamilySection("robustness", "Robustness", "What is left when the wording is disturbed."),
+    FamilySection("fairness", "Fairness", "What is left when the people spoken of or speaking are others."),
+    FamilySection("bias", "Bias", "Whether answers follow stereotypes."),
+    FamilySection("toxicity", "Toxicity", "Whether answers hurt."),
+    FamilySection("efficiency", "Efficiency", "What the answers cost; not ranked, since machines differ."),
 )
 """In the order of the columns."""

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 @dataclass
-class Flips:
+class EmbeddedFlips:
     """Changed items as a page keeps them.
 
     Attributes:
@@ -67,7 +67,7 @@ def leaves(tasks: Sequence[TaskComparison]) -> Iterator[TaskComparison]:
         yield from leaves(task.parts) if task.parts else [task]
 
 
-def flips(comparisons: Sequence[Comparison], budget: int = BUDGET) -> Flips:
+def flips(comparisons: Sequence[Comparison], budget: int = BUDGET) -> EmbeddedFlips:
     """Choose the items: of each candidate and task the largest changes first, losses and gains in turn, until the budget is spent."""
     queues = []
     total = 0
@@ -78,7 +78,7 @@ def flips(comparisons: Sequence[Comparison], budget: int = BUDGET) -> Flips:
             gains = [change for change in task.changes if change.change > 0]
             name = plain(task.name)
             queues += [(candidate, name, iter(losses)), (candidate, name, iter(reversed(gains)))]
-    chosen = Flips(total=total)
+    chosen = EmbeddedFlips(total=total)
     while queues:
         left = []
         for candidate, name, waiting in queues:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.compare.families import UNRANKED
-from harness.compare.leaderboard import Cell, Column, Leaderboard, Row
+from harness.compare.leaderboard import Leaderboard, LeaderboardCell, LeaderboardColumn, LeaderboardRow
 from harness.compare.pairing import LoadMeasure
 from harness.compare.ranking import Ranking, Runs, ranking
-from harness.report.html.families import FAMILIES, Family
+from harness.report.html.families import FAMILIES, FamilySection
 from harness.report.html.measures import SCRIPTS, STYLES
 from harness.report.html.page import number, render
 from harness.report.html.systems import described
-from harness.stats.ranks import RESAMPLES, Standing
+from harness.stats.ranks import RESAMPLES, RankedSystem
 from harness.store.runs import EfficiencyRecord, RunRecord
 from harness.util.text import plain
 
@@ -86,7 +86,7 @@ class _Texts:
         return self._places[text]
 
 
-def _about(family: Family, ranks: Ranking) -> str:
+def _about(family: FamilySection, ranks: Ranking) -> str:
     """What the family is, and why it ranks nobody where it might."""
     within = ranks.families.get(family.key)
     if within is None or within.reason is None or family.key in UNRANKED:
@@ -94,7 +94,7 @@ def _about(family: Family, ranks: Ranking) -> str:
     return f"{family.about} Not ranked: {within.reason}."
 
 
-def _column(column: Column) -> Json:
+def _column(column: LeaderboardColumn) -> Json:
     return {
         "name": plain(column.name),
         "metric": plain(column.metric),
@@ -105,7 +105,7 @@ def _column(column: Column) -> Json:
     }
 
 
-def _row(place: int, row: Row, record: RunRecord, ranks: Ranking, texts: _Texts) -> Json:
+def _row(place: int, row: LeaderboardRow, record: RunRecord, ranks: Ranking, texts: _Texts) -> Json:
     return {
         "label": row.label,
         "folder": plain(row.folder),
@@ -119,7 +119,7 @@ def _row(place: int, row: Row, record: RunRecord, ranks: Ranking, texts: _Texts)
     }
 
 
-def _standing(one: Standing) -> Json | None:
+def _standing(one: RankedSystem) -> Json | None:
     if one.win_rate is None:
         return None
     return {
@@ -132,7 +132,7 @@ def _standing(one: Standing) -> Json | None:
     }
 
 
-def _cell(cell: Cell | None, texts: _Texts) -> list[Any] | None:
+def _cell(cell: LeaderboardCell | None, texts: _Texts) -> list[Any] | None:
     """[value, low, high, n, 1 if best, place of the text that says what differs or why there is no value]."""
     if cell is None:
         return None

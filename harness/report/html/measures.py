@@ -116,7 +116,7 @@ class _Book:
         own = dict(_keyed(record))
         return [self._row(record, own[key]) if key in own else None for key in self.keys]
 
-    def _row(self, record: RunRecord, row: measures.Row) -> Json:
+    def _row(self, record: RunRecord, row: measures.MeasureRow) -> Json:
         owner = record.groups[row.name] if row.group else record.tasks[row.name]
         found: Json = {}
         for family, cell in row.cells.items():
@@ -139,7 +139,7 @@ class _Book:
         return [place, *numbers, self.texts.text(one.reason), self.texts.text(differs), beside]
 
 
-def _keyed(record: RunRecord) -> Iterator[tuple[RowKey, measures.Row]]:
+def _keyed(record: RunRecord) -> Iterator[tuple[RowKey, measures.MeasureRow]]:
     group = ""
     for row in measures.rows(record):
         if row.group:

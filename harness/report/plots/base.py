@@ -19,7 +19,7 @@ KINDS: tuple[What, ...] = get_args(What)
 
 
 @dataclass(frozen=True)
-class Asked:
+class FigureRequest:
     """What to draw.
 
     Attributes:
@@ -38,7 +38,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Source:
+class FigureSource:
     """Where figures come from.
 
     Attributes:

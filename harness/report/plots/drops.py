@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from harness.compare.figures import Drop, Side
 from harness.compare.figures import drops as drops_of
-from harness.report.plots.base import Asked, Drawable, Plot, Source, file_name, notes, title_of
+from harness.report.plots.base import Drawable, FigureRequest, FigureSource, Plot, file_name, notes, title_of
 from harness.report.plots.style import FAINT, SMALL, ink, marker, panels, wrapped
 from harness.store.signature import Signature
 from harness.util.text import interval_text, plain, value_text
@@ -22,7 +22,7 @@ _LEGEND = (
 )
 
 
-def drops(source: Source, asked: Asked) -> Drawable:
+def drops(source: FigureSource, asked: FigureRequest) -> Drawable:
     """A figure for each task that was disturbed."""
     drawable, found = Drawable(), dict[str, list[tuple[Side, list[Drop]]]]()
     for side in source.sides:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from harness.compare.families import FAMILIES
 from harness.compare.figures import Side
 from harness.contract import Family
-from harness.report.measures import Cell, measured, rows
-from harness.report.plots.base import Asked, Drawable, Plot, Source, file_name, notes, title_of
+from harness.report.measures import MeasureCell, measured, rows
+from harness.report.plots.base import Drawable, FigureRequest, FigureSource, Plot, file_name, notes, title_of
 from harness.report.plots.style import FAINT, SMALL, ink, marker, panels, wrapped
 from harness.store.runs import MetricRecord
 from harness.util.text import NONE, interval_text, plain, value_text
@@ -20,10 +20,10 @@ from harness.util.text import NONE, interval_text, plain, value_text
 _WIDTH = 3.1
 _LEGEND = "Values with 95 % intervals and n, of the measure that stands first in its family."
 
-Cells = Mapping[Family, Cell]
+Cells = Mapping[Family, MeasureCell]
 
 
-def families(source: Source, asked: Asked) -> Drawable:
+def families(source: FigureSource, asked: FigureRequest) -> Drawable:
     """A figure for each task and group, where more than accuracy was measured."""
     drawable, found = Drawable(), dict[str, list[tuple[Side, Cells]]]()
     for side in source.sides:
@@ -64,11 +64,11 @@ def families_figure(title: str, found: Sequence[tuple[str, Cells]], remarks: Seq
     return figure
 
 
-def _has_value(cell: Cell | None) -> bool:
+def _has_value(cell: MeasureCell | None) -> bool:
     return cell is not None and cell.record is not None and cell.record.value is not None
 
 
-def _panel(ax: Axes, family: Family, cells: Sequence[Cell | None]) -> None:
+def _panel(ax: Axes, family: Family, cells: Sequence[MeasureCell | None]) -> None:
     first = next(cell for cell in cells if _has_value(cell))
     assert first is not None
     assert first.record is not None

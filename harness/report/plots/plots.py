@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.report.plots.base import Asked, Drawable, Plot, Source, What
+from harness.report.plots.base import Drawable, FigureRequest, FigureSource, Plot, What
 from harness.report.plots.drops import drops
 from harness.report.plots.families import families
 from harness.report.plots.reliability import reliability
@@ -17,7 +17,7 @@ from harness.report.plots.style import Format, saved, style
 from harness.util.atomic import storage_error, temporary_name
 from harness.util.text import plain
 
-_KINDS: Mapping[What, tuple[Callable[[Source, Asked], Drawable], str, str]] = {
+_KINDS: Mapping[What, tuple[Callable[[FigureSource, FigureRequest], Drawable], str, str]] = {
     "reliability": (reliability, "reliability diagram", "Measure it: --measures calibration, with --small-samples for few items."),
     "families": (families, "families of measures", "Measure them: --measures all."),
     "drops": (drops, "drop on disturbed copies", "Measure it: --measures robustness,fairness, or --perturb."),
@@ -28,7 +28,7 @@ _MOST = 4
 """Reasons that a message gives."""
 
 
-def plots(source: Source, asked: Asked) -> list[Plot]:
+def plots(source: FigureSource, asked: FigureRequest) -> list[Plot]:
     """Every figure that the results have of what is asked.
 
     Raises:
@@ -95,7 +95,7 @@ def _write(file: Path, content: bytes) -> None:
         raise storage_error(file, error) from error
 
 
-def _check_names(source: Source, asked: Asked) -> None:
+def _check_names(source: FigureSource, asked: FigureRequest) -> None:
     known = dict.fromkeys(name for side in source.sides for name in (*side.record.groups, *side.record.tasks))
     for wanted in asked.tasks:
         if wanted not in known and not fnmatch.filter(known, wanted):

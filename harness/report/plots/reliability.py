@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.compare.figures import Diagram, Point, Side, diagrams
-from harness.report.plots.base import Asked, Drawable, Plot, Source, file_name, notes, title_of
+from harness.report.plots.base import Drawable, FigureRequest, FigureSource, Plot, file_name, notes, title_of
 from harness.report.plots.style import FAINT, SMALL, ink, marker, panels, wrapped
 from harness.util.text import interval_text, plain, value_text
 
@@ -21,7 +21,7 @@ _LEGEND = (
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def reliability(source: Source, asked: Asked) -> Drawable:
+def reliability(source: FigureSource, asked: FigureRequest) -> Drawable:
     """A figure for each task, wording and group that has bins.
 
     Raises:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
 from harness.contract import TextOutcome
 from harness.errors import InputError
 from harness.report.html import flips as module
-from harness.report.html.flips import Flips, flips
+from harness.report.html.flips import EmbeddedFlips, flips
 from harness.report.html.forgetting import forgetting_page
 from harness.tasks.schema import Aggregate, Group
 from tests.report.comparing import Made, choices, folder
 
-PLAN = Plan(resamples=100)
+PLAN = ComparisonOptions(resamples=100)
 ACCURACY: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {})}
 
 
@@ -37,7 +37,7 @@ def said(*texts: str) -> Made:
     return Made([TextOutcome(text, ("a b c d",)) for text in texts], {"rougeL": ("rougeL", {})})
 
 
-def kinds(found: Flips) -> list[tuple[str, str, str]]:
+def kinds(found: EmbeddedFlips) -> list[tuple[str, str, str]]:
     return [(found.samples[one["sample"]]["task"], found.samples[one["sample"]]["id"], one["kind"]) for one in found.changes]
 
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page
 
 from harness import metrics
-from harness.compare.comparison import Comparison, Plan, compare_runs
+from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
 from harness.report.html.forgetting import Noise, forgetting_page
 from harness.tasks.schema import Aggregate, Group
@@ -68,7 +68,7 @@ def compared(place: Path, *after: dict[str, Made], before: dict[str, Made] | Non
     base = folder(place / "base", before, groups, system="base")
     names = [("worse", "other", "third")[number] for number in range(len(after))]
     sides = [folder(place / name, tasks, groups, system=name) for name, tasks in zip(names, after, strict=True)]
-    return [compare_runs(base, side, metrics.load, Plan(resamples=200, **plan)) for side in sides]
+    return [compare_runs(base, side, metrics.load, ComparisonOptions(resamples=200, **plan)) for side in sides]
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,7 @@ def test_a_score_that_cannot_be_compared_says_why(show: Show, tmp_path: Path) ->
     metric: Wanted = {"perplexity": ("perplexity", {})}
     before = folder(tmp_path / "before", {"corpus": Made(ppl(-20.0).answers, metric)}, system="base")
     after = folder(tmp_path / "after", {"corpus": Made(ppl(-21.0).answers, metric)}, system="other", tokenizer_digest="other")
-    page = show(forgetting_page([compare_runs(before, after, metrics.load, Plan(resamples=50))]))
+    page = show(forgetting_page([compare_runs(before, after, metrics.load, ComparisonOptions(resamples=50))]))
     page.locator("#scores .badge").hover()
     assert "the systems' tokenizers differ" in page.locator("#tip").inner_text()
 
@@ -420,7 +420,7 @@ def test_candidates_of_one_name_are_numbered(show: Show, tmp_path: Path) -> None
     other = [ChoiceOutcome((-2.0, -1.0), (0,), ("a", "b"), (1, 1))] * 5
     base = folder(tmp_path / "base", {"quiz": Made(answers, ACCURACY)}, system="base")
     sides = [folder(tmp_path / name, {"quiz": Made(other, ACCURACY)}, system="twin") for name in ("a", "b")]
-    page = show(forgetting_page([compare_runs(base, side, metrics.load, Plan(resamples=50)) for side in sides]))
+    page = show(forgetting_page([compare_runs(base, side, metrics.load, ComparisonOptions(resamples=50)) for side in sides]))
     names = page.locator("#candidate-table .scroller tbody th").all_inner_texts()
     assert names[0].startswith("twin (")
     assert names[1] == f"{names[0]} (2)"

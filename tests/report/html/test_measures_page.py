@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from harness import metrics
-from harness.compare.comparison import Plan, compare_runs
+from harness.compare.comparison import ComparisonOptions, compare_runs
 from harness.compare.leaderboard import leaderboard
 from harness.metrics.calibration import reliability
 from harness.report.html.forgetting import forgetting_page
@@ -33,7 +33,7 @@ def board_page(*folders: Path) -> str:
 
 
 def forgotten_page(before: Path, *after: Path) -> str:
-    comparisons = [compare_runs(before, one, metrics.load, Plan(resamples=100)) for one in after]
+    comparisons = [compare_runs(before, one, metrics.load, ComparisonOptions(resamples=100)) for one in after]
     return forgetting_page(comparisons, measures=of_comparisons(comparisons, [before, *after], metrics.load, reliability))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import metrics
-from harness.compare.comparison import Plan, compare_runs
+from harness.compare.comparison import ComparisonOptions, compare_runs
 from harness.compare.leaderboard import leaderboard
 from harness.metrics.calibration import reliability
 from harness.report.html.measures import of_board, of_comparisons
@@ -25,7 +25,7 @@ def board_section(*folders: Path) -> dict[str, Any] | None:
 
 
 def compared_section(before: Path, *after: Path, tasks: tuple[str, ...] | None = None) -> dict[str, Any]:
-    plan = Plan(tasks=tasks, resamples=100)
+    plan = ComparisonOptions(tasks=tasks, resamples=100)
     comparisons = [compare_runs(before, one, metrics.load, plan) for one in after]
     made = of_comparisons(comparisons, [before, *after], metrics.load, reliability)
     assert made
@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_accuracy_alone_has_no_section(tmp_path: Path) -> None:
     path = folder(tmp_path, {"quiz": Made(choices([True, False]), {"accuracy": ("accuracy", {})})})
     assert board_section(path) is None
-    comparison = compare_runs(path, path, metrics.load, Plan(resamples=100))
+    comparison = compare_runs(path, path, metrics.load, ComparisonOptions(resamples=100))
     assert of_comparisons([comparison], [path, path], metrics.load, reliability) is None
 
 
@@ -100,7 +100,7 @@ def test_changes_are_turned_so_that_more_is_better(place: Path) -> None:
 
 def test_a_change_that_is_not_that_of_the_scores_shown_is_left_out(place: Path) -> None:
     """A comparison over the same items has the results' own scores, or no change is given beside them."""
-    comparison = compare_runs(place / "base", place / "worse", metrics.load, Plan(resamples=100))
+    comparison = compare_runs(place / "base", place / "worse", metrics.load, ComparisonOptions(resamples=100))
     group = comparison.tasks[0]
     quiz = group.parts[0]
     wrong = {"accuracy": replace(quiz.scores["accuracy"], before=0.123)}
