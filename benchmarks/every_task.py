@@ -112,12 +112,12 @@ def _document(records: Sequence[runs.RunRecord], asked: Asked, limit: int) -> st
             "# Every task with rows at hand",
             "",
             f"Printed by `python -m benchmarks.every_task`: {count} tasks, the first {limit} items of each, each task's own number of",
-            "shots and first wording, one `harness run` a model. 95 % intervals in brackets. So few items tell that a task runs, not how",
+            "shots and first template, one `harness run` a model. 95 % intervals in brackets. So few items tell that a task runs, not how",
             f"good a model is. A name ending in `{_TRAIN}` was run on training rows, because its scored split was not at hand.",
             "",
             *(
                 f"- {record.system.name}: {record.system.dtype} on {record.environment.get('device', 'cpu')}, "
-                f"{record.efficiency.requests.asked:,} requests"
+                f"{record.efficiency.requests.unique:,} requests"
                 for record in records
             ),
             "",

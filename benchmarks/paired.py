@@ -26,7 +26,7 @@ from rich.table import Table
 from harness import metrics
 from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
 from harness.contract import ChoiceOutcome, System, TextOutcome
-from harness.evaluation.aggregate import Member, MetricScore, judge_group
+from harness.evaluation.aggregate import Member, MetricScore, score_group
 from harness.stats.bootstrap import RESAMPLES
 from harness.store import runs
 from harness.store.samples import SampleRecord, StatisticsRecord
@@ -146,7 +146,7 @@ def _folder(
         parts[task] = [SavedSamples(task, _samples(outcomes, scores[task]), kept)]
     groups = (
         {
-            group.group: judge_group(
+            group.group: score_group(
                 group,
                 {task: Member(found, (next(iter(found)),), 1.0) for task, found in scores.items()},
                 {name: Signature(name) for name in tasks},

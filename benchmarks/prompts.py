@@ -8,7 +8,7 @@ model is not called (each request's context, and its context with its choice, ar
 of the data and of the tokenizer, and whatever a model would compute.
 
 `tokens` are those of every context with every choice, as lm-eval scores them. The last column tells for how many of these lm-eval has the
-very same token ids. With chat, the turns are set apart and their wording is each side's own, so that ids differ.
+very same token ids. With chat, the turns are set apart and their template is each side's own, so that ids differ.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from harness.lm_eval.quiet import quiet
 from harness.models import cards
 from harness.models.encoding import Encoder
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import PromptTemplate
+from harness.tasks.prompts import TemplateVariant
 from harness.tasks.registry import TaskEntry, TaskRegistry
 
 SHOTS = 5
@@ -97,14 +97,14 @@ def ours(encoder: Encoder, entries: Sequence[TaskEntry], data: Path) -> Measured
         items = reader.split(task, task.data.split, folder).items
         pool = reader.split(task, task.shots.split or "", folder).items
         (template,) = entry.templates(None)
-        asked = RequestBuilder(PromptTemplate(task, template, encoder.chat), encoder, pool, SHOTS, SEED).prepare(items, seconds)
-        ids[task.task] = list(_pairs(asked))
-        prompts += len(asked)
+        item_requests = RequestBuilder(TemplateVariant(task, template, encoder.chat), encoder, pool, SHOTS, SEED).prepare(items, seconds)
+        ids[task.task] = list(_pairs(item_requests))
+        prompts += len(item_requests)
     return Measured(ids, prompts, seconds.render, seconds.tokenize)
 
 
-def _pairs(asked: Sequence[ItemRequests]) -> Iterator[tuple[TokenIds, TokenIds]]:
-    for one in asked:
+def _pairs(item_requests: Sequence[ItemRequests]) -> Iterator[tuple[TokenIds, TokenIds]]:
+    for one in item_requests:
         assert isinstance(one.request, ScoreChoices)
         yield from ((one.request.context, choice) for choice in one.request.choices)
 

@@ -1,8 +1,8 @@
-"""How often "kept" and `x >= f × baseline` are said falsely, and how often the interval holds the truth, before and after.
+"""How often "retained" and `x >= f × baseline` are said falsely, and how often the interval holds the truth, before and after.
 
 Run it as `python -m benchmarks.verdicts [--replications N] [--only macro|factor] [--resume FILE] [--write]`. Two systems are made
 up whose true difference lies exactly on the limit: a loss of the margin, or a score of exactly f times the baseline's. Whoever then
-says "kept" or passes is wrong. "Before" are the intervals that these replace, kept here as a reference: a bootstrap of all rows, for
+says "retained" or passes is wrong. "Before" are the intervals that these replace, kept here as a reference: a bootstrap of all rows, for
 few changes at least as wide as what may have stayed unseen among all rows together; for f times the baseline a bootstrap alone.
 `--write` puts the tables into docs/design/statistics.md. All of it takes some ten minutes of one core; with `--resume` rows are kept in
 a file, and those that it has are not simulated again.

@@ -49,7 +49,7 @@ class Prompt:
     """What the model reads: plain text, or the same content as chat messages.
 
     Attributes:
-        text: the plain wording; with `messages` set, a readable rendering of them for reports.
+        text: the plain template; with `messages` set, a readable rendering of them for reports.
         messages: chat turns that the model's own chat template will format, or None for plain text.
         delimiter: what stands between the prompt and an answer in plain text (ignored in chat).
     """
@@ -118,7 +118,7 @@ class ChoiceScores:
 
     Attributes:
         logprobs: natural-log probability of each choice.
-        greedy: whether greedy decoding would give the choice; empty where the engine cannot tell.
+        greedy: whether greedy decoding would give the choice; empty where the engine does not report it.
     """
 
     id: str
@@ -132,7 +132,7 @@ class TextScore:
 
     Attributes:
         logprobs: summed natural-log probability of the scored tokens of each window.
-        greedy: whether greedy decoding would give them; empty where the engine cannot tell.
+        greedy: whether greedy decoding would give them; empty where the engine does not report it.
     """
 
     id: str
@@ -210,12 +210,12 @@ class Usage:
     """What an engine spent; counted as it works.
 
     Token counts are what the device computed: `prefill_tokens` are prompt and choice tokens, `padding_tokens` the
-    filler beside them, `decode_tokens` the tokens generated. `asked_tokens` is what prompts and choices would have taken with
+    filler beside them, `decode_tokens` the tokens generated. `requested_tokens` is what prompts and choices would have taken with
     nothing shared. Seconds are wall time. `prefills` are over the tokens of each batch, padding included, `steps` over the rows
     that each step of decoding gave a token.
     """
 
-    asked_tokens: int = 0
+    requested_tokens: int = 0
     prefill_tokens: int = 0
     padding_tokens: int = 0
     decode_tokens: int = 0

@@ -11,13 +11,13 @@ from harness.util import garbage
 
 
 def test_collection_is_off_within_the_block_and_on_behind_it() -> None:
-    with garbage.held_back():
+    with garbage.paused_gc():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
 def test_an_error_in_the_block_leaves_collection_on() -> None:
-    with pytest.raises(RuntimeError), garbage.held_back():
+    with pytest.raises(RuntimeError), garbage.paused_gc():
         raise RuntimeError
     assert gc.isenabled()
 
@@ -25,7 +25,7 @@ def test_an_error_in_the_block_leaves_collection_on() -> None:
 def test_who_had_turned_it_off_finds_it_off() -> None:
     gc.disable()
     try:
-        with garbage.held_back():
+        with garbage.paused_gc():
             pass
         assert not gc.isenabled()
     finally:
@@ -34,17 +34,17 @@ def test_who_had_turned_it_off_finds_it_off() -> None:
 
 def test_resume_leaves_a_library_users_collector_alone() -> None:
     before = gc.get_freeze_count()
-    garbage.resume()
+    garbage.resume_gc()
     assert gc.isenabled()
     assert gc.get_freeze_count() == before
 
 
 @pytest.mark.parametrize("watch", ["run", "tune"])
-def test_a_system_or_a_training_that_begins_collects_again(watch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_or_a_training_that_begins_collects_again(progress: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
     try:
-        with garbage.held_back():
-            if watch == "run":
+        with garbage.paused_gc():
+            if progress == "run":
                 with ConsoleProgress() as run:
                     run.start("base", {"boolq": 1})
                     assert gc.isenabled()

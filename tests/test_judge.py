@@ -10,19 +10,19 @@ import pytest
 
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreText, TextScore
 from harness.errors import MetricError, TaskError
-from harness.evaluation.aggregate import Member, judge_group
+from harness.evaluation.aggregate import Member, score_group
 from harness.evaluation.requests import ItemRequests
 from harness.evaluation.scoring import TaskScorer, TaskScores, combine
 from harness.store.runs import GroupRecord, MetricRecord
 from harness.store.signature import Signature
-from harness.tasks.prompts import PromptTemplate, Question
+from harness.tasks.prompts import Question, TemplateVariant
 from harness.tasks.schema import Group
 from tests.tasks.cases import item, task
 
 
 def question(number: int, target: Any, **changes: Any) -> Question:
     made = task(target="answer", **changes)
-    return PromptTemplate(made, made.templates[0], False).question(item(number, thing="x", answer=target))
+    return TemplateVariant(made, made.templates[0], False).question(item(number, thing="x", answer=target))
 
 
 def choices(number: int, target: Any, logprobs: Sequence[float], **changes: Any) -> tuple[ItemRequests, Response]:
@@ -38,8 +38,8 @@ def generated(number: int, references: Any, text: str) -> tuple[ItemRequests, Re
 
 
 def judged(pairs: Sequence[tuple[ItemRequests, Response]], **changes: Any) -> TaskScores:
-    judge = TaskScorer.of(task(**changes))
-    return judge.judge([asked for asked, _ in pairs], {response.id: response for _, response in pairs}, seed=0)
+    scorer = TaskScorer.of(task(**changes))
+    return scorer.score([item_requests for item_requests, _ in pairs], {response.id: response for _, response in pairs}, seed=0)
 
 
 RIGHT, WRONG = (-1.0, -2.0), (-2.0, -1.0)
@@ -144,7 +144,7 @@ def grouped(members: dict[str, TaskScores], *aggregate: dict[str, Any], weights:
         name: Member(judged.scores, (next(iter(judged.scores)),), share)
         for (name, judged), share in zip(members.items(), shares, strict=True)
     }
-    return judge_group(group(*aggregate), made, {name: Signature.of(name, {"version": 1}) for name in made})
+    return score_group(group(*aggregate), made, {name: Signature.of(name, {"version": 1}) for name in made})
 
 
 MACRO: dict[str, Any] = {"metric": "accuracy"}
@@ -239,14 +239,14 @@ def test_several_wordings_give_their_mean_and_spread() -> None:
     record: MetricRecord = combine({"one": hits(1, 4), "two": hits(3, 4)})["accuracy"].record()
     assert (record.value, record.n) == (0.5, 4)
     assert record.spread is not None
-    assert (record.spread.wordings, record.spread.lowest, record.spread.highest, record.spread.spread) == (2, 0.25, 0.75, 0.5)
+    assert (record.spread.template_variants, record.spread.lowest, record.spread.highest, record.spread.spread) == (2, 0.25, 0.75, 0.5)
     assert combine({"one": hits(1, 4)})["accuracy"].record().spread is None
 
 
 def test_a_context_for_each_choice_is_judged_like_one_for_all() -> None:
     one = question(0, 1)
-    asked = ItemRequests(one, "prompt", ScoreText("0", (((1,), (2,)), ((3,), (2, 4)))))
-    made = judged([(asked, TextScore("0", (-3.0, -2.0)))])
+    item_requests = ItemRequests(one, "prompt", ScoreText("0", (((1,), (2,)), ((3,), (2, 4)))))
+    made = judged([(item_requests, TextScore("0", (-3.0, -2.0)))])
     assert made.scores["accuracy"].value == 1.0
     assert (made.samples[0].target, made.samples[0].prediction, made.samples[0].logprobs) == (1, 1, [-3.0, -2.0])
 
@@ -270,7 +270,7 @@ def clustered(items: int = 40, **changes: Any) -> TaskScores:
     pairs = []
     for number in range(items):
         made = task(target="answer", labels={"pair": "thing"}, **changes)
-        one = PromptTemplate(made, made.templates[0], False).question(item(number, thing=f"x{number // 2}", answer=0))
+        one = TemplateVariant(made, made.templates[0], False).question(item(number, thing=f"x{number // 2}", answer=0))
         said = RIGHT if number // 2 % 4 else WRONG
         pairs.append((ItemRequests(one, "prompt", ScoreChoices(str(number), (1,), ((1,), (1, 2)))), ChoiceScores(str(number), said)))
     return judged(pairs, labels={"pair": "thing"}, **changes)
@@ -310,14 +310,14 @@ def test_items_of_a_single_cluster_have_no_interval_and_say_so() -> None:
 def test_the_name_of_a_long_cluster_is_its_digest_and_none_is_an_error() -> None:
     made = task(target="answer", cluster="thing")
     one, same, other = (
-        PromptTemplate(made, made.templates[0], False).cluster(item(0, thing=text * 50, answer=0)) for text in ("ab", "ab", "cd")
+        TemplateVariant(made, made.templates[0], False).cluster(item(0, thing=text * 50, answer=0)) for text in ("ab", "ab", "cd")
     )
     assert one == same != other
     assert one is not None
     assert len(one) == 16
     empty = task(target="answer", cluster="none")
     with pytest.raises(TaskError, match="the cluster is none"):
-        PromptTemplate(empty, empty.templates[0], False).question(item(0, thing="x", answer=0))
+        TemplateVariant(empty, empty.templates[0], False).question(item(0, thing="x", answer=0))
 
 
 def test_headlines_of_one_task_are_resampled_together_in_a_group() -> None:
@@ -326,7 +326,7 @@ def test_headlines_of_one_task_are_resampled_together_in_a_group() -> None:
     one = Group.model_validate({"group": "g", "title": "G", "aggregate": [{"as": "mean"}]})
     member = Member(twin.scores, ("accuracy", "again"), 1.0)
     single = Member({"accuracy": twin.scores["accuracy"]}, ("accuracy",), 1.0)
-    both, alone = (judge_group(one, {"t": members}, {"t": Signature("t")}).metrics["mean"] for members in (member, single))
+    both, alone = (score_group(one, {"t": members}, {"t": Signature("t")}).metrics["mean"] for members in (member, single))
     assert both.ci is not None
     assert alone.ci is not None
     assert both.clusters == alone.clusters == 20

@@ -11,7 +11,7 @@ from harness.contract import Generate, Item, ScoreChoices, ScoreText
 from harness.errors import TaskError
 from harness.evaluation.requests import ItemRequests, PreparationTime, RequestBuilder
 from harness.models.encoding import Encoder
-from harness.tasks.prompts import PromptTemplate, draw_shots
+from harness.tasks.prompts import TemplateVariant, draw_shots
 from harness.tasks.templates import Where, render
 from tests.tasks.cases import item, task
 
@@ -49,7 +49,7 @@ def prepared(
 ) -> list[ItemRequests]:
     made = task(**{"templates": [BARE], "choices": ["no", "yes!"], "shots": {"split": "dev", "select": select}} | changes)
     encoder = Encoder(tokenizer, architecture, length, chat=False)
-    return RequestBuilder(PromptTemplate(made, made.templates[0], False), encoder, pool, shots, seed).prepare(items, PreparationTime())
+    return RequestBuilder(TemplateVariant(made, made.templates[0], False), encoder, pool, shots, seed).prepare(items, PreparationTime())
 
 
 GENERATE: dict[str, Any] = {"answer": "generate", "choices": None, "target": "text", "metrics": ["rouge1"]}
@@ -61,15 +61,15 @@ def ids(text: str) -> tuple[int, ...]:
 
 
 def test_a_question_is_one_request_with_all_choices(characters: Any) -> None:
-    (asked,) = prepared(characters, rows("abc"))
-    assert asked.request == ScoreChoices("colours/bare/0", ids("abc"), (ids("=no"), ids("=yes!")))
-    assert (asked.text, asked.shots_dropped, asked.text_cut) == ("abc", 0, False)
+    (item_requests,) = prepared(characters, rows("abc"))
+    assert item_requests.request == ScoreChoices("colours/bare/0", ids("abc"), (ids("=no"), ids("=yes!")))
+    assert (item_requests.text, item_requests.shots_dropped, item_requests.text_cut) == ("abc", 0, False)
 
 
 def test_choices_with_prompts_of_their_own_are_scored_as_texts(characters: Any) -> None:
     template = {"name": "each", "prompts": ["{{ text }}1", "{{ text }}22"], "delimiter": "="}
-    (asked,) = prepared(characters, rows("abc"), templates=[template])
-    assert asked.request == ScoreText("colours/each/0", ((ids("abc1"), ids("=no")), (ids("abc22"), ids("=yes!"))))
+    (item_requests,) = prepared(characters, rows("abc"), templates=[template])
+    assert item_requests.request == ScoreText("colours/each/0", ((ids("abc1"), ids("=no")), (ids("abc22"), ids("=yes!"))))
     (cut,) = prepared(characters, rows("abcdefgh"), templates=[template], length=10)
     assert (cut.text_cut, cut.text) == (True, "abcd1"), "abcd22=yes! less one is 10"
 
@@ -77,19 +77,19 @@ def test_choices_with_prompts_of_their_own_are_scored_as_texts(characters: Any) 
 def test_the_probability_without_the_question_is_asked_where_a_metric_wants_it(characters: Any) -> None:
     template = {**BARE, "unconditional": "so"}
     pmi = [{"metric": "accuracy", "normalize": "pmi", "as": "pmi"}, "accuracy"]
-    (asked,) = prepared(characters, rows("abc"), templates=[template], metrics=pmi)
-    assert asked.prior is not None
-    assert asked.requests == (asked.request, asked.prior)
-    assert (asked.prior.context, asked.prior.choices) == (ids("so"), (ids("=no"), ids("=yes!")))
-    assert asked.prior.id != asked.request.id
+    (item_requests,) = prepared(characters, rows("abc"), templates=[template], metrics=pmi)
+    assert item_requests.prior is not None
+    assert item_requests.requests == (item_requests.request, item_requests.prior)
+    assert (item_requests.prior.context, item_requests.prior.choices) == (ids("so"), (ids("=no"), ids("=yes!")))
+    assert item_requests.prior.id != item_requests.request.id
     assert prepared(characters, rows("abc"))[0].prior is None
 
 
 def test_shots_stand_before_the_question(characters: Any) -> None:
-    (asked,) = prepared(characters, rows("abc"), pool=rows("x", "y"), shots=2)
-    assert asked.text == "x=no|y=yes!|abc"
-    assert isinstance(asked.request, ScoreChoices)
-    assert asked.request.context == ids(asked.text)
+    (item_requests,) = prepared(characters, rows("abc"), pool=rows("x", "y"), shots=2)
+    assert item_requests.text == "x=no|y=yes!|abc"
+    assert isinstance(item_requests.request, ScoreChoices)
+    assert item_requests.request.context == ids(item_requests.text)
 
 
 def test_a_shot_is_rendered_once_for_all_the_prompts_it_stands_in(characters: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +101,8 @@ def test_a_shot_is_rendered_once_for_all_the_prompts_it_stands_in(characters: An
         return render(source, row, where)
 
     monkeypatch.setattr("harness.tasks.prompts.render", counting)
-    asked = prepared(characters, rows("abc", "de", "f"), pool=rows("x", "y"), shots=2)
-    assert [one.text for one in asked] == ["x=no|y=yes!|abc", "x=no|y=yes!|de", "x=no|y=yes!|f"]
+    item_requests = prepared(characters, rows("abc", "de", "f"), pool=rows("x", "y"), shots=2)
+    assert [one.text for one in item_requests] == ["x=no|y=yes!|abc", "x=no|y=yes!|de", "x=no|y=yes!|f"]
     assert sorted(rendered) == ["abc", "de", "f", "x", "y"]
 
 
@@ -117,8 +117,8 @@ def test_items_prepared_together_are_asked_as_if_each_were_alone(characters: Any
 
 def test_generation_settings_and_seed_go_into_the_request(characters: Any) -> None:
     settings = {"max_new_tokens": 9, "stop": ["\n"], "temperature": 0.7, "top_p": 0.9}
-    (asked,) = prepared(characters, rows("abc"), generation=settings, **GENERATE)
-    request = asked.request
+    (item_requests,) = prepared(characters, rows("abc"), generation=settings, **GENERATE)
+    request = item_requests.request
     assert isinstance(request, Generate)
     assert (request.context, request.max_new_tokens, request.stop) == (ids("abc"), 9, ("\n",))
     assert (request.temperature, request.top_p) == (0.7, 0.9)
@@ -126,8 +126,8 @@ def test_generation_settings_and_seed_go_into_the_request(characters: Any) -> No
 
 def test_an_items_seed_depends_on_run_seed_and_item_alone(characters: Any) -> None:
     def seeds(items: Sequence[Item], seed: int, **changes: Any) -> dict[str, int]:
-        asked = prepared(characters, items, seed=seed, **GENERATE | changes)
-        return {one.question.item.id: one.request.seed for one in asked if isinstance(one.request, Generate)}
+        item_requests = prepared(characters, items, seed=seed, **GENERATE | changes)
+        return {one.question.item.id: one.request.seed for one in item_requests if isinstance(one.request, Generate)}
 
     items = rows("a", "b", "c", "d")
     all_seeds = seeds(items, 0)
@@ -138,18 +138,18 @@ def test_an_items_seed_depends_on_run_seed_and_item_alone(characters: Any) -> No
 
 
 def test_a_scored_text_follows_its_prompt_and_delimiter(characters: Any) -> None:
-    (asked,) = prepared(characters, rows("abc"), **SCORE)
-    assert asked.request == ScoreText("colours/bare/0", ((ids("abc"), ids("=abc")),))
+    (item_requests,) = prepared(characters, rows("abc"), **SCORE)
+    assert item_requests.request == ScoreText("colours/bare/0", ((ids("abc"), ids("=abc")),))
     (alone,) = prepared(characters, rows("abc"), templates=[{"name": "bare", "prompt": ""}], **SCORE)
     assert alone.request == ScoreText("colours/bare/0", (((0,), ids("abc")),))
 
 
 def test_whole_shots_go_first_when_the_prompt_is_too_long(characters: Any) -> None:
     """Context + longest choice `=yes!` (5) - 1 must be at most the length: 17 leaves 13 for the context."""
-    asked = prepared(characters, rows("ab", "abcdefgh", "a" * 13), length=17, pool=rows("x", "yy", "zzz"), shots=3)
-    assert [one.text for one in asked] == ["x=no|ab", "x=no|abcdefgh", "a" * 13]
-    assert [one.shots_dropped for one in asked] == [2, 2, 3]
-    assert not any(one.text_cut for one in asked)
+    item_requests = prepared(characters, rows("ab", "abcdefgh", "a" * 13), length=17, pool=rows("x", "yy", "zzz"), shots=3)
+    assert [one.text for one in item_requests] == ["x=no|ab", "x=no|abcdefgh", "a" * 13]
+    assert [one.shots_dropped for one in item_requests] == [2, 2, 3]
+    assert not any(one.text_cut for one in item_requests)
     assert [one.text for one in prepared(characters, rows("ab"), length=23, pool=rows("x", "yy", "zzz"), shots=3)] == ["x=no|yy=yes!|ab"]
 
 
@@ -157,42 +157,42 @@ def test_the_shots_that_stay_are_the_first_drawn(characters: Any) -> None:
     drawing = task(shots={"split": "dev", "select": "random"})
     pool, asked_item = rows(*"pqrstuvw"), item(99, text="ab", label=0)
     drawn = draw_shots(drawing, pool, asked_item, 4, 0)
-    (asked,) = prepared(characters, [asked_item], length=20, pool=pool, shots=4, select="random")
-    kept = [part[0] for part in asked.text.split("|")[:-1]]
-    assert 0 < len(kept) == 4 - asked.shots_dropped < 4
+    (item_requests,) = prepared(characters, [asked_item], length=20, pool=pool, shots=4, select="random")
+    kept = [part[0] for part in item_requests.text.split("|")[:-1]]
+    assert 0 < len(kept) == 4 - item_requests.shots_dropped < 4
     assert kept == [one.row["text"] for one in drawn[: len(kept)]]
 
 
 def test_generation_leaves_room_for_the_answer(characters: Any) -> None:
     short = {"max_new_tokens": 5}
-    asked = prepared(characters, rows("ab", "abcdef"), length=10, pool=rows("x"), shots=1, generation=short, **GENERATE)
-    assert [(one.text, one.shots_dropped, one.text_cut) for one in asked] == [("ab", 1, False), ("abcde", 1, True)]
+    item_requests = prepared(characters, rows("ab", "abcdef"), length=10, pool=rows("x"), shots=1, generation=short, **GENERATE)
+    assert [(one.text, one.shots_dropped, one.text_cut) for one in item_requests] == [("ab", 1, False), ("abcde", 1, True)]
     roomy = prepared(characters, rows("ab"), length=11, pool=rows("x"), shots=1, generation=short, **GENERATE)
     assert roomy[0].text == "x=x|ab"
 
 
 def test_the_text_is_cut_at_its_end_when_no_shot_is_left(characters: Any) -> None:
-    (asked,) = prepared(characters, rows("abcdefgh"), length=9)
-    assert (asked.text, asked.text_cut) == ("abcde", True)
-    assert isinstance(asked.request, ScoreChoices)
-    assert len(asked.request.context) + 5 - 1 == 9
-    assert asked.question.item.row["text"] == "abcdefgh", "the item itself stays whole"
+    (item_requests,) = prepared(characters, rows("abcdefgh"), length=9)
+    assert (item_requests.text, item_requests.text_cut) == ("abcde", True)
+    assert isinstance(item_requests.request, ScoreChoices)
+    assert len(item_requests.request.context) + 5 - 1 == 9
+    assert item_requests.question.item.row["text"] == "abcdefgh", "the item itself stays whole"
 
 
 def test_only_the_longest_field_is_cut(characters: Any) -> None:
     template = {**BARE, "prompt": "{{ short }}/{{ text }}?"}
     one = item(0, short="abc", text="defghij", unused="x" * 100, label=0)
-    (asked,) = prepared(characters, [one], length=12, templates=[template])
-    assert asked.text == "abc/def?"
+    (item_requests,) = prepared(characters, [one], length=12, templates=[template])
+    assert item_requests.text == "abc/def?"
 
 
 def test_what_fits_to_the_last_token_is_not_cut(characters: Any) -> None:
-    (asked,) = prepared(characters, rows("abcde"), length=9)
-    assert (asked.text, asked.text_cut) == ("abcde", False)
+    (item_requests,) = prepared(characters, rows("abcde"), length=9)
+    assert (item_requests.text, item_requests.text_cut) == ("abcde", False)
 
 
 def test_an_item_that_never_fits_is_told(characters: Any) -> None:
-    template = {**BARE, "prompt": "{{ text }} and a long wording"}
+    template = {**BARE, "prompt": "{{ text }} and a long template"}
     with pytest.raises(TaskError, match=r"Task colours, item 0: the prompt is longer than the model's 12 tokens") as caught:
         prepared(characters, rows("ab"), length=12, templates=[template])
     assert "data.filter" in caught.value.remedy
@@ -201,8 +201,8 @@ def test_an_item_that_never_fits_is_told(characters: Any) -> None:
 
 
 def test_encoder_and_decoder_have_the_length_each_to_itself(characters: Any) -> None:
-    (asked,) = prepared(characters, rows("abcdefgh"), length=8, architecture="seq2seq")
-    assert (asked.text, asked.text_cut) == ("abcdefgh", False)
+    (item_requests,) = prepared(characters, rows("abcdefgh"), length=8, architecture="seq2seq")
+    assert (item_requests.text, item_requests.text_cut) == ("abcdefgh", False)
     (cut,) = prepared(characters, rows("abcdefghi"), length=8, architecture="seq2seq")
     assert (cut.text, cut.text_cut) == ("abcdefgh", True)
     (free,) = prepared(characters, rows("a" * 5000), architecture="seq2seq", pool=rows("x"), shots=1)
@@ -211,12 +211,12 @@ def test_encoder_and_decoder_have_the_length_each_to_itself(characters: Any) -> 
 
 def test_a_long_scored_text_is_split_into_windows_not_cut(characters: Any) -> None:
     template = {"name": "bare", "prompt": "q:", "delimiter": ""}
-    (asked,) = prepared(characters, rows("abcdefghij"), length=6, templates=[template], **SCORE)
-    assert isinstance(asked.request, ScoreText)
-    assert sum((scored for _, scored in asked.request.windows), ()) == ids("abcdefghij")
-    assert all(len(context) + len(scored) - 1 <= 6 for context, scored in asked.request.windows)
-    assert len(asked.request.windows) > 1
-    assert not asked.text_cut
+    (item_requests,) = prepared(characters, rows("abcdefghij"), length=6, templates=[template], **SCORE)
+    assert isinstance(item_requests.request, ScoreText)
+    assert sum((scored for _, scored in item_requests.request.windows), ()) == ids("abcdefghij")
+    assert all(len(context) + len(scored) - 1 <= 6 for context, scored in item_requests.request.windows)
+    assert len(item_requests.request.windows) > 1
+    assert not item_requests.text_cut
 
 
 @pytest.mark.parametrize("architecture", ["causal", "seq2seq"])
@@ -244,7 +244,7 @@ def test_one_requests_content_does_not_depend_on_the_others(characters: Any) -> 
 def test_seconds_are_counted(characters: Any) -> None:
     made = task(templates=[BARE])
     seconds = PreparationTime()
-    RequestBuilder(PromptTemplate(made, made.templates[0], False), Encoder(characters, "causal", None, False), (), 0, 0).prepare(
+    RequestBuilder(TemplateVariant(made, made.templates[0], False), Encoder(characters, "causal", None, False), (), 0, 0).prepare(
         rows("a"), seconds
     )
     assert seconds.render > 0
@@ -253,12 +253,12 @@ def test_seconds_are_counted(characters: Any) -> None:
 
 def test_every_setting_of_a_generation_reaches_the_request(characters: Any) -> None:
     settings = {"max_new_tokens": 7, "stop": ["."], "beams": 4}
-    (asked,) = prepared(characters, rows("abc"), **GENERATE, generation=settings)
-    request = asked.request
+    (item_requests,) = prepared(characters, rows("abc"), **GENERATE, generation=settings)
+    request = item_requests.request
     assert isinstance(request, Generate)
     assert (request.max_new_tokens, request.stop, request.temperature, request.top_p, request.beams) == (7, (".",), 0.0, 1.0, 4)
     sampled = {"temperature": 0.5, "top_p": 0.8}
-    (asked,) = prepared(characters, rows("abc"), **GENERATE, generation=sampled)
-    request = asked.request
+    (item_requests,) = prepared(characters, rows("abc"), **GENERATE, generation=sampled)
+    request = item_requests.request
     assert isinstance(request, Generate)
     assert (request.temperature, request.top_p, request.beams) == (0.5, 0.8, 1)

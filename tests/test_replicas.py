@@ -45,8 +45,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scored(root: Path, output: Path, **options: Any) -> list[FinishedRun]:
     tasks = (str(root / "pick.yaml"), str(root / "write.yaml"))
-    asked: dict[str, Any] = {"model": str(root / "model"), "adapters": (None, str(root / "tuned")), "device": "cpu"} | options
-    return run(Options(tasks=tasks, output=output, fresh=True, any_base=True, **asked), Recorder())
+    item_requests: dict[str, Any] = {"model": str(root / "model"), "adapters": (None, str(root / "tuned")), "device": "cpu"} | options
+    return run(Options(tasks=tasks, output=output, fresh=True, any_base=True, **item_requests), Recorder())
 
 
 def test_two_devices_say_what_one_says(root: Path, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_two_devices_say_what_one_says(root: Path, tmp_path: Path) -> None:
     for one, other in zip(alone, together, strict=True):
         assert one.record.system == other.record.system
         assert other.record.efficiency.requests.computed == 34
-        assert other.record.efficiency.tokens.asked == one.record.efficiency.tokens.asked
+        assert other.record.efficiency.tokens.requested == one.record.efficiency.tokens.requested
         for task in ("pick", "write"):
             for mine, theirs in zip(
                 Results.read(one.folder).kept(task, None).samples, Results.read(other.folder).kept(task, None).samples, strict=True

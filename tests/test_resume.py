@@ -129,15 +129,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(root: Path) -> Place:
+def unperturbed(root: Path) -> Place:
     place = Place.named(root, "undisturbed")
     place.finish()
     return place
 
 
-def test_ten_kills_change_nothing(root: Path, undisturbed: Place) -> None:
+def test_ten_kills_change_nothing(root: Path, unperturbed: Place) -> None:
     place, rng = Place.named(root, "killed"), random.Random(3)
-    total = undisturbed.answers()
+    total = unperturbed.answers()
     reached = [0]
     for kill in range(KILLS):
         process = place.start()
@@ -152,20 +152,20 @@ def test_ten_kills_change_nothing(root: Path, undisturbed: Place) -> None:
     partial = [number for number in reached if 0 < number < total]
     assert len(set(partial)) >= 3, f"too few kills fell between two batches: {reached}"
     place.finish()
-    assert place.results() == undisturbed.results()
-    assert place.samples() == undisturbed.samples()
+    assert place.results() == unperturbed.results()
+    assert place.samples() == unperturbed.samples()
     assert set(place.times().values()) == {1}
-    assert set(place.times()) == set(undisturbed.times())
+    assert set(place.times()) == set(unperturbed.times())
 
 
-def test_equal_questions_are_computed_once(undisturbed: Place) -> None:
-    assert undisturbed.answers() == 2 * ITEMS
-    samples = [json.loads(line) for line in undisturbed.samples()["pick.jsonl"].decode().splitlines()]
+def test_equal_questions_are_computed_once(unperturbed: Place) -> None:
+    assert unperturbed.answers() == 2 * ITEMS
+    samples = [json.loads(line) for line in unperturbed.samples()["pick.jsonl"].decode().splitlines()]
     assert len(samples) == ITEMS + ITEMS // 10
     assert samples[ITEMS]["logprobs"] == samples[0]["logprobs"]
 
 
-def test_ctrl_c_keeps_what_is_finished(root: Path, undisturbed: Place) -> None:
+def test_ctrl_c_keeps_what_is_finished(root: Path, unperturbed: Place) -> None:
     place = Place.named(root, "interrupted")
     process = place.start()
     place.wait_for(1, process)
@@ -174,23 +174,23 @@ def test_ctrl_c_keeps_what_is_finished(root: Path, undisturbed: Place) -> None:
     assert process.returncode == 130, errors
     assert "Interrupted" in errors
     assert "Traceback" not in errors
-    assert 0 < place.answers() < undisturbed.answers()
+    assert 0 < place.answers() < unperturbed.answers()
     assert set(place.times().values()) == {1}
     assert not place.output.exists()
 
 
-def test_fresh_computes_again_and_a_second_run_does_not(root: Path, undisturbed: Place) -> None:
+def test_fresh_computes_again_and_a_second_run_does_not(root: Path, unperturbed: Place) -> None:
     place = Place.named(root, "again")
-    shutil.copytree(undisturbed.cache, place.cache)
+    shutil.copytree(unperturbed.cache, place.cache)
     place.change_endings()
     place.finish()
     assert set(place.times().values()) == {7}
     replace(place, extra=("--fresh",)).finish()
     assert set(place.times().values()) == {1}
-    assert place.results() == undisturbed.results()
+    assert place.results() == unperturbed.results()
 
 
-def test_a_base_and_its_adapter_share_a_store_and_no_answer(root: Path, undisturbed: Place) -> None:
+def test_a_base_and_its_adapter_share_a_store_and_no_answer(root: Path, unperturbed: Place) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -203,8 +203,8 @@ def test_a_base_and_its_adapter_share_a_store_and_no_answer(root: Path, undistur
     place = replace(Place.named(root, "both"), extra=("--adapter", f"none,{root / 'tuned'}"))
     place.finish()
     base, tuned = (replace(place, output=place.output / name) for name in ("model", "model+tuned"))
-    assert base.samples() == undisturbed.samples()
+    assert base.samples() == unperturbed.samples()
     assert tuned.samples()["pick.jsonl"] != base.samples()["pick.jsonl"]
-    assert set(undisturbed.times()) < set(place.times())
-    assert place.answers() == 2 * undisturbed.answers()
+    assert set(unperturbed.times()) < set(place.times())
+    assert place.answers() == 2 * unperturbed.answers()
     assert set(place.times().values()) == {1}

@@ -10,7 +10,7 @@ import pytest
 from harness import metrics
 from harness.contract import TextOutcome
 from harness.evaluation.aggregate import MetricScore
-from harness.evaluation.robustness import PerturbedStatistics, disturbances, worst_case
+from harness.evaluation.robustness import PerturbedStatistics, perturbations, worst_case
 from harness.metrics.base import Metric, per_item
 from tests.signed import signed
 
@@ -46,7 +46,7 @@ def test_where_less_is_better_the_worst_is_the_most() -> None:
     worst = worst_case(original, [copies([0, 1], [3.0, 2.0])])
     assert worst is not None
     assert worst.statistics[:, 0].tolist() == [3.0, 4.0]
-    (of_copies, whole) = disturbances("errors", original, [copies([0, 1], [3.0, 2.0])], {"robustness": worst})
+    (of_copies, whole) = perturbations("errors", original, [copies([0, 1], [3.0, 2.0])], {"robustness": worst})
     assert (of_copies.drop.value, whole.drop.value) == (0.0, 1.0), "one more on one item, two fewer on the other; at worst one more"
     assert (whole.drop.low, whole.drop.high) == (-10.0, 10.0)
 
@@ -73,7 +73,7 @@ def test_the_drop_is_paired_over_the_items_that_changed() -> None:
     other = copies(list(range(20)), [0.0] * 5 + [1.0] * 15)
     worst = worst_case(original, [other])
     assert worst is not None
-    one, whole = disturbances("exact_match", original, [other], {"robustness": worst})
+    one, whole = perturbations("exact_match", original, [other], {"robustness": worst})
     assert (one.perturbation, one.items, one.changed) == (signed("typos|v:1"), 40, 20)
     assert (one.before.value, one.after.value, one.drop.value, one.drop.n) == (1.0, 0.75, 0.25, 20)
     assert one.drop.ci is not None
@@ -88,7 +88,7 @@ def test_a_perturbation_that_changed_nothing_has_no_scores_and_says_so() -> None
     nothing = copies([], [])
     worst = worst_case(original, [nothing])
     assert worst is not None
-    one, whole = disturbances("exact_match", original, [nothing], {"robustness": worst})
+    one, whole = perturbations("exact_match", original, [nothing], {"robustness": worst})
     assert (one.changed, one.after.value, one.after.reason, one.drop.value) == (0, None, "no item's text changed", None)
     assert (whole.changed, whole.drop.value) == (0, 0.0)
 
@@ -102,7 +102,7 @@ def test_items_and_copies_of_one_cluster_are_resampled_together() -> None:
         other = copies(list(range(200)), spoilt.tolist())
         worst = worst_case(original, [other])
         assert worst is not None
-        one, whole = disturbances("exact_match", original, [other], {"robustness": worst})
+        one, whole = perturbations("exact_match", original, [other], {"robustness": worst})
         for record in (one.before, one.after, one.drop, whole.drop, worst.record()):
             assert (record.n, record.clusters) == (200, None if codes is None else 40)
         assert one.drop.ci is not None

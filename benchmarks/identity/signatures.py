@@ -127,7 +127,7 @@ def _identity(results: Mapping[str, Any]) -> dict[str, Any]:
     for name, task in results["tasks"].items():
         found[name] = task["signature"]
         found |= {f"{name}.{key}": metric["signature"] for key, metric in task["metrics"].items()}
-        found |= {f"{name}~{one['perturbation']['name']}": one["perturbation"] for one in task["disturbances"]}
+        found |= {f"{name}~{one['perturbation']['name']}": one["perturbation"] for one in task["perturbations"]}
     return found
 
 

@@ -115,12 +115,12 @@ def _add_commands() -> None:
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` with 3, cannot tell. What nobody foresaw is told in
+    Exits with 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` with 3, inconclusive. What nobody foresaw is told in
     one line, and its traceback kept in a file.
     """
     _accept_any_text()
     try:
-        with garbage.held_back(), internal_errors.watched():
+        with garbage.paused_gc(), internal_errors.watched():
             _check_arguments(sys.argv[1:])
             _add_commands()
             app()

@@ -32,6 +32,6 @@ def print_run(record: RunRecord, folder: Path) -> None:
     out.print(run_table(record))
     if measured(record):
         out.print(measures_table(record))
-        if (disturbed := disturbances_table(record)) is not None:
-            out.print(disturbed)
+        if (perturbed := disturbances_table(record)) is not None:
+            out.print(perturbed)
     out.print(Text(f"Results: {folder if folder.suffix == '.json' else folder / 'results.json'}", style="dim"), soft_wrap=True)

@@ -69,7 +69,7 @@ def forgetting(
     limit: Annotated[
         int | None, typer.Option(min=1, max=MOST_ITEMS, help="Only the first so many items of each task.", rich_help_panel=_RUN)
     ] = None,
-    template: Annotated[str | None, typer.Option(help="Wordings, by commas, or all.", rich_help_panel=_RUN)] = None,
+    template: Annotated[str | None, typer.Option(help="Template variants, by commas, or all.", rich_help_panel=_RUN)] = None,
     chat: Annotated[bool | None, typer.Option("--chat/--no-chat", help="Use the chat template.", rich_help_panel=_RUN)] = None,
     dtype: Annotated[Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.", rich_help_panel=_RUN)] = Dtype.auto,
     quantize: Annotated[Quantize | None, typer.Option(help="Load the base in 8 or 4 bits.", rich_help_panel=_RUN)] = None,
@@ -158,14 +158,14 @@ def _from_results(before: Path | None, after: list[Path], plan: ComparisonOption
     return compare(before, after, plan, noise_folder(before) if noise else None)
 
 
-def _from_runs(options: Options, plan: ComparisonOptions, text: Path | None, noise: bool, clock: StageTimer) -> ForgettingComparisons:
+def _from_runs(options: Options, plan: ComparisonOptions, text: Path | None, noise: bool, timer: StageTimer) -> ForgettingComparisons:
     from harness.cli.progress import ConsoleProgress
     from harness.evaluation.forgetting import check_margins, compare, score
 
     if text is None:
         check_margins(plan.margins, options.tasks)
-    with ConsoleProgress() as watch:
-        scored = score(options, watch, text=text, noise=noise, clock=clock)
+    with ConsoleProgress() as progress:
+        scored = score(options, progress, text=text, noise=noise, timer=timer)
     again = shlex.join(["--before", str(scored.base), "--after", *map(str, scored.tuned)])
     typer.echo(f"Results kept: harness forgetting {again}", err=True)
     return compare(scored.base, scored.tuned, replace(plan, tasks=scored.tasks), scored.noise)

@@ -29,10 +29,10 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit's XML here, one case a rule.")] = None,
     summary: Annotated[Path | None, typer.Option(help="Also write a Markdown summary here; $GITHUB_STEP_SUMMARY is added to.")] = None,
     on_undecided: Annotated[
-        _Undecided | None, typer.Option(help="What counts where the data cannot tell; by default that is the answer, exit code 3.")
+        _Undecided | None, typer.Option(help="What counts where the data are inconclusive; by default that is the answer, exit code 3.")
     ] = None,
 ) -> None:
-    """Judge a run by a policy: exit code 0 pass, 1 fail, 3 the data cannot tell, 2 bad input.
+    """Judge a run by a policy: exit code 0 pass, 1 fail, 3 the data are inconclusive, 2 bad input.
 
     Example: harness gate results/candidate --baseline results/base --policy gate.yaml
     """

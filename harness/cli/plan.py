@@ -23,7 +23,7 @@ def plan_table(name: str, explained: DryRun) -> Table:
         table.add_column(header, justify="right")
     for one in explained.plan:
         table.add_row(*_cells(one))
-    kept = f"{explained.from_store:,} of {explained.asked:,} answers are in the store already; the plan covers all."
+    kept = f"{explained.cached:,} of {explained.unique:,} responses are already cached; the plan covers all."
     table.caption = Text(
         f"{kept}\nPrompts share what they begin with where the model's forward allows it, which is found out when it is loaded."
     )
@@ -35,10 +35,10 @@ def _cells(one: BatchPlan) -> list[str]:
     return [
         _WORK[one.work],
         f"{one.requests:,}",
-        f"{one.asked:,}",
+        f"{one.requested:,}",
         f"{one.distinct:,}",
         f"{one.computed:,}",
-        f"{1 - one.computed / one.asked:.0%}" if one.asked else "",
+        f"{1 - one.computed / one.requested:.0%}" if one.requested else "",
         "" if one.padding is None else f"{one.padding / max(1, one.padding + one.computed):.1%}",
         f"{one.forwards:,}" if one.forwards else "",
         f"{prefixes:,} of {tokens:,} tokens" if prefixes else "",

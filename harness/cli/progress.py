@@ -22,7 +22,7 @@ class ConsoleProgress:
 
     def start(self, system: str, totals: Mapping[str, int]) -> None:
         """A system begins."""
-        garbage.resume()
+        garbage.resume_gc()
         self._stop()
         if self._console.is_terminal:
             self._console.print(Text(system, style="bold"))

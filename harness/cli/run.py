@@ -53,12 +53,14 @@ def run(
         int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before each question; the task's own number by default.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, max=MOST_ITEMS, help="Only the first so many items of each task.")] = None,
-    template: Annotated[str | None, typer.Option(help="Wordings, separated by commas, or all; each task's first by default.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Template variants, separated by commas, or all; each task's first by default.")
+    ] = None,
     template_file: Annotated[
-        Path | None, typer.Option(help="Further wordings, in promptsource's format; asked before the task's own.")
+        Path | None, typer.Option(help="Further template variants, in promptsource's format; asked before the task's own.")
     ] = None,
     shot_seeds: Annotated[
-        str | None, typer.Option(help="Seeds of random shots, separated by commas: each is a wording of its own.")
+        str | None, typer.Option(help="Seeds of random shots, separated by commas: each is a template of its own.")
     ] = None,
     chat: Annotated[bool | None, typer.Option("--chat/--no-chat", help="Use the chat template; by default for instruct models.")] = None,
     dtype: Annotated[Dtype, typer.Option(help="auto: float32 on a CPU, bfloat16 on a GPU.")] = Dtype.auto,
@@ -154,9 +156,9 @@ def run(
     if explain:
         _explain(options)
         return
-    clock = StageTimer(began=began, startup=time.perf_counter() - began)
-    with ConsoleProgress() as watch:
-        finished = run_all(options, watch, clock)
+    timer = StageTimer(began=began, startup=time.perf_counter() - began)
+    with ConsoleProgress() as progress:
+        finished = run_all(options, progress, timer)
     for one in finished:
         print_run(one.record, one.folder)
     if len(finished) > 1:
@@ -170,8 +172,8 @@ def _explain(options: Options) -> None:
     from harness.cli.progress import ConsoleProgress
     from harness.evaluation.dry_run import explain
 
-    with ConsoleProgress() as watch:
-        found = explain(options, watch)
+    with ConsoleProgress() as progress:
+        found = explain(options, progress)
     for name, one in found.items():
         console().print(plan_table(name, one))
 

@@ -129,8 +129,10 @@ def show(name: Annotated[str, typer.Argument(help="A task or group.")]) -> None:
 def render(
     name: Annotated[str, typer.Argument(help="A task, or the path of its YAML file.")],
     number: Annotated[int, typer.Option("-n", min=1, max=MOST_ITEMS, help="How many items.")] = 1,
-    template: Annotated[str | None, typer.Option(help="Wordings, separated by commas, or all; the first by default.")] = None,
-    template_file: Annotated[Path | None, typer.Option(help="Further wordings: a file in promptsource's format; all by default.")] = None,
+    template: Annotated[str | None, typer.Option(help="Template variants, separated by commas, or all; the first by default.")] = None,
+    template_file: Annotated[
+        Path | None, typer.Option(help="Further template variants: a file in promptsource's format; all by default.")
+    ] = None,
     shots: Annotated[int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before the question.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds random shots.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of dataset snapshots; HARNESS_DATA by default.")] = None,
@@ -147,9 +149,9 @@ def render(
     further = load(template_file) if template_file else ()
     selection = TaskRegistry.default().select([name]).with_templates(further)
     for entry in selection.entries:
-        for wording in further if further and template is None else entry.templates(template):
-            for one in rendered(entry.task, wording, reader, entry.path.parent, number, shots, seed):
-                out.print(_panel(f"{entry.task.task}, {wording.name}, item {one.item}", one))
+        for variant in further if further and template is None else entry.templates(template):
+            for one in rendered(entry.task, variant, reader, entry.path.parent, number, shots, seed):
+                out.print(_panel(f"{entry.task.task}, {variant.name}, item {one.item}", one))
 
 
 def _panel(title: str, one: Rendered) -> Panel:

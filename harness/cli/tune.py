@@ -50,7 +50,7 @@ def tune(
     lr: Annotated[str | None, typer.Option(help="* Peak learning rate; by default one that suits the method.")] = None,
     batch_tokens: Annotated[str | None, typer.Option(help="* Tokens learned in a step, prompts included; 2048 by default.")] = None,
     template: Annotated[
-        str | None, typer.Option(help="* A wording, or all for one drawn for each row; each task's first by default.")
+        str | None, typer.Option(help="* A template, or all for one drawn for each row; each task's first by default.")
     ] = None,
     limit: Annotated[str | None, typer.Option(help="* So many rows of each task, drawn by seed.")] = None,
     seed: Annotated[str | None, typer.Option(help="* Decides first weights, drawing and order; 0 by default.")] = None,
@@ -138,8 +138,8 @@ def tune(
     from harness.tune.tuning import tune as tune_all
     from harness.tune.view import ConsoleTuneProgress, candidates_table
 
-    with ConsoleTuneProgress() as watch:
-        made = ranked(tune_all(options, watch))
+    with ConsoleTuneProgress() as progress:
+        made = ranked(tune_all(options, progress))
     console().print(candidates_table(made))
     typer.echo(f"Card: {output / made[0].name}.yaml. Score it: harness run --model {model} --adapter none,{made[0].name} --tasks TASKS")
 

@@ -47,7 +47,7 @@ class TaskComparison:
         scores: by metric, headlines first. Headlines of all tasks are judged together, and so are all other scores.
         chance: what guessing scores at the first headline, 0 where that is not known.
         retention: share of the score above chance that is left; None where the base is not surely above chance.
-        wordings: the headlines in each wording, where the task has several.
+        template_variants: the headlines in each template, where the task has several.
         slices: the first headline by each label with 2 to `items.MOST_KINDS` values.
         changes: items that changed at the first headline, the worst first.
         parts: of a group, its tasks; they are judged among themselves.
@@ -65,7 +65,7 @@ class TaskComparison:
     scores: Mapping[str, MetricComparison]
     chance: float
     retention: float | None
-    wordings: Mapping[str, tuple[MetricComparison, ...]]
+    template_variants: Mapping[str, tuple[MetricComparison, ...]]
     slices: tuple[Slice, ...]
     changes: tuple[ItemChange, ...]
     parts: tuple[TaskComparison, ...]
@@ -216,7 +216,7 @@ def _task(draft: MeasuredTask, scores: Mapping[str, MetricComparison]) -> TaskCo
         scores=dict(scores),
         chance=draft.chance,
         retention=draft.placed.retention if draft.placed else None,
-        wordings={name: tuple(judged(own)) for name, own in draft.wordings.items()},
+        template_variants={name: tuple(judged(own)) for name, own in draft.template_variants.items()},
         slices=_slices(draft.slices),
         changes=changes,
         parts=tuple(parts),

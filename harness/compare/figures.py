@@ -76,14 +76,14 @@ class Diagram:
 
     Attributes:
         name: the task or group.
-        wording: of the task, where it has several.
+        variant: of the task, where it has several.
         metric: the calibration error, as results name it.
         record: its score.
         points: its bins by rising confidence; none where `reason` says why.
     """
 
     name: str
-    wording: str | None
+    variant: str | None
     metric: str
     record: MetricRecord
     points: tuple[Point, ...] = ()
@@ -91,8 +91,8 @@ class Diagram:
 
     @property
     def title(self) -> str:
-        """Task or group, and wording."""
-        return titled(self.name, self.wording)
+        """Task or group, and template."""
+        return titled(self.name, self.variant)
 
     @property
     def measure(self) -> str:
@@ -102,16 +102,16 @@ class Diagram:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """What a perturbation did to a metric of a task; `wording` where the task has several."""
+    """What a perturbation did to a metric of a task; `variant` where the task has several."""
 
     name: str
-    wording: str | None
+    variant: str | None
     record: PerturbationRecord
 
     @property
     def title(self) -> str:
-        """Task and wording."""
-        return titled(self.name, self.wording)
+        """Task and template."""
+        return titled(self.name, self.variant)
 
     @property
     def label(self) -> str:
@@ -120,9 +120,9 @@ class Drop:
         return f"{name} of {self.record.family}" if name == "worst" else name
 
 
-def titled(name: str, wording: str | None) -> str:
-    """A task in one of its wordings."""
-    return name if wording is None else f"{name} ({wording})"
+def titled(name: str, variant: str | None) -> str:
+    """A task in one of its template variants."""
+    return name if variant is None else f"{name} ({variant})"
 
 
 def sides(runs: Sequence[tuple[Path, RunRecord]]) -> list[Side]:
@@ -134,9 +134,9 @@ def sides(runs: Sequence[tuple[Path, RunRecord]]) -> list[Side]:
 def drops(record: RunRecord) -> Iterator[Drop]:
     """Those of every task, in the order of the results."""
     for name, task in record.tasks.items():
-        yield from (Drop(name, None, one) for one in task.disturbances)
-        for wording, own in task.wordings.items():
-            yield from (Drop(name, wording, one) for one in own.disturbances)
+        yield from (Drop(name, None, one) for one in task.perturbations)
+        for variant, own in task.template_variants.items():
+            yield from (Drop(name, variant, one) for one in own.perturbations)
 
 
 def diagrams(side: Side, load: LoadMeasure, bins: BinsOf) -> Iterator[Diagram]:
@@ -153,14 +153,16 @@ def diagrams(side: Side, load: LoadMeasure, bins: BinsOf) -> Iterator[Diagram]:
     reader = _DiagramReader(side, load, bins)
     for name, group in side.record.groups.items():
         for key, record in group.metrics.items():
-            if _is_binned(record) and not any(side.record.tasks[task].wordings for task in group.tasks):
+            if _is_binned(record) and not any(side.record.tasks[task].template_variants for task in group.tasks):
                 yield reader.group(name, key, record)
     for name, task in side.record.tasks.items():
-        wordings: list[tuple[str | None, Mapping[str, MetricRecord]]] = [(wording, own.metrics) for wording, own in task.wordings.items()]
-        for wording, metrics in wordings or [(None, task.metrics)]:
+        template_variants: list[tuple[str | None, Mapping[str, MetricRecord]]] = [
+            (variant, own.metrics) for variant, own in task.template_variants.items()
+        ]
+        for variant, metrics in template_variants or [(None, task.metrics)]:
             for key, record in metrics.items():
                 if _is_binned(record):
-                    yield reader.task(name, wording, key, record)
+                    yield reader.task(name, variant, key, record)
 
 
 def departures(record: RunRecord, model: RunRecord, name: str, metric: str) -> tuple[str, ...]:
@@ -191,9 +193,9 @@ class _DiagramReader:
     bins: BinsOf
     _read: dict[str, dict[str, StatisticsRecord]] = field(default_factory=dict)
 
-    def task(self, name: str, wording: str | None, key: str, record: MetricRecord) -> Diagram:
-        place = name if wording is None else f"{name}@{wording}"
-        return self._drawn(Diagram(name, wording, key, record), [self._kept(name, place, key)])
+    def task(self, name: str, variant: str | None, key: str, record: MetricRecord) -> Diagram:
+        place = name if variant is None else f"{name}@{variant}"
+        return self._drawn(Diagram(name, variant, key, record), [self._kept(name, place, key)])
 
     def group(self, name: str, key: str, record: MetricRecord) -> Diagram:
         tasks = self.side.record.groups[name].tasks

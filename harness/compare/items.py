@@ -26,13 +26,13 @@ class ItemChange:
     Attributes:
         kind: lost or gained where answers are right or wrong; worse or better where they have a score each.
         change: of the item's own score, turned so that more is better.
-        wording: in which the item was asked; None where the task has one.
+        variant: in which the item was asked; None where the task has one.
         before, after: both samples: prompt, answer, reference.
     """
 
     kind: Kind
     change: float
-    wording: str | None
+    variant: str | None
     before: SampleRecord
     after: SampleRecord
 
@@ -46,7 +46,7 @@ def item_value(sample: SampleRecord, key: str) -> float | None:
 
 
 def flips(key: str, higher_is_better: bool, joined: Sequence[PairedSamples]) -> tuple[int, int] | None:
-    """Items lost and gained over all wordings; None where items are not right or wrong."""
+    """Items lost and gained over all template variants; None where items are not right or wrong."""
     values = [(item_value(one, key), item_value(other, key)) for part in joined for one, other in part.pairs]
     if not values or any(value not in (0.0, 1.0) for pair in values for value in pair):
         return None
@@ -64,7 +64,7 @@ def changes(key: str, higher_is_better: bool, joined: Sequence[PairedSamples]) -
             first, second = item_value(one, key), item_value(other, key)
             if first is not None and second is not None and first != second:
                 change = sign * (second - first)
-                found.append(ItemChange(kinds[change > 0], change, part.wording, one, other))
+                found.append(ItemChange(kinds[change > 0], change, part.variant, one, other))
     return tuple(sorted(found, key=lambda change: change.change))
 
 

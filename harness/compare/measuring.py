@@ -29,12 +29,12 @@ class MeasuredTask:
     Attributes:
         title: one line.
         target: whether it was tuned for.
-        joined: its wordings; of a group, those of all tasks.
+        joined: its template variants; of a group, those of all tasks.
         measured: its scores, headlines first.
         tables: by metric; of a task only.
         chance: what guessing scores at the first headline.
         placed: the headlines on the scale from 0 to 1.
-        wordings: the headlines in each wording, where there are several.
+        template_variants: the headlines in each template, where there are several.
         slices: label, value and the first headline over the items with that value.
         parts: of a group, its tasks.
         repeated: whether one system was asked the same twice; of a group, in all its tasks.
@@ -49,7 +49,7 @@ class MeasuredTask:
     tables: Mapping[str, PairedTable]
     chance: float
     placed: Placed | None
-    wordings: Mapping[str, Sequence[Measured]]
+    template_variants: Mapping[str, Sequence[Measured]]
     slices: Sequence[tuple[str, str, Measured]]
     parts: Sequence[MeasuredTask] = ()
     repeated: bool = False
@@ -87,12 +87,14 @@ class TaskMeasurer:
 
         Raises:
             StorageError: its samples cannot be read.
-            InputError: its wordings do not hold the same items, or it has no label to cluster by.
+            InputError: its template variants do not hold the same items, or it has no label to cluster by.
         """
         records = self.sides[0].record.tasks[name], self.sides[1].record.tasks[name]
-        joined = [join(self.sides[0].kept(name, own), self.sides[1].kept(name, own), own) for own in records[0].wordings or [None]]
+        joined = [join(self.sides[0].kept(name, own), self.sides[1].kept(name, own), own) for own in records[0].template_variants or [None]]
         if any(one.places != joined[0].places for one in joined):
-            raise InputError(f"The wordings of {name} do not hold the same items.", "Run the task again, all wordings together.")
+            raise InputError(
+                f"The template variants of {name} do not hold the same items.", "Run the task again, all template variants together."
+            )
         repeated = same_system.one_system(*(side.record.system for side in self.sides)) and same_system.asked_alike(*records, joined)
         differ = same_system.responses_differ(joined) if repeated else 0
         steady = repeated and not differ
@@ -117,7 +119,7 @@ class TaskMeasurer:
             tables=tables,
             chance=chance,
             placed=on_scale(measured[: len(heads)], chance, self.plan, (number, len(keys))),
-            wordings=self._wordings(reader, name, heads, (number, len(keys) + 1), steady) if len(joined) > 1 else {},
+            template_variants=self._wordings(reader, name, heads, (number, len(keys) + 1), steady) if len(joined) > 1 else {},
             slices=self._slices(measured[0], tables.get(heads[0]), joined, (number, len(keys) + 2), steady),
             repeated=repeated,
             responses_differ=differ,
@@ -169,8 +171,8 @@ class TaskMeasurer:
     ) -> dict[str, list[Measured]]:
         records = reader.before, reader.after
         return {
-            str(one.wording): [
-                self._measured(records, name, key, reader.table(key, one.wording), [one], True, (*seed, place, own), steady)
+            str(one.variant): [
+                self._measured(records, name, key, reader.table(key, one.variant), [one], True, (*seed, place, own), steady)
                 for own, key in enumerate(heads)
             ]
             for place, one in enumerate(reader.joined)
@@ -224,7 +226,7 @@ class TaskMeasurer:
             tables={},
             chance=chance,
             placed=on_scale(measured[:1], chance, self.plan, seed),
-            wordings={},
+            template_variants={},
             slices=(),
             parts=members,
             repeated=all(member.repeated for member in members),

@@ -69,8 +69,8 @@ def _difference(task: TaskComparison) -> float:
 
 
 def _pairs(name: str, sides: tuple[Results, Results]) -> Iterator[tuple[SampleRecord, SampleRecord]]:
-    for wording in sides[0].record.tasks[name].wordings or [None]:
-        yield from join(sides[0].kept(name, wording), sides[1].kept(name, wording), wording).pairs
+    for variant in sides[0].record.tasks[name].template_variants or [None]:
+        yield from join(sides[0].kept(name, variant), sides[1].kept(name, variant), variant).pairs
 
 
 def _distance(one: SampleRecord, other: SampleRecord, key: str) -> float:

@@ -52,7 +52,7 @@ LoadMeasure: TypeAlias = Callable[[str, Mapping[str, Any]], Measure]
 
 @dataclass(frozen=True)
 class TaskSamples:
-    """One task in one wording as one system answered it."""
+    """One task in one template as one system answered it."""
 
     samples: list[SampleRecord]
     statistics: Mapping[str, StatisticsRecord]
@@ -74,29 +74,29 @@ class Results:
         """
         return cls(path if path.is_dir() else path.parent, runs.read(path))
 
-    def kept(self, task: str, wording: str | None) -> TaskSamples:
-        """Samples and statistics of one task; `wording` where there are several.
+    def kept(self, task: str, variant: str | None) -> TaskSamples:
+        """Samples and statistics of one task; `variant` where there are several.
 
         Raises:
             StorageError: a file is missing, or is not the one that the results record.
         """
-        place = task if wording is None else f"{task}@{wording}"
+        place = task if variant is None else f"{task}@{variant}"
         files = self.record.tasks[task].files
         return TaskSamples(samples.read(self.folder, place, files), samples.read_statistics(self.folder, place, files))
 
 
 @dataclass(frozen=True)
 class PairedSamples:
-    """One task in one wording in both results, joined by the items' content.
+    """One task in one template in both results, joined by the items' content.
 
     Attributes:
-        wording: its name, or None where there is only one.
+        variant: its name, or None where there is only one.
         before, after: what each system's results keep.
         places: of each shared item in `before` and in `after`.
         only_before, only_after: ids of items that the other has not.
     """
 
-    wording: str | None
+    variant: str | None
     before: TaskSamples
     after: TaskSamples
     places: tuple[tuple[int, int], ...]
@@ -115,13 +115,13 @@ class PairedSamples:
         return [(self.before.samples[first], self.after.samples[second]) for first, second in self.places]
 
 
-def join(before: TaskSamples, after: TaskSamples, wording: str | None = None) -> PairedSamples:
+def join(before: TaskSamples, after: TaskSamples, variant: str | None = None) -> PairedSamples:
     """Pair the items of equal content digest; of items that occur more than once, the first with the first and so on."""
     theirs = {key: place for place, key in enumerate(_keys(after.samples))}
     places = [(place, theirs.pop(key)) for place, key in enumerate(_keys(before.samples)) if key in theirs]
     matched = {place for place, _ in places}
     lonely = tuple(sample.id for place, sample in enumerate(before.samples) if place not in matched)
-    return PairedSamples(wording, before, after, tuple(places), lonely, tuple(after.samples[place].id for place in sorted(theirs.values())))
+    return PairedSamples(variant, before, after, tuple(places), lonely, tuple(after.samples[place].id for place in sorted(theirs.values())))
 
 
 def _keys(kept: Sequence[SampleRecord]) -> list[tuple[str, int]]:
@@ -193,12 +193,12 @@ class PairedTable:
 
 @dataclass(frozen=True)
 class PairedReader:
-    """Makes tables of one task out of its wordings, each joined.
+    """Makes tables of one task out of its template variants, each joined.
 
     Attributes:
         load: finds metrics.
         before, after: what the results say of the task.
-        joined: its wordings.
+        joined: its template variants.
         cluster: label that says which items belong together; by default the cluster that the task gave them.
     """
 
@@ -208,20 +208,20 @@ class PairedReader:
     joined: Sequence[PairedSamples]
     cluster: str | None = None
 
-    def table(self, key: str, wording: str | None = None) -> PairedTable | str:
-        """The metric `key` over all wordings, or in one of them; a sentence where its items cannot be compared."""
-        chosen = [one for one in self.joined if wording is None or one.wording == wording]
+    def table(self, key: str, variant: str | None = None) -> PairedTable | str:
+        """The metric `key` over all template variants, or in one of them; a sentence where its items cannot be compared."""
+        chosen = [one for one in self.joined if variant is None or one.variant == variant]
         tables = []
         for one in chosen:
-            records = [self._record(task, key, one.wording) for task in (self.before, self.after)]
+            records = [self._record(task, key, one.variant) for task in (self.before, self.after)]
             made = _table(self.load, key, records, one)
             if isinstance(made, str):
                 return made
             tables.append(made)
         return self._clustered(_blend(tables))
 
-    def _record(self, task: TaskRecord, key: str, wording: str | None) -> MetricRecord:
-        return task.metrics[key] if wording is None else task.wordings[wording].metrics[key]
+    def _record(self, task: TaskRecord, key: str, variant: str | None) -> MetricRecord:
+        return task.metrics[key] if variant is None else task.template_variants[variant].metrics[key]
 
     def _clustered(self, table: PairedTable) -> PairedTable:
         labels = table.clusters if table.items is None else self.clusters()
@@ -327,7 +327,7 @@ def _span(record: MetricRecord) -> float:
 
 
 def _blend(tables: Sequence[PairedTable]) -> PairedTable:
-    """The mean score over several wordings of the same items; their statistics stand side by side."""
+    """The mean score over several template variants of the same items; their statistics stand side by side."""
     if len(tables) == 1:
         return tables[0]
     pairs = side_by_side([table.pairs for table in tables])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Runs = Sequence[tuple[Path, RunRecord]]
 Tables = Sequence[Sequence[FloatArray | None]]
-"""Statistics [rows, statistics] by wording and system; None for a system that takes no part."""
+"""Statistics [rows, statistics] by template and system; None for a system that takes no part."""
 
 _ERRORS = 2 * NormalDist().inv_cdf((1 + LEVEL) / 2)
 """Width of an interval in standard errors."""
@@ -240,8 +240,8 @@ class _Kept:
         return (own[1], [(name, own[0]) for name in group.tasks]) if own else ("", [])
 
     def _task(self, task: str, metric: str, places: Sequence[int]) -> tuple[Measure, Tables, Codes | None] | None:
-        wordings = list(self.runs[places[0]][1].tasks[task].wordings)
-        names = [f"{task}@{wording}" for wording in wordings] or [task]
+        template_variants = list(self.runs[places[0]][1].tasks[task].template_variants)
+        names = [f"{task}@{variant}" for variant in template_variants] or [task]
         found = [[self._statistics(self.runs[place], task, name).get(metric) for place in places] for name in names]
         known = [record for line in found for record in line if record is not None]
         if len(known) < len(names) * len(places) or len({len(record.table) for record in known}) > 1:
@@ -278,10 +278,10 @@ def _holds(record: RunRecord, column: LeaderboardColumn) -> bool:
 
 
 def _gathered(measure: Measure, tasks: Sequence[Tables]) -> Tables | None:
-    """All items of the tasks as one task's, by wording and system; None where the tasks have not as many wordings."""
+    """All items of the tasks as one task's, by template and system; None where the tasks have not as many template variants."""
     if len({len(tables) for tables in tasks}) > 1:
         return None
-    return [[_all_of(measure, parts) for parts in zip(*wording, strict=True)] for wording in zip(*tasks, strict=True)]
+    return [[_all_of(measure, parts) for parts in zip(*variant, strict=True)] for variant in zip(*tasks, strict=True)]
 
 
 def _all_of(measure: Measure, parts: Sequence[FloatArray | None]) -> FloatArray | None:
@@ -294,7 +294,7 @@ def _rows(tables: Tables) -> int:
 
 
 def _contest(measure: Measure, tables: Tables, clusters: Codes | None, higher_is_better: bool) -> Contest:
-    """All wordings side by side, whose mean is the score; statistics of one width, summed over clusters where there are any."""
+    """All template variants side by side, whose mean is the score; statistics of one width, summed over clusters where there are any."""
     known = [table for line in tables for table in line if table is not None]
     pooled = measure.pool(known)
     scales = _scales(pooled, len(known[0]))
@@ -321,9 +321,9 @@ def _scales(table: FloatArray, items: int) -> FloatArray:
     return result
 
 
-def _mean(measure: Measure, wordings: int, scales: FloatArray) -> Score:
+def _mean(measure: Measure, template_variants: int, scales: FloatArray) -> Score:
     def score(totals: FloatArray) -> FloatArray:
-        parts = np.split(totals, wordings, axis=-1)
+        parts = np.split(totals, template_variants, axis=-1)
         result: FloatArray = np.mean([measure.score(part / scales) for part in parts], axis=0)
         return result
 

@@ -32,14 +32,14 @@ def one_system(before: SystemRecord, after: SystemRecord) -> bool:
 
 def asked_alike(before: TaskRecord, after: TaskRecord, joined: Sequence[PairedSamples]) -> bool:
     """Whether a task was asked twice to the letter: equal signatures, the same items, the same prompts."""
-    wordings = [{name: one.signature for name, one in task.wordings.items()} for task in (before, after)]
-    if before.signature != after.signature or wordings[0] != wordings[1]:
+    template_variants = [{name: one.signature for name, one in task.template_variants.items()} for task in (before, after)]
+    if before.signature != after.signature or template_variants[0] != template_variants[1]:
         return False
     return all(one.same_items and all(first.prompt == second.prompt for first, second in one.pairs) for one in joined)
 
 
 def responses_differ(joined: Sequence[PairedSamples]) -> int:
-    """Items with another response in one of the wordings at least."""
+    """Items with another response in one of the template variants at least."""
     return len(
         {
             place

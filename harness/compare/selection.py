@@ -66,8 +66,8 @@ def _reason(comparisons: Sequence[Comparison], best: int, by_gain: bool, rivals:
         parts.append(f"{whose} {'gained most on the targets' if by_gain else 'lost least'}{doubt}")
     if counts["likely forgot"]:
         parts.append(f"but it likely forgot {_tasks(counts['likely forgot'])}")
-    if counts["cannot tell"]:
-        parts.append(f"forgetting is inconclusive on {_tasks(counts['cannot tell'])}")
+    if counts["inconclusive"]:
+        parts.append(f"forgetting is inconclusive on {_tasks(counts['inconclusive'])}")
     return "; ".join(parts)
 
 

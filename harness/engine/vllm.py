@@ -143,7 +143,7 @@ class VllmEngine:
         asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
         outputs = self.server.generate(asked, settings, use_tqdm=False, lora_request=lora)
         tokens = sum(map(len, prompts))
-        self.usage.asked_tokens += tokens
+        self.usage.requested_tokens += tokens
         self.usage.prefill_tokens += tokens - sum(output.num_cached_tokens or 0 for output in outputs)
         self.usage.batches += 1
         return outputs

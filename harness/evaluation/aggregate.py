@@ -1,4 +1,4 @@
-"""Scores with their intervals: of a task in one wording or several, and of a group of tasks."""
+"""Scores with their intervals: of a task in one template or several, and of a group of tasks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class MetricScore:
 
     Attributes:
         metric: how the answers were judged.
-        statistics: [items, statistics]; of several wordings side by side, [items, wordings x statistics].
+        statistics: [items, statistics]; of several template variants side by side, [items, template variants x statistics].
         signature: what decides the number.
         seed: of the resampling.
-        wordings: how many stand side by side; the score is their mean.
+        template_variants: how many stand side by side; the score is their mean.
         family: what it is a measure of, where not what the metric is.
         clusters: number of each row's cluster [items], the same in all of a task's scores; None where items stand alone.
     """
@@ -40,14 +40,14 @@ class MetricScore:
     statistics: FloatArray
     signature: Signature
     seed: int
-    wordings: int = 1
+    template_variants: int = 1
     family: Family | None = None
     clusters: Codes | None = None
 
     @property
     def parts(self) -> list[FloatArray]:
-        """The statistics [items, statistics] of each wording."""
-        return np.split(self.statistics, self.wordings, axis=1)
+        """The statistics [items, statistics] of each template."""
+        return np.split(self.statistics, self.template_variants, axis=1)
 
     @cached_property
     def value(self) -> float:
@@ -60,13 +60,13 @@ class MetricScore:
         return next((reason for part in self.parts if (reason := self.metric.no_interval(part))), None)
 
     def score(self, totals: FloatArray) -> FloatArray:
-        """Scores [...] from summed statistics: the mean over the wordings."""
+        """Scores [...] from summed statistics: the mean over the template variants."""
         result: FloatArray = np.mean(self._each(totals), axis=0)
         return result
 
     def _each(self, totals: FloatArray) -> FloatArray:
-        """Scores of each wording: [wordings, ...]."""
-        return np.stack([self.metric.score(part) for part in np.split(totals, self.wordings, axis=-1)])
+        """Scores of each template: [template variants, ...]."""
+        return np.stack([self.metric.score(part) for part in np.split(totals, self.template_variants, axis=-1)])
 
     def _spread(self, totals: FloatArray) -> FloatArray:
         result: FloatArray = np.ptp(self._each(totals), axis=0)
@@ -84,9 +84,9 @@ class MetricScore:
 
     @cached_property
     def part(self) -> ScoreStatistics:
-        """What is resampled. Means over the same items in several wordings are one mean of the items' mean values."""
+        """What is resampled. Means over the same items in several template variants are one mean of the items' mean values."""
         weights = [part[:, 1:] for part in self.parts]
-        plain = self.wordings > 1 and weights[0].shape[1] == 1 and is_ratio(self.metric.score)
+        plain = self.template_variants > 1 and weights[0].shape[1] == 1 and is_ratio(self.metric.score)
         if plain and all(np.array_equal(weights[0], one) for one in weights):
             values = np.mean([part[:, 0] for part in self.parts], axis=0)
             return ScoreStatistics(np.column_stack([values, weights[0]]), self.metric.score, self.clusters, self._range)
@@ -122,7 +122,7 @@ class MetricScore:
             if reason is None:
                 reason, bounds = self._certainty()
             record = metric_record(self.metric, self.value, bounds, len(self.statistics), self.signature, reason, self._spread_record())
-        beside = dict(self.metric.beside(self.statistics)) if self.wordings == 1 else {}
+        beside = dict(self.metric.beside(self.statistics)) if self.template_variants == 1 else {}
         return record.model_copy(update={"family": self.family or record.family, "beside": beside, "clusters": self.clustered})
 
     @property
@@ -142,16 +142,18 @@ class MetricScore:
 
     def _spread_record(self) -> SpreadRecord | None:
         each = self._each(self.statistics.sum(axis=0))
-        if self.wordings == 1 or not np.isfinite(each).all():
+        if self.template_variants == 1 or not np.isfinite(each).all():
             return None
         rows = ScoreStatistics(self.statistics, self._spread, self.clusters).resampled
         bounds = None if self.no_interval or self.too_few else interval_of(replicates(rows, self._spread, seed=self.seed))
         ci = (bounds.low, bounds.high) if bounds else None
-        return SpreadRecord(wordings=self.wordings, lowest=float(each.min()), highest=float(each.max()), spread=float(np.ptp(each)), ci=ci)
+        return SpreadRecord(
+            template_variants=self.template_variants, lowest=float(each.min()), highest=float(each.max()), spread=float(np.ptp(each)), ci=ci
+        )
 
 
 def blend(scores: Sequence[MetricScore]) -> MetricScore:
-    """The mean score of several wordings of the same items; their items are resampled together."""
+    """The mean score of several template variants of the same items; their items are resampled together."""
     first = scores[0]
     if len(scores) == 1:
         return first
@@ -175,7 +177,7 @@ class Member:
     weight: float
 
 
-def judge_group(group: Group, members: Mapping[str, Member], signatures: Mapping[str, Signature]) -> GroupRecord:
+def score_group(group: Group, members: Mapping[str, Member], signatures: Mapping[str, Signature]) -> GroupRecord:
     """A group's aggregates over its tasks, each with an interval from resampling the items within the tasks.
 
     Args:
@@ -263,12 +265,12 @@ def _scale(metric: Metric[Any]) -> tuple[float | str, bool]:
 
 def _pooled(scores: Sequence[MetricScore], signature: Signature) -> MetricScore:
     """All items of several tasks as one."""
-    metric, wordings = scores[0].metric, scores[0].wordings
-    columns = [metric.gather([score.parts[number] for score in scores]) for number in range(wordings)]
+    metric, template_variants = scores[0].metric, scores[0].template_variants
+    columns = [metric.gather([score.parts[number] for score in scores]) for number in range(template_variants)]
     table = np.concatenate(columns, axis=1)
     clusters = all_clusters([(score.clusters, len(score.statistics)) for score in scores])
     known = clusters if clusters is not None and len(clusters) == len(table) else None
-    return MetricScore(metric, table, signature, scores[0].seed, wordings, scores[0].family, known)
+    return MetricScore(metric, table, signature, scores[0].seed, template_variants, scores[0].family, known)
 
 
 def metric_record(

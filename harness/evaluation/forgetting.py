@@ -57,24 +57,24 @@ class ForgettingComparisons:
 
 
 def score(
-    options: Options, watch: Progress, *, text: Path | None = None, noise: bool = False, clock: StageTimer | None = None
+    options: Options, progress: Progress, *, text: Path | None = None, noise: bool = False, timer: StageTimer | None = None
 ) -> EvaluatedFolders:
     """Score the base and every adapter on one loaded base.
 
     Args:
         options: of the run; `adapters` without the base.
-        watch: follows the progress.
+        progress: follows the progress.
         text: a text whose likelihood is asked as well.
         noise: score the base a second time, in other batches.
-        clock: where the time went so far.
+        timer: where the time went so far.
 
     Raises:
         HarnessError: bad input, or a failure that has a message.
     """
     file = _text_task(options, text) if text else None
-    found = _run(replace(options, adapters=(None, *options.adapters)), watch, file, clock)
+    found = _run(replace(options, adapters=(None, *options.adapters)), progress, file, timer)
     base, *tuned = found
-    second = _noise(options, watch, file, base.folder) if noise else None
+    second = _noise(options, progress, file, base.folder) if noise else None
     tasks = (*base.tasks, *([perplexity_text.TASK] if file and perplexity_text.TASK not in base.tasks else []))
     return EvaluatedFolders(base.folder, tuple(one.folder for one in tuned), second, tasks)
 
@@ -126,16 +126,16 @@ def noise_folder(before: Path) -> Path:
 
 
 def _run(
-    options: Options, watch: Progress, text: Path | None, clock: StageTimer | None = None, kept: Path | None = None
+    options: Options, progress: Progress, text: Path | None, timer: StageTimer | None = None, kept: Path | None = None
 ) -> list[FinishedRun]:
     """The tasks, and the text with them; before them where settings are given that a text does not have."""
     apart = (options.shots, options.limit, options.template, options.template_file) != (None,) * 4 or bool(options.shot_seeds)
     if text is not None and apart:
         plain = replace(options, shots=None, limit=None, template=None, template_file=None, shot_seeds=(), tasks=(str(text),))
-        run(plain, watch, kept=kept)
+        run(plain, progress, kept=kept)
     elif text is not None:
         options = replace(options, tasks=(*options.tasks, str(text)))
-    return run(options, watch, clock, kept=kept)
+    return run(options, progress, timer, kept=kept)
 
 
 def _text_task(options: Options, text: Path) -> Path:
@@ -150,7 +150,7 @@ def _text_task(options: Options, text: Path) -> Path:
     return perplexity_text.write_task(text, encoder, paths.cache() / "texts")
 
 
-def _noise(options: Options, watch: Progress, text: Path | None, base: Path) -> Path:
+def _noise(options: Options, progress: Progress, text: Path | None, base: Path) -> Path:
     """Score the base again; its answers are kept apart, so that they do not take the place of the first ones."""
     from harness.engine.transformers.budget import Budget
     from harness.models.loading import pick_device
@@ -158,7 +158,7 @@ def _noise(options: Options, watch: Progress, text: Path | None, base: Path) -> 
     tokens = max(1, int(Budget.choose(options.batch_tokens, pick_device(options.device).type).score * _SMALLER))
     folder = base / runs.NOISE_FOLDER
     again = replace(options, adapters=(None,), batch_tokens=tokens, output=folder)
-    _run(again, watch, text, kept=folder / f"responses-{tokens}.sqlite")
+    _run(again, progress, text, kept=folder / f"responses-{tokens}.sqlite")
     return folder
 
 

@@ -46,7 +46,7 @@ class Measures:
     small: bool = False
 
     @classmethod
-    def of(cls, options: Options, watch: Progress) -> Measures:
+    def of(cls, options: Options, progress: Progress) -> Measures:
         """What the options ask for; perturbations that cannot be had here are told and left out.
 
         Raises:
@@ -54,7 +54,7 @@ class Measures:
         """
         scorer, no_scorer = options.toxicity, None
         if "toxicity" in options.measures:
-            scorer, no_scorer = _scorer(options.toxicity, watch)
+            scorer, no_scorer = _scorer(options.toxicity, progress)
         wanted = options.perturb or [family for family in options.measures if family in DISTURBING]
         if not wanted:
             return cls(options.measures, (), scorer, no_scorer, options.small)
@@ -63,7 +63,7 @@ class Measures:
         found = parse(",".join(wanted))
         missing = {one.label: reason for one in found if (reason := one.unavailable())}
         for label, reason in missing.items():
-            watch.note(f"The perturbation {label} is left out: {reason}")
+            progress.note(f"The perturbation {label} is left out: {reason}")
         there = tuple(one for one in found if one.label not in missing)
         families = dict.fromkeys((*options.measures, *(one.family for one in found)))
         return cls(tuple(families), there, scorer, no_scorer, options.small)
@@ -94,11 +94,11 @@ class Measures:
         }
         missing = {family: reasons[family] for family in self.families if family in reasons and family not in there}
         for family in DISTURBING:
-            if family in self.families and (reason := self._undisturbed(family, task, judged)):
+            if family in self.families and (reason := self._unperturbed(family, task, judged)):
                 missing[family] = reason
         return missing
 
-    def _undisturbed(self, family: Family, task: Task, judged: Mapping[str, Metric[Any]]) -> str | None:
+    def _unperturbed(self, family: Family, task: Task, judged: Mapping[str, Metric[Any]]) -> str | None:
         if not any(one.family == family for one in self.perturbations):
             return "none of its perturbations was asked for, or none can be had here"
         return None if any(key in judged for key in task.headlines) else "the task names no metric that could fall"
@@ -124,7 +124,7 @@ class Measures:
                     yield f"association_{groups}_{targets}", "association", {"groups": groups, "targets": targets}
 
 
-def _scorer(asked: str, watch: Progress) -> tuple[str, str | None]:
+def _scorer(item_requests: str, progress: Progress) -> tuple[str, str | None]:
     """The toxicity scorer, and why there is none: the one named, else the default, else one that needs no download.
 
     Raises:
@@ -132,9 +132,9 @@ def _scorer(asked: str, watch: Progress) -> tuple[str, str | None]:
     """
     from harness import toxicity
 
-    if asked:
-        _ = toxicity.load(asked).identity
-        return asked, None
+    if item_requests:
+        _ = toxicity.load(item_requests).identity
+        return item_requests, None
     reasons = []
     for spec in (toxicity.DEFAULT, "profanity"):
         try:
@@ -143,6 +143,6 @@ def _scorer(asked: str, watch: Progress) -> tuple[str, str | None]:
             reasons.append(error.what)
             continue
         if reasons:
-            watch.note(f"{reasons[0]} Toxicity is scored by {spec}; name another with --toxicity.")
+            progress.note(f"{reasons[0]} Toxicity is scored by {spec}; name another with --toxicity.")
         return spec, None
     return "", " ".join(reasons)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import TaskError
 from harness.perturb import perturb_fields
 from harness.tasks import templates
-from harness.tasks.prompts import PromptTemplate, Question
+from harness.tasks.prompts import Question, TemplateVariant
 
 if TYPE_CHECKING:
     from harness.evaluation.requests import ItemRequests
@@ -24,16 +24,16 @@ class PerturbedItems:
     Attributes:
         signature: the perturbation's, with its seed and the columns that it may change.
         places: of the items whose text really changed, among all items.
-        asked: their copies, in the same order.
+        item_requests: their copies, in the same order.
     """
 
     perturbation: Perturbation
     signature: Signature
     places: Sequence[int]
-    asked: Sequence[ItemRequests]
+    item_requests: Sequence[ItemRequests]
 
 
-def disturbed(wording: PromptTemplate, questions: Sequence[Question], perturbation: Perturbation, seed: int) -> dict[int, Question]:
+def perturbed(variant: TemplateVariant, questions: Sequence[Question], perturbation: Perturbation, seed: int) -> dict[int, Question]:
     """The questions that a perturbation changes, by their places.
 
     Only what the prompt shows of an item's own text is changed: never a template's words, and never the choices or references unless
@@ -42,19 +42,19 @@ def disturbed(wording: PromptTemplate, questions: Sequence[Question], perturbati
     Raises:
         InputError: the perturbation is not available here.
     """
-    shown = columns(wording)
+    shown = columns(variant)
     found = {}
     for place, question in enumerate(questions):
         own = _whole if perturbation.references else _shown
-        changed = own(wording, question, perturbation, seed, shown)
+        changed = own(variant, question, perturbation, seed, shown)
         if changed is not None:
             found[place] = changed
     return found
 
 
-def columns(wording: PromptTemplate) -> frozenset[str]:
+def columns(variant: TemplateVariant) -> frozenset[str]:
     """The columns that may be changed: those the task names, or those its prompt shows, answers left out."""
-    task, template = wording.task, wording.template
+    task, template = variant.task, variant.template
     if task.disturb:
         return frozenset(task.disturb)
     shown = _read(template.prompts or (template.prompt or "",))
@@ -68,7 +68,7 @@ def _read(sources: Iterable[str]) -> frozenset[str]:
     return frozenset(name for source in sources for name in templates.names(source))
 
 
-def _shown(wording: PromptTemplate, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
+def _shown(variant: TemplateVariant, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
     """Other text in the prompt; the answers stay those of the original."""
     row = question.item.row
     before = {name: row[name] for name in sorted(shown) if isinstance(row.get(name), str)}
@@ -78,7 +78,7 @@ def _shown(wording: PromptTemplate, question: Question, perturbation: Perturbati
     return replace(question, item=replace(question.item, row={**row, **after}))
 
 
-def _whole(wording: PromptTemplate, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
+def _whole(variant: TemplateVariant, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
     """The whole item in other words, its choices and references too; the right choice stays the right one."""
     row = question.item.row
     before = dict(_texts(row, ()))
@@ -87,11 +87,11 @@ def _whole(wording: PromptTemplate, question: Question, perturbation: Perturbati
     if all(after[path] == text for path, text in before.items() if path[0] in shown):
         return None
     try:
-        answered = wording.question(replace(question.item, row=_replaced(row, after, ())))
+        answered = variant.question(replace(question.item, row=_replaced(row, after, ())))
     except TaskError:
-        return _shown(wording, question, perturbation, seed, shown)
+        return _shown(variant, question, perturbation, seed, shown)
     same = answered.targets == question.targets and len(answered.choices) == len(question.choices)
-    return answered if same else _shown(wording, question, perturbation, seed, shown)
+    return answered if same else _shown(variant, question, perturbation, seed, shown)
 
 
 def _texts(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

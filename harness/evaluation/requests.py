@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.contract import Generate, Item, Request, ScoreChoices, ScoreText, TokenIds
 from harness.errors import TaskError
-from harness.tasks.prompts import PromptTemplate, Question, draw_shots
+from harness.tasks.prompts import Question, TemplateVariant, draw_shots
 
 if TYPE_CHECKING:
     from harness.models.encoding import Encoder
@@ -57,19 +57,19 @@ class PreparationTime:
 
 @dataclass(frozen=True)
 class RequestBuilder:
-    """Prepares the items of one task in one wording for one tokenizer.
+    """Prepares the items of one task in one template for one tokenizer.
 
     Args:
-        wording: task, template, chat or plain.
+        variant: task, template, chat or plain.
         encoder: the tokenizer's side.
         pool: items from which shots are drawn.
         shots: how many.
         seed: seeds random shots and samples.
-        name: sets this wording's requests apart from those of another wording of the same task.
+        name: sets this template's requests apart from those of another template of the same task.
         texts: how many are generated for each item, where they are sampled.
     """
 
-    wording: PromptTemplate
+    variant: TemplateVariant
     encoder: Encoder
     pool: Sequence[Item]
     shots: int
@@ -81,7 +81,7 @@ class RequestBuilder:
     def prepare(self, items: Sequence[Item], seconds: PreparationTime) -> list[ItemRequests]:
         """Requests for all items, in their order; raises TaskError as `ask` does."""
         began = time.perf_counter()
-        questions = [self.wording.question(item) for item in items]
+        questions = [self.variant.question(item) for item in items]
         seconds.render += time.perf_counter() - began
         return self.ask(questions, seconds)
 
@@ -97,34 +97,34 @@ class RequestBuilder:
         texts = [self._texts(question, shots) for question, shots in zip(questions, drawn, strict=True)]
         rendered = time.perf_counter()
         requests = self._requests(questions, texts)
-        asked = [
+        item_requests = [
             ItemRequests(question, text[0], request) if self._fits(request) else self._shortened(question, shots)
             for question, shots, text, request in zip(questions, drawn, texts, requests, strict=True)
         ]
-        if any(spec.options.get("normalize") == "pmi" for spec in self.wording.task.metrics):
-            asked = [replace(one, prior=prior) for one, prior in zip(asked, self._priors(questions), strict=True)]
-        asked = [replace(one, more=self._more(one.request)) for one in asked] if self.texts > 1 else asked
+        if any(spec.options.get("normalize") == "pmi" for spec in self.variant.task.metrics):
+            item_requests = [replace(one, prior=prior) for one, prior in zip(item_requests, self._priors(questions), strict=True)]
+        item_requests = [replace(one, more=self._more(one.request)) for one in item_requests] if self.texts > 1 else item_requests
         seconds.render += rendered - began
         seconds.tokenize += time.perf_counter() - rendered
-        return asked
+        return item_requests
 
     def _drawn(self, item: Item) -> list[Question]:
-        return [self._shot(shot) for shot in draw_shots(self.wording.task, self.pool, item, self.shots, self.seed)]
+        return [self._shot(shot) for shot in draw_shots(self.variant.task, self.pool, item, self.shots, self.seed)]
 
     def _shot(self, item: Item) -> Question:
         """An item of the pool with its answers, found once for all the prompts it stands in."""
         if item.id not in self._solved:
-            self._solved[item.id] = self.wording.question(item)
+            self._solved[item.id] = self.variant.question(item)
         return self._solved[item.id]
 
     def _texts(self, question: Question, shots: Sequence[Question]) -> Texts:
-        return tuple(self.encoder.text(prompt) for prompt in self.wording.prompts(question, shots))
+        return tuple(self.encoder.text(prompt) for prompt in self.variant.prompts(question, shots))
 
     def _ids(self, questions: Sequence[Question]) -> list[str]:
-        return [f"{self.wording.task.task}/{self.name or self.wording.template.name}/{question.item.id}" for question in questions]
+        return [f"{self.variant.task.task}/{self.name or self.variant.template.name}/{question.item.id}" for question in questions]
 
     def _requests(self, questions: Sequence[Question], contexts: Sequence[Texts]) -> list[Request]:
-        task, template = self.wording.task, self.wording.template
+        task, template = self.variant.task, self.variant.template
         ids, texts = self._ids(questions), [context[0] for context in contexts]
         if task.answer == "generate":
             settings = task.generation
@@ -141,7 +141,7 @@ class RequestBuilder:
                 )
                 for key, context in zip(ids, self.encoder.contexts(texts), strict=True)
             ]
-        delimiter = "" if self.wording.chat else template.delimiter
+        delimiter = "" if self.variant.chat else template.delimiter
         if task.answer == "score_text":
             windows = [
                 self.encoder.windows(text, (delimiter if text else "") + question.references[0])
@@ -176,8 +176,8 @@ class RequestBuilder:
         return tuple(replace(request, id=key, seed=self._item_seed(key)) for key in keys)
 
     def _priors(self, questions: Sequence[Question]) -> list[ScoreChoices]:
-        prompt = self.wording.unconditional()
-        delimiter = "" if self.wording.chat or not prompt.text else self.wording.template.delimiter
+        prompt = self.variant.unconditional()
+        delimiter = "" if self.variant.chat or not prompt.text else self.variant.template.delimiter
         ids = [f"{key}/prior" for key in self._ids(questions)]
         return self._choices(ids, questions, [self.encoder.text(prompt)] * len(questions), delimiter)
 
@@ -189,7 +189,7 @@ class RequestBuilder:
     def _check_tokens(self, question: Question, kind: str, text: str, tokens: TokenIds) -> None:
         if not tokens:
             raise TaskError(
-                f"Task {self.wording.task.task}, item {question.item.id}: the {kind} {text!r} has no tokens of its own.",
+                f"Task {self.variant.task.task}, item {question.item.id}: the {kind} {text!r} has no tokens of its own.",
                 f"Change the template's delimiter or the {kind}.",
             )
 
@@ -197,7 +197,7 @@ class RequestBuilder:
         limit = self.encoder.max_length
         if limit is None:
             return True
-        if isinstance(request, ScoreText) and self.wording.template.prompts is not None:
+        if isinstance(request, ScoreText) and self.variant.template.prompts is not None:
             return all(self._fits(ScoreChoices(request.id, context, (scored,))) for context, scored in request.windows)
         if isinstance(request, ScoreText):
             return all(len(context) <= limit for context, _ in request.windows)
@@ -240,7 +240,7 @@ class RequestBuilder:
                 texts, request = with_field(name, _largest(len(row[name]), fits))
                 return ItemRequests(question, texts[0], request, dropped, text_cut=True)
         raise TaskError(
-            f"Task {self.wording.task.task}, item {question.item.id}: the prompt is longer than the model's {self.encoder.max_length} "
+            f"Task {self.variant.task.task}, item {question.item.id}: the prompt is longer than the model's {self.encoder.max_length} "
             "tokens, even without shots and with any one field left out.",
             "Use a model with a longer context, or leave the item out with data.filter.",
         )

@@ -51,8 +51,8 @@ class ResponseCache:
         return [_unused(number, why) for number, why in unused if number]
 
     @property
-    def asked(self) -> int:
-        """Number of different questions."""
+    def unique(self) -> int:
+        """Number of unique requests."""
         return len(self._twins)
 
     @property

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.evaluation.response_cache import ResponseCache
     from harness.evaluation.scoring import TaskScorer, TaskScores
     from harness.tasks.data import Split
-    from harness.tasks.prompts import PromptTemplate
+    from harness.tasks.prompts import TemplateVariant
     from harness.tasks.registry import TaskEntry
     from harness.tasks.schema import Task
 
@@ -38,11 +38,11 @@ NORMAL = 1.96
 
 @dataclass(frozen=True)
 class Job:
-    """One task in one wording, prepared.
+    """One task in one template, prepared.
 
     Attributes:
         label: the name under which the user asked for the task.
-        name: the wording's, unique within the task.
+        name: the template's, unique within the task.
         split: the items that are scored, and more where there is a limit.
         pool: what few-shot examples are drawn from; None where there are none.
         seed: with which few-shot examples are drawn and texts are sampled.
@@ -53,20 +53,20 @@ class Job:
     label: str
     name: str
     entry: TaskEntry
-    wording: PromptTemplate
-    judge: TaskScorer
+    variant: TemplateVariant
+    scorer: TaskScorer
     split: Split
     pool: Split | None
     shots: int
     seed: int
     texts: int
-    asked: list[ItemRequests]
+    item_requests: list[ItemRequests]
     copies: list[PerturbedItems] = field(default_factory=list)
 
     @property
     def everything(self) -> list[ItemRequests]:
         """The items and their copies."""
-        return self.asked + [asked for one in self.copies for asked in one.asked]
+        return self.item_requests + [item_requests for one in self.copies for item_requests in one.item_requests]
 
     @property
     def task(self) -> Task:
@@ -77,17 +77,17 @@ class Job:
 def task_record(
     jobs: Sequence[Job], judged: Mapping[str, TaskScores], scores: Mapping[str, MetricScore], options: Options
 ) -> runs.TaskRecord:
-    """What results keep of one task: its wordings' mean scores, and each wording's own where there are several."""
+    """What results keep of one task: its template variants' mean scores, and each template's own where there are several."""
     first, task = jobs[0], jobs[0].task
-    wordings = {}
+    template_variants = {}
     if len(jobs) > 1:
-        wordings = {job.name: _wording_record(job, judged[job.name]) for job in jobs}
+        template_variants = {job.name: _wording_record(job, judged[job.name]) for job in jobs}
     shortened = [_shortened(job) for job in jobs]
     return runs.TaskRecord(
         title=task.about.title,
-        items=len(first.asked),
+        items=len(first.item_requests),
         shots=first.shots,
-        template=",".join(dict.fromkeys(job.wording.template.name for job in jobs)),
+        template=",".join(dict.fromkeys(job.variant.template.name for job in jobs)),
         template_digest=template_digest(jobs),
         answer=task.answer,
         metrics={name: score.record() for name, score in scores.items()},
@@ -103,15 +103,15 @@ def task_record(
         headline=list(task.headline),
         prompt_tokens=judged[first.name].prompt_tokens,
         output_tokens=judged[first.name].output_tokens,
-        wordings=wordings,
-        disturbances=[] if wordings else list(judged[first.name].disturbances),
-        without=_undisturbed(first, judged[first.name]) | dict(first.judge.without),
+        template_variants=template_variants,
+        perturbations=[] if template_variants else list(judged[first.name].perturbations),
+        without=_unperturbed(first, judged[first.name]) | dict(first.scorer.without),
     )
 
 
-def _undisturbed(job: Job, judged: TaskScores) -> dict[Family, str]:
+def _unperturbed(job: Job, judged: TaskScores) -> dict[Family, str]:
     """Families of which there are copies, where none of the headline metrics can tell a fall."""
-    if judged.disturbances:
+    if judged.perturbations:
         return {}
     reason = f"{', '.join(job.task.headlines)}: no score of single items, so there is no worst case"
     return {one.perturbation.family: reason for one in job.copies}
@@ -119,21 +119,21 @@ def _undisturbed(job: Job, judged: TaskScores) -> dict[Family, str]:
 
 def _wording_record(job: Job, judged: TaskScores) -> runs.TemplateVariantRecord:
     return runs.TemplateVariantRecord(
-        template=job.wording.template.name,
+        template=job.variant.template.name,
         template_digest=template_digest([job]),
         shot_seed=job.seed,
         metrics={name: score.record() for name, score in judged.scores.items()},
         shortened=_shortened(job),
         signature=task_signature([job]),
-        disturbances=list(judged.disturbances),
+        perturbations=list(judged.perturbations),
     )
 
 
 def _shortened(job: Job) -> runs.ShortenedRecord:
     return runs.ShortenedRecord(
-        items=sum(bool(asked.shots_dropped or asked.text_cut) for asked in job.asked),
-        shots_dropped=sum(asked.shots_dropped for asked in job.asked),
-        text_cut=sum(asked.text_cut for asked in job.asked),
+        items=sum(bool(item_requests.shots_dropped or item_requests.text_cut) for item_requests in job.item_requests),
+        shots_dropped=sum(item_requests.shots_dropped for item_requests in job.item_requests),
+        text_cut=sum(item_requests.text_cut for item_requests in job.item_requests),
     )
 
 
@@ -148,25 +148,25 @@ def _data(job: Job) -> runs.DataRecord:
     )
 
 
-def efficiency(usage: Usage, ledger: ResponseCache, clock: StageTimer, joules: float | None = None) -> runs.EfficiencyRecord:
+def efficiency(usage: Usage, cache: ResponseCache, timer: StageTimer, joules: float | None = None) -> runs.EfficiencyRecord:
     """What a run cost; rates are null when every answer came from the store.
 
     Args:
         usage: what the engine spent.
-        ledger: who answered.
-        clock: where the time went.
+        cache: who answered.
+        timer: where the time went.
         joules: energy of the GPUs meanwhile, where it is known.
     """
     computed = usage.prefill_tokens + usage.padding_tokens
     return runs.EfficiencyRecord(
-        seconds=clock.seconds(),
+        seconds=timer.seconds(),
         prefill_tokens_per_second=usage.prefill_tokens / usage.prefill_seconds if usage.prefill_seconds else None,
         decode_tokens_per_second=usage.decode_tokens / usage.decode_seconds if usage.decode_seconds else None,
         peak_memory_bytes=_peak_memory(),
         padding_share=usage.padding_tokens / computed if computed else None,
-        requests=runs.RequestsRecord(asked=ledger.asked, from_store=ledger.asked - ledger.computed, computed=ledger.computed),
+        requests=runs.RequestsRecord(unique=cache.unique, cached=cache.unique - cache.computed, computed=cache.computed),
         tokens=runs.TokensRecord(
-            asked=usage.asked_tokens, prefill=usage.prefill_tokens, decode=usage.decode_tokens, padding=usage.padding_tokens
+            requested=usage.requested_tokens, prefill=usage.prefill_tokens, decode=usage.decode_tokens, padding=usage.padding_tokens
         ),
         prefill_time=_line(usage.prefills),
         step_time=_line(usage.steps),

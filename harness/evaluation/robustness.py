@@ -45,7 +45,7 @@ def worst_case(score: MetricScore, copies: Sequence[PerturbedStatistics]) -> Met
     worst version, so that corpus metrics have a worst case too.
 
     Args:
-        score: of the original items, in one wording.
+        score: of the original items, in one template.
         copies: those of one family.
 
     Returns:
@@ -67,7 +67,7 @@ def worst_case(score: MetricScore, copies: Sequence[PerturbedStatistics]) -> Met
     return MetricScore(metric, table, signature, score.seed, family=copies[0].family, clusters=score.clusters)
 
 
-def disturbances(
+def perturbations(
     key: str, score: MetricScore, copies: Sequence[PerturbedStatistics], worst: Mapping[Family, MetricScore]
 ) -> list[PerturbationRecord]:
     """What every perturbation, and the worst of each family, does to a metric.

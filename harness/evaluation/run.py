@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness import __version__, toxicity
 from harness.contract import Response, System, Usage
-from harness.evaluation.aggregate import Member, MetricScore, judge_group
+from harness.evaluation.aggregate import Member, MetricScore, score_group
 from harness.evaluation.energy import Meter
 from harness.evaluation.options import Options, Progress, StageTimer
 from harness.evaluation.plan import EvaluationPlan
@@ -46,31 +46,31 @@ class FinishedRun:
     tasks: tuple[str, ...]
 
 
-def run(options: Options, watch: Progress, clock: StageTimer | None = None, *, kept: Path | None = None) -> list[FinishedRun]:
+def run(options: Options, progress: Progress, timer: StageTimer | None = None, *, kept: Path | None = None) -> list[FinishedRun]:
     """Score every system on every task and write its results.
 
     Whatever can be known to be wrong is told before the model is loaded.
 
     Args:
         options: what is asked.
-        watch: follows the progress.
-        clock: where the time went so far.
+        progress: follows the progress.
+        timer: where the time went so far.
         kept: the file of kept answers; the cache's by default.
 
     Raises:
         HarnessError: bad input, or a failure that has a message.
     """
-    clock = clock or StageTimer()
-    work = EvaluationPlan.open(options, watch, clock)
+    timer = timer or StageTimer()
+    work = EvaluationPlan.open(options, progress, timer)
     finished = []
     with closing(work.evaluation), ResponseStore(kept or paths.cache() / "responses.sqlite") as store:
         for system, adapter in work.evaluation.systems:
             meter = Meter.start()
-            answers = _answers(work, system, adapter, store, clock)
-            with clock.measure("startup"):
+            answers = _answers(work, system, adapter, store, timer)
+            with timer.measure("startup"):
                 work.evaluation.check(adapter)
-            finished.append(_finish(work, system, answers, clock, meter.joules()))
-            clock.next_system()
+            finished.append(_finish(work, system, answers, timer, meter.joules()))
+            timer.next_system()
     if "toxicity" in options.measures:
         work.evaluation.say_once(toxicity.notes())
         toxicity.release()
@@ -78,38 +78,38 @@ def run(options: Options, watch: Progress, clock: StageTimer | None = None, *, k
 
 
 def _answers(
-    work: EvaluationPlan, system: System, adapter: Adapter | None, store: ResponseStore, clock: StageTimer
+    work: EvaluationPlan, system: System, adapter: Adapter | None, store: ResponseStore, timer: StageTimer
 ) -> tuple[ResponseCache, Usage]:
     """A response to every request: kept ones from the store, the others computed and kept as they come."""
     evaluation = work.evaluation
-    ledger = ResponseCache(work.requests, response_key(system), store, fresh=evaluation.options.fresh)
-    for note in ledger.notes:
-        evaluation.watch.note(f"{system.name}: {note}")
-    tally = Tally(evaluation.watch, work.labels)
-    evaluation.watch.start(system.name, tally.totals)
-    tally.finished(ledger.responses)
-    if ledger.complete:
-        return ledger, Usage()
+    cache = ResponseCache(work.requests, response_key(system), store, fresh=evaluation.options.fresh)
+    for note in cache.notes:
+        evaluation.progress.note(f"{system.name}: {note}")
+    tally = Tally(evaluation.progress, work.labels)
+    evaluation.progress.start(system.name, tally.totals)
+    tally.finished(cache.responses)
+    if cache.complete:
+        return cache, Usage()
     with ExitStack() as stack:
         writer = stack.enter_context(Writer(store, system.engine))
-        with clock.measure("startup"):
+        with timer.measure("startup"):
             engine = stack.enter_context(evaluation.engine(adapter))
-            texts = engine.generate(ledger.generations, ledger.answered)  # what cannot be generated is refused before anything is computed
-        with clock.measure("score"):
-            for batch in engine.score(ledger.scorings, ledger.answered):
-                tally.finished(ledger.keep(batch, writer), engine.usage)
-        with clock.measure("generate"):
+            texts = engine.generate(cache.generations, cache.answered)  # what cannot be generated is refused before anything is computed
+        with timer.measure("score"):
+            for batch in engine.score(cache.scorings, cache.answered):
+                tally.finished(cache.keep(batch, writer), engine.usage)
+        with timer.measure("generate"):
             for batch in texts:
-                tally.finished(ledger.keep(batch, writer), engine.usage)
+                tally.finished(cache.keep(batch, writer), engine.usage)
         evaluation.say_once(engine.notes)
-        return ledger, engine.usage
+        return cache, engine.usage
 
 
 @dataclass
 class Tally:
     """Tells the watch how many items are finished under each name that the user asked for."""
 
-    watch: Progress
+    progress: Progress
     labels: Mapping[str, str]
     _tokens: int = 0
 
@@ -121,33 +121,33 @@ class Tally:
     def finished(self, responses: Mapping[str, Response], usage: Usage | None = None) -> None:
         """These requests are answered; `usage` is what the engine has spent so far."""
         for label, items in Counter(self.labels[i] for i in responses if i in self.labels).items():
-            self.watch.advance(label, items)
+            self.progress.advance(label, items)
         if usage is not None:
             spent = usage.prefill_tokens + usage.decode_tokens
-            self.watch.tokens(spent - self._tokens)
+            self.progress.tokens(spent - self._tokens)
             self._tokens = spent
 
 
 def _finish(
-    work: EvaluationPlan, system: System, answers: tuple[ResponseCache, Usage], clock: StageTimer, joules: float | None
+    work: EvaluationPlan, system: System, answers: tuple[ResponseCache, Usage], timer: StageTimer, joules: float | None
 ) -> FinishedRun:
     """Judge every task, and write samples and results."""
-    (ledger, usage), jobs, options = answers, work.jobs, work.evaluation.options
+    (cache, usage), jobs, options = answers, work.jobs, work.evaluation.options
     folder = work.evaluation.outputs[system.name]
-    with clock.measure("metrics"):
-        wordings: dict[str, dict[str, TaskScores]] = {}
+    with timer.measure("metrics"):
+        template_variants: dict[str, dict[str, TaskScores]] = {}
         for job in jobs:
-            judged = job.judge.judge(job.asked, ledger.responses, options.seed, job.copies)
-            wordings.setdefault(job.task.task, {})[job.name] = judged
-        scores = {name: combine(own) for name, own in wordings.items()}
+            judged = job.scorer.score(job.item_requests, cache.responses, options.seed, job.copies)
+            template_variants.setdefault(job.task.task, {})[job.name] = judged
+        scores = {name: combine(own) for name, own in template_variants.items()}
         tasks = {}
-        for name, own in wordings.items():
+        for name, own in template_variants.items():
             record = task_record([job for job in jobs if job.task.task == name], own, scores[name], options)
             if "efficiency" in options.measures:
                 record = record.model_copy(update={"metrics": record.metrics | {"seconds_alone": seconds_alone(record, usage)}})
             tasks[name] = record
         groups = {name: _group(group, weights, jobs, scores, tasks) for name, (group, weights) in work.selection.groups.items()}
-        theirs = work.suite.judge(ledger.responses) if work.suite else LmEvalResults()
+        theirs = work.suite.score(cache.responses) if work.suite else LmEvalResults()
     whole = runs.RunRecord(
         harness_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -155,19 +155,19 @@ def _finish(
         system=runs.system_record(system),
         tasks=tasks | theirs.tasks,
         groups=groups | theirs.groups,
-        efficiency=efficiency(usage, ledger, clock, joules),
+        efficiency=efficiency(usage, cache, timer, joules),
         environment=environment(options),
     )
-    parts = {name: list(_parts(name, own)) for name, own in wordings.items()}
+    parts = {name: list(_parts(name, own)) for name, own in template_variants.items()}
     parts |= {name: [SavedSamples(name, found)] for name, found in theirs.samples.items()}
-    merged = save(whole, parts, folder, work.evaluation.watch.note)
+    merged = save(whole, parts, folder, work.evaluation.progress.note)
     return FinishedRun(merged, folder, tuple(whole.tasks))
 
 
-def _parts(task: str, wordings: Mapping[str, TaskScores]) -> Iterator[SavedSamples]:
+def _parts(task: str, template_variants: Mapping[str, TaskScores]) -> Iterator[SavedSamples]:
     """Samples and statistics of one task, and the samples of perturbed copies."""
-    for wording, judged in wordings.items():
-        place = task if len(wordings) == 1 else f"{task}@{wording}"
+    for variant, judged in template_variants.items():
+        place = task if len(template_variants) == 1 else f"{task}@{variant}"
         yield SavedSamples(place, judged.samples, judged.statistics)
         for perturbation, copies in judged.copies.items():
             yield SavedSamples(f"{place}~{perturbation}", copies)
@@ -182,4 +182,4 @@ def _group(
 ) -> runs.GroupRecord:
     headlines = {job.task.task: job.task.headlines for job in jobs}
     members = {name: Member(scores[name], headlines[name], weight) for name, weight in weights.items()}
-    return judge_group(group, members, {name: tasks[name].signature for name in weights})
+    return score_group(group, members, {name: tasks[name].signature for name in weights})

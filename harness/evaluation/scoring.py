@@ -27,7 +27,7 @@ from harness.contract import (
 from harness.errors import MetricError
 from harness.evaluation.aggregate import MetricScore, blend
 from harness.evaluation.measures import Measures
-from harness.evaluation.robustness import PerturbedStatistics, disturbances, worst_case
+from harness.evaluation.robustness import PerturbedStatistics, perturbations, worst_case
 from harness.evaluation.signatures import ReadLabels, metric_signature
 from harness.metrics.base import Metric, check_form
 from harness.stats.intervals import Codes
@@ -80,21 +80,21 @@ class TaskScorer:
         built |= beside.metrics(task)
         return cls(built, task.headlines, beside.without(task, built), task.labels)
 
-    def judge(
-        self, asked: Sequence[ItemRequests], responses: Mapping[str, Response], seed: int, copies: Sequence[PerturbedItems] = ()
+    def score(
+        self, item_requests: Sequence[ItemRequests], responses: Mapping[str, Response], seed: int, copies: Sequence[PerturbedItems] = ()
     ) -> TaskScores:
         """Score every item of a task, and its disturbed copies.
 
         Args:
-            asked: the items.
+            item_requests: the items.
             responses: the answers to their requests, by request id.
             seed: of the resampling.
             copies: what perturbations made of the items.
         """
-        answers = [responses[one.request.id] for one in asked]
+        answers = [responses[one.request.id] for one in item_requests]
         read: set[str] = set()
-        outcomes = [_outcome(one, responses, read) for one in asked]
-        clusters = _clusters(asked)
+        outcomes = [_outcome(one, responses, read) for one in item_requests]
+        clusters = _clusters(item_requests)
         scores = {}
         for name, metric in self.metrics.items():
             read.clear()
@@ -107,16 +107,16 @@ class TaskScorer:
             worst, found = _disturbed(name, scores[name], copies, responses)
             scores |= {f"{name}_{family}": score for family, score in worst.items()}
             lost += found
-        samples = list(map(_sample, asked, answers))
+        samples = list(map(_sample, item_requests, answers))
         for name, score in scores.items():
             values = score.metric.item_scores(score.statistics)
             alone = values is not None and len(values) == len(samples)
             for number, sample in enumerate(samples):
                 sample.metrics[name] = float(values[number]) if alone and values is not None else None
-        disturbed = {copy.perturbation.label: [_sample(one, responses[one.request.id]) for one in copy.asked] for copy in copies}
-        prompt_tokens = sum(_tokens(one.request) for one in asked)
+        perturbed = {copy.perturbation.label: [_sample(one, responses[one.request.id]) for one in copy.item_requests] for copy in copies}
+        prompt_tokens = sum(_tokens(one.request) for one in item_requests)
         output_tokens = sum(len(one.tokens) for one in answers if isinstance(one, Generation))
-        return TaskScores(scores, samples, lost, disturbed, prompt_tokens, output_tokens)
+        return TaskScores(scores, samples, lost, perturbed, prompt_tokens, output_tokens)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class TaskScores:
     """A task's scores and samples.
 
     Attributes:
-        disturbances: what perturbations do to the headline metrics.
+        perturbations: what perturbations do to the headline metrics.
         copies: samples of the disturbed copies, by perturbation.
         prompt_tokens: of all items, with their choices, nothing shared.
         output_tokens: of all texts that were generated.
@@ -132,7 +132,7 @@ class TaskScores:
 
     scores: Mapping[str, MetricScore]
     samples: Sequence[SampleRecord]
-    disturbances: Sequence[PerturbationRecord] = ()
+    perturbations: Sequence[PerturbationRecord] = ()
     copies: Mapping[str, Sequence[SampleRecord]] = field(default_factory=dict)
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -146,16 +146,16 @@ class TaskScores:
         }
 
 
-def combine(wordings: Mapping[str, TaskScores]) -> dict[str, MetricScore]:
-    """The mean scores of a task over its wordings."""
-    first = next(iter(wordings.values()))
-    return {name: blend([judged.scores[name] for judged in wordings.values()]) for name in first.scores}
+def combine(template_variants: Mapping[str, TaskScores]) -> dict[str, MetricScore]:
+    """The mean scores of a task over its template variants."""
+    first = next(iter(template_variants.values()))
+    return {name: blend([judged.scores[name] for judged in template_variants.values()]) for name in first.scores}
 
 
-def _clusters(asked: Sequence[ItemRequests]) -> Codes | None:
+def _clusters(item_requests: Sequence[ItemRequests]) -> Codes | None:
     """Number of each item's cluster [items], in the order in which they first appear; None where items stand alone."""
     places: dict[str, int] = {}
-    found = [places.setdefault(one.question.cluster, len(places)) for one in asked if one.question.cluster is not None]
+    found = [places.setdefault(one.question.cluster, len(places)) for one in item_requests if one.question.cluster is not None]
     return np.array(found, dtype=np.intp) if found else None
 
 
@@ -174,15 +174,15 @@ def _disturbed(
         return {}, []
     found = []
     for one in copies:
-        statistics = metric.statistics([_outcome(asked, responses, set()) for asked in one.asked])
-        statistics = statistics.reshape(len(one.asked), score.statistics.shape[1])
+        statistics = metric.statistics([_outcome(item_requests, responses, set()) for item_requests in one.item_requests])
+        statistics = statistics.reshape(len(one.item_requests), score.statistics.shape[1])
         found.append(PerturbedStatistics(one.signature, one.perturbation.family, np.asarray(one.places, dtype=np.intp), statistics))
     worst: dict[Family, MetricScore] = {}
     for family in dict.fromkeys(one.family for one in found):
         case = worst_case(score, [one for one in found if one.family == family])
         assert case is not None
         worst[family] = case
-    return worst, disturbances(name, score, found, worst)
+    return worst, perturbations(name, score, found, worst)
 
 
 def _tokens(request: Request) -> int:
@@ -193,9 +193,9 @@ def _tokens(request: Request) -> int:
     return len(request.context)
 
 
-def _outcome(asked: ItemRequests, responses: Mapping[str, Response], read: set[str]) -> Outcome:
+def _outcome(item_requests: ItemRequests, responses: Mapping[str, Response], read: set[str]) -> Outcome:
     """An item's outcome; `read` grows with the labels that are read of it."""
-    question, request, labels = asked.question, asked.request, ReadLabels(asked.question.labels, read)
+    question, request, labels = item_requests.question, item_requests.request, ReadLabels(item_requests.question.labels, read)
     response = responses[request.id]
     if question.choices:
         assert isinstance(response, (ChoiceScores, TextScore))
@@ -204,7 +204,7 @@ def _outcome(asked: ItemRequests, responses: Mapping[str, Response], read: set[s
         else:
             assert isinstance(request, ScoreText)
             tokens = tuple(len(scored) for _, scored in request.windows)
-        prior = responses[asked.prior.id] if asked.prior else None
+        prior = responses[item_requests.prior.id] if item_requests.prior else None
         assert prior is None or isinstance(prior, ChoiceScores)
         before = prior.logprobs if prior else None
         return ChoiceOutcome(response.logprobs, question.targets, question.choices, tokens, labels, before)
@@ -215,23 +215,23 @@ def _outcome(asked: ItemRequests, responses: Mapping[str, Response], read: set[s
         size = len(text.encode("utf-8", "surrogatepass"))
         return LikelihoodOutcome(sum(response.logprobs), scored, len(text.split()), size, labels)
     assert isinstance(response, Generation)
-    more = [responses[one.id] for one in asked.more]
+    more = [responses[one.id] for one in item_requests.more]
     texts = tuple(one.text for one in more if isinstance(one, Generation))
     return TextOutcome(response.text, question.references, labels, texts)
 
 
-def _sample(asked: ItemRequests, response: Response) -> SampleRecord:
-    question, item, labels = asked.question, asked.question.item, dict(asked.question.labels) or None
+def _sample(item_requests: ItemRequests, response: Response) -> SampleRecord:
+    question, item, labels = item_requests.question, item_requests.question.item, dict(item_requests.question.labels) or None
     cluster = question.cluster
     if isinstance(response, Generation):
         target: str | list[str] = question.references[0] if len(question.references) == 1 else list(question.references)
-        return SampleRecord(item.id, item.digest, asked.text, target, response.text, {}, labels=labels, cluster=cluster)
+        return SampleRecord(item.id, item.digest, item_requests.text, target, response.text, {}, labels=labels, cluster=cluster)
     logprobs = list(response.logprobs)
     if question.choices:
         right: int | list[int] = question.targets[0] if len(question.targets) == 1 else list(question.targets)
         prediction = max(range(len(logprobs)), key=logprobs.__getitem__)
         choices = list(question.choices)
-        record = SampleRecord(item.id, item.digest, asked.text, right, prediction, {}, logprobs=logprobs, labels=labels)
+        record = SampleRecord(item.id, item.digest, item_requests.text, right, prediction, {}, logprobs=logprobs, labels=labels)
         return dataclasses.replace(record, choices=choices, cluster=cluster)
     text = question.references[0]
-    return SampleRecord(item.id, item.digest, asked.text, text, text, {}, logprobs=logprobs, labels=labels, cluster=cluster)
+    return SampleRecord(item.id, item.digest, item_requests.text, text, text, {}, logprobs=logprobs, labels=labels, cluster=cluster)

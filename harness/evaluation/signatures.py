@@ -43,7 +43,7 @@ def task_signature(jobs: Sequence[Job]) -> Signature:
         "config": data.config,
         "split": data.split,
         "data_digest": data_digest(first)[:DIGITS],
-        "items": len(first.asked),
+        "items": len(first.item_requests),
         "item_ids": data.id,
     }
     if first.task.answer == "generate":
@@ -69,13 +69,13 @@ def _decoding(job: Job) -> dict[str, object]:
 
 def template_digest(jobs: Sequence[Job]) -> str:
     """SHA-256 (hex) over the templates with the task's choices and target; of several templates over all of them."""
-    own = [text_digest(job.wording.template.model_dump_json() + str(job.task.choices) + str(job.task.target)) for job in jobs]
+    own = [text_digest(job.variant.template.model_dump_json() + str(job.task.choices) + str(job.task.target)) for job in jobs]
     return own[0] if len(own) == 1 else text_digest("".join(own))
 
 
 def data_digest(job: Job) -> str:
     """SHA-256 (hex) over the content of the items that are scored, in their order."""
-    return text_digest("".join(asked.question.item.digest for asked in job.asked))
+    return text_digest("".join(item_requests.question.item.digest for item_requests in job.item_requests))
 
 
 def metric_signature(signature: Signature, read: Iterable[str], labels: Mapping[str, str]) -> Signature:

@@ -39,7 +39,7 @@ class OpenSystems:
     """
 
     options: Options
-    watch: Progress
+    progress: Progress
     source: cards.ModelSource
     encoder: Encoder
     systems: list[tuple[System, adapters.Adapter | None]]
@@ -55,17 +55,17 @@ class OpenSystems:
         for note in notes:
             if note not in self._said:
                 self._said.add(note)
-                self.watch.note(note)
+                self.progress.note(note)
 
     @classmethod
-    def open(cls, options: Options, watch: Progress) -> OpenSystems:
+    def open(cls, options: Options, progress: Progress) -> OpenSystems:
         """Find the model and its adapters, and check that their results have a place to go."""
         data = paths.data_folder(options.data)
         source = cards.resolve(
             options.model, data=data, revision=options.revision, pickles=options.allow_pickle, remote_code=options.trust_remote_code
         )
         if source.note:
-            watch.note(source.note)
+            progress.note(source.note)
         found = [
             None if name is None else adapters.resolve(name, source, data=data, pickles=options.allow_pickle, merge=options.merge)
             for name in options.adapters
@@ -89,7 +89,7 @@ class OpenSystems:
             _check_vllm(options, encoder, found)
         systems = [(_system(options, source, encoder, adapter, contents.digest, tokens.digest), adapter) for adapter in found]
         outputs = _outputs(options, [system for system, _ in systems])
-        return cls(options, watch, source, encoder, systems, outputs, contents)
+        return cls(options, progress, source, encoder, systems, outputs, contents)
 
     def check(self, adapter: adapters.Adapter | None) -> None:
         """Make sure that the files of a system are those that its digests name, all of them read: before its answers are kept or served.
@@ -122,7 +122,7 @@ class OpenSystems:
         context: Any = nullcontext(None) if adapter is None else adapters.attached(loaded, adapter, pickles=options.allow_pickle)
         with context as attached:
             for warning in attached.warnings if attached else ():
-                self.watch.note(warning)
+                self.progress.note(warning)
             module = attached.module if attached else loaded.module
             yield TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(options.batch_tokens, loaded.device.type))
 
@@ -241,8 +241,8 @@ def _check_vllm(options: Options, encoder: Encoder, found: Sequence[adapters.Ada
         "--trust-remote-code": options.trust_remote_code,
         "a fully tuned model as an adapter": any(adapter is not None and adapter.full for adapter in found),
     }
-    for what, asked in refused.items():
-        if asked:
+    for what, item_requests in refused.items():
+        if item_requests:
             raise InputError(f"--engine vllm does not go with {what}.", "Leave it out, or use --engine transformers.")
 
 

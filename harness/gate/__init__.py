@@ -1,1 +1,1 @@
-"""May it ship: a policy's rules judged on kept results, with yes, no, or "these data cannot tell"."""
+"""May it ship: a policy's rules judged on kept results, with yes, no, or "these data are inconclusive"."""

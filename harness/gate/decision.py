@@ -18,7 +18,7 @@ from harness.gate.policy import Policy, Stated
 from harness.store.verifying import refuse_changed
 
 OnUndecided: TypeAlias = Literal["pass", "fail"]
-EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "cannot tell": 3}
+EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Decision:
     Attributes:
         candidate, baseline: the results.
         judged: every rule, in the policy's order.
-        on_undecided: what counts instead where rules cannot tell; None: that the data cannot tell is the answer.
+        on_undecided: what counts instead where rules are inconclusive; None: that the data are inconclusive is the answer.
     """
 
     candidate: Results
@@ -53,18 +53,18 @@ class Decision:
     @property
     def outcome(self) -> Outcome:
         """What counts."""
-        return self.on_undecided if self.found == "cannot tell" and self.on_undecided else self.found
+        return self.on_undecided if self.found == "inconclusive" and self.on_undecided else self.found
 
     @property
     def exit_code(self) -> int:
-        """0 pass, 1 fail, 3 cannot tell."""
+        """0 pass, 1 fail, 3 inconclusive."""
         return EXIT_CODES[self.outcome]
 
     @property
     def headline(self) -> str:
         """The verdict in one line."""
-        counts = [(name, sum(one.finding.outcome == name for one in self.judged)) for name in ("pass", "fail", "cannot tell")]
-        words = {"pass": "passed", "fail": "failed", "cannot tell": "undecided"}
+        counts = [(name, sum(one.finding.outcome == name for one in self.judged)) for name in ("pass", "fail", "inconclusive")]
+        words = {"pass": "passed", "fail": "failed", "inconclusive": "undecided"}
         told = ", ".join(f"{count} {words[name]}" for name, count in counts if count)
         chosen = f", undecided counts as {self.on_undecided}" if self.outcome != self.found else ""
         return f"{len(self.judged)} {'rule' if len(self.judged) == 1 else 'rules'}: {told}{chosen}"
@@ -82,7 +82,7 @@ class Decision:
         if self.found == "fail" and self.baseline is not None:
             folders = f"--before {self.baseline.folder} --after {self.candidate.folder}"
             found.append(f"See what was lost: harness forgetting {folders} --details")
-        if self.found == "cannot tell":
+        if self.found == "inconclusive":
             more = f"To tell: {'; '.join(wanted)}." if wanted else "More items, or a wider margin, would tell."
             found.append(more)
             if self.on_undecided is None:
@@ -98,7 +98,7 @@ def decide(run: Path, baseline: Path | None, policy: Policy, load: LoadMeasure, 
         baseline: of what it is held against, or None.
         policy: the rules.
         load: finds metrics: `harness.metrics.load`.
-        on_undecided: what counts where rules cannot tell.
+        on_undecided: what counts where rules are inconclusive.
 
     Raises:
         InputError: results cannot be read or were not measured alike, or a rule does not fit them; nothing was judged.
@@ -126,13 +126,13 @@ def decide(run: Path, baseline: Path | None, policy: Policy, load: LoadMeasure, 
 def _judged(stated: Stated, evidence: Evidence) -> RuleResult:
     began = time.perf_counter()
     try:
-        finding = stated.rule.judge(evidence)
+        finding = stated.rule.check(evidence)
     except UnfitRuleError as error:
         raise _unfit(stated, error.what[:1].lower() + error.what[1:].removesuffix("."), error.remedy) from error
     sides = (evidence.candidate, evidence.baseline)
     if finding.outcome == "pass" and any(side is not None and side.record.unverified for side in sides):
         told = f"{finding.told}; but results of an earlier version cannot be verified"
-        finding = replace(finding, outcome="cannot tell", told=told, advice=("score again what cannot be verified",))
+        finding = replace(finding, outcome="inconclusive", told=told, advice=("score again what cannot be verified",))
     return RuleResult(stated, finding, time.perf_counter() - began)
 
 

@@ -1,4 +1,4 @@
-"""What rules find: pass, fail, or that the data cannot tell."""
+"""What rules find: pass, fail, or that the data are inconclusive."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Literal
 from harness.errors import InputError
 from harness.stats import power
 
-Outcome = Literal["fail", "cannot tell", "pass"]
-OUTCOMES: tuple[Outcome, ...] = ("fail", "cannot tell", "pass")
+Outcome = Literal["fail", "inconclusive", "pass"]
+OUTCOMES: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
 """Worst first."""
 
 _MOST_TOLD = 6

@@ -79,5 +79,5 @@ def _pairs(sides: tuple[Results, Results], load: LoadMeasure, plan: ComparisonOp
 def _table(sides: tuple[Results, Results], load: LoadMeasure, plan: ComparisonOptions, name: str, key: str) -> PairedTable | str:
     before, after = sides
     records = before.record.tasks[name], after.record.tasks[name]
-    joined = [join(before.kept(name, own), after.kept(name, own), own) for own in records[0].wordings or [None]]
+    joined = [join(before.kept(name, own), after.kept(name, own), own) for own in records[0].template_variants or [None]]
     return PairedReader(load, *records, joined, plan.clusters.get(name)).table(key)

@@ -32,7 +32,7 @@ class Rule(Protocol):
         """Whether it compares."""
         ...
 
-    def judge(self, evidence: Evidence) -> Finding:
+    def check(self, evidence: Evidence) -> Finding:
         """What it finds.
 
         Raises:
@@ -50,7 +50,7 @@ class Threshold:
     limit: float
     needs_baseline = False
 
-    def judge(self, evidence: Evidence) -> Finding:
+    def check(self, evidence: Evidence) -> Finding:
         """Pass where the interval lies on the right side of the limit, fail where it lies on the wrong one."""
         if quantity := _quantity(self.subject, evidence):
             value = _efficiency(evidence.candidate.record.efficiency, quantity)
@@ -60,10 +60,10 @@ class Threshold:
     def _score(self, one: CandidateScore) -> Finding:
         record = one.record
         if record.value is None:
-            return Finding("cannot tell", f"{one.name} has no value: {record.reason}")
+            return Finding("inconclusive", f"{one.name} has no value: {record.reason}")
         if record.ci is None:
             why = record.reason or f"{record.n} {'item gives' if record.n == 1 else 'items give'} none"
-            return Finding("cannot tell", f"{one.name} is {number(record.value)} and has no interval: {why}")
+            return Finding("inconclusive", f"{one.name} is {number(record.value)} and has no interval: {why}")
         said = f"{one.name} is {bounds(record.value, *record.ci)} on {record.n:,} items"
         needed = items_to_decide(record.n, record.value, record.ci, self.limit, record.ci_method)
         return _by_interval(self.operator, record.ci, self.limit, said, f"{self.limit:g}", one.owner, needed)
@@ -83,7 +83,7 @@ class Relative:
     factor: float
     needs_baseline = True
 
-    def judge(self, evidence: Evidence) -> Finding:
+    def check(self, evidence: Evidence) -> Finding:
         """Pass where the whole interval of score less multiple lies on the right side of 0, fail where on the wrong one."""
         baseline, _ = evidence.against()
         if quantity := _quantity(self.subject, evidence):
@@ -112,10 +112,10 @@ class Relative:
 
     def _score(self, one: Compared, found: Excess | str) -> Finding:
         if isinstance(found, str):
-            return Finding("cannot tell", f"{one.name}: {found}")
+            return Finding("inconclusive", f"{one.name}: {found}")
         said = f"{one.name} is {number(found.after)}, the baseline's {number(found.before)}"
         if found.interval is None:
-            return Finding("cannot tell", f"{said}; on {found.items} items there is no interval")
+            return Finding("inconclusive", f"{said}; on {found.items} items there is no interval")
         ends = found.interval.low, found.interval.high
         said += f", {number(found.after)} - {self.factor:g} × {number(found.before)} = {bounds(found.value, *ends)}"
         needed = items_to_decide(one.score.items, found.value, ends, 0.0)
@@ -141,7 +141,7 @@ class NonInferior:
     margin: float
     needs_baseline = True
 
-    def judge(self, evidence: Evidence) -> Finding:
+    def check(self, evidence: Evidence) -> Finding:
         """Pass where it is kept or improved, fail where it is forgot, as `stats.verdict` says with this margin."""
         return combined([_kept(one, self.margin) for one in evidence.compared(self.subject)], "scores")
 
@@ -153,14 +153,14 @@ class Improved:
     subject: str
     needs_baseline = True
 
-    def judge(self, evidence: Evidence) -> Finding:
+    def check(self, evidence: Evidence) -> Finding:
         """Pass where it improved, as `stats.verdict` says; fail where the whole interval of the change lies at or below 0."""
         return combined([self._score(one) for one in evidence.compared(self.subject)], "scores")
 
     def _score(self, one: Compared) -> Finding:
         score = one.score
         if (found := _turned(score)) is None or score.change is None:
-            return Finding("cannot tell", f"{one.name}: {score.reason or 'it has no interval'}")
+            return Finding("inconclusive", f"{one.name}: {score.reason or 'it has no interval'}")
         low, high = found
         if _same(score):
             return Finding("fail", f"{one.name}: {_SAME}, so it cannot be better")
@@ -170,7 +170,7 @@ class Improved:
         if high <= 0:
             return Finding("fail", f"{said}: not better")
         if low > 0:
-            return Finding("cannot tell", f"{said}: better, but for {number(IMPROVED_AT)} the adjusted p is too large")
+            return Finding("inconclusive", f"{said}: better, but for {number(IMPROVED_AT)} the adjusted p is too large")
         needed = items_to_decide(score.items, score.change, found, 0.0)
         return _undecided(f"{said}: the interval holds 0", one.owner, needed)
 
@@ -185,17 +185,17 @@ class NothingForgotten:
     margin: float | None
     needs_baseline = True
 
-    def judge(self, evidence: Evidence) -> Finding:
-        """Fail where any is forgot; cannot tell where any cannot be told, or the run lacks a task of the baseline."""
+    def check(self, evidence: Evidence) -> Finding:
+        """Fail where any is forgot; inconclusive where any cannot be told, or the run lacks a task of the baseline."""
         _, comparison = evidence.against()
         tasks = [task for task in comparison.tasks if not task.target]
         findings = [self._score(evidence, task, score) for task in tasks for score in task.headlines]
         missing = _wanted(evidence, comparison.only_before)
         if missing:
             told = f"the baseline has {', '.join(missing)}, which the run lacks"
-            findings.append(Finding("cannot tell", told, (f"score {', '.join(missing)}, or name the tasks that count under `tasks`",)))
+            findings.append(Finding("inconclusive", told, (f"score {', '.join(missing)}, or name the tasks that count under `tasks`",)))
         if not findings:
-            return Finding("cannot tell", "every task that was compared is a target")
+            return Finding("inconclusive", "every task that was compared is a target")
         return combined(findings, "scores")
 
     def _score(self, evidence: Evidence, task: TaskComparison, score: MetricComparison) -> Finding:
@@ -209,7 +209,7 @@ class SignatureMatches:
 
     needs_baseline = True
 
-    def judge(self, evidence: Evidence) -> Finding:
+    def check(self, evidence: Evidence) -> Finding:
         """Fail where items or prompts differ, or a task is missing; the differences are told."""
         baseline, comparison = evidence.against()
         mine, theirs = evidence.candidate.record.tasks, baseline.record.tasks
@@ -252,7 +252,7 @@ def _by_interval(
 def _kept(one: Compared, margin: float) -> Finding:
     score = one.score
     if (ends := _turned(score)) is None:
-        return Finding("cannot tell", f"{one.name}: {score.reason or 'it has no interval'}")
+        return Finding("inconclusive", f"{one.name}: {score.reason or 'it has no interval'}")
     if _same(score):
         return Finding("pass", f"{one.name}: {_SAME}, on {score.items:,} items", reason=_SAME)
     said = f"{_changed(one)}, margin {margin:.4g}"
@@ -263,7 +263,7 @@ def _kept(one: Compared, margin: float) -> Finding:
         needed = score.items_for_change if margin == score.margin and (score.items_for_change or 0) > score.items else None
         why = f"likely forgot, lost beyond the margin, but the verdict needs an adjusted p of {FORGOT_AT}"
         return _undecided(f"{said}: {why}", one.owner, needed)
-    if found == "cannot tell":
+    if found == "inconclusive":
         return _undecided(f"{said}: the interval holds the margin", one.owner, _items_for(score, margin, ends))
     return Finding("pass", f"{said}: {found}")
 
@@ -274,7 +274,7 @@ def _same(score: MetricComparison) -> bool:
 
 def _verdict(score: MetricComparison, margin: float) -> Verdict:
     if score.low is None or score.high is None:
-        return "cannot tell"
+        return "inconclusive"
     return verdict(Interval(score.low, score.high, score.method or ""), score.p_holm, margin, score.higher_is_better)
 
 
@@ -304,8 +304,8 @@ def _changed(one: Compared) -> str:
 
 def _undecided(told: str, owner: str, needed: int | None) -> Finding:
     if needed is None:
-        return Finding("cannot tell", told)
-    return Finding("cannot tell", f"{told}; about {needed:,} items would tell", (f"{owner}: about {needed:,} items",))
+        return Finding("inconclusive", told)
+    return Finding("inconclusive", f"{told}; about {needed:,} items would tell", (f"{owner}: about {needed:,} items",))
 
 
 def _quantity(subject: str, evidence: Evidence) -> str | None:
@@ -324,7 +324,7 @@ def _quantity(subject: str, evidence: Evidence) -> str | None:
 
 def _unmeasured(quantity: str, whose: str) -> Finding:
     told = f"{quantity} of {whose} is not known: its answers came from the store"
-    return Finding("cannot tell", told, (f"compute {whose} anew with --fresh",))
+    return Finding("inconclusive", told, (f"compute {whose} anew with --fresh",))
 
 
 def _efficiency(record: EfficiencyRecord, quantity: str) -> float | None:

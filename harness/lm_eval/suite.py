@@ -203,7 +203,7 @@ class Suite:
         prepared = [_prepared(task, options, encoder, rules) for task in built.tasks.values()]
         notes = list(dict.fromkeys(built.notes))
         if options.template or options.shot_seeds:
-            notes.append("lm-eval's tasks have one wording and one stream of shots: --template and --shot-seeds do not apply to them.")
+            notes.append("lm-eval's tasks have one template and one stream of shots: --template and --shot-seeds do not apply to them.")
         kept = [
             f"{one.name}: its own file says 0 shots, as lm-eval reads it." for one in prepared if options.shots and not _shots(one.task)
         ]
@@ -219,7 +219,7 @@ class Suite:
         """For each request's id the name under which the user asked for its task."""
         return {request.id: self.labels[one.task.task_name] for one in self.prepared for request in one.requests}
 
-    def judge(self, responses: Mapping[str, Response]) -> LmEvalResults:
+    def score(self, responses: Mapping[str, Response]) -> LmEvalResults:
         """Scores, samples and records of every task and group.
 
         Args:

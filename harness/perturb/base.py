@@ -108,14 +108,14 @@ def perturb(perturbation: Perturbation, text: str, *, seed: int, item: str, fiel
     """
     random = Random(f"{seed}/{perturbation.name}/{item}" + ("" if perturbation.per_item else f"/{field}"))
     kept = _PROTECTED.findall(text)
-    disturbed = perturbation.apply(_PROTECTED.sub(MASK, text), random)
-    if disturbed.count(MASK) != len(kept):
+    perturbed = perturbation.apply(_PROTECTED.sub(MASK, text), random)
+    if perturbed.count(MASK) != len(kept):
         raise InputError(
-            f"Perturbation {perturbation.name!r} left {disturbed.count(MASK)} of {len(kept)} protected parts in {field!r}, item {item!r}.",
+            f"Perturbation {perturbation.name!r} left {perturbed.count(MASK)} of {len(kept)} protected parts in {field!r}, item {item!r}.",
             "Its `apply` must keep the character harness.perturb.base.MASK wherever it stands.",
         )
     parts = iter(kept)
-    return re.sub(MASK, lambda _: next(parts), disturbed)
+    return re.sub(MASK, lambda _: next(parts), perturbed)
 
 
 def perturb_fields(perturbation: Perturbation, fields: Mapping[str, str], *, seed: int, item: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from harness.gate.findings import Outcome
 from harness.report.markdown import escaped, table
 from harness.util.text import plain
 
-STYLES: dict[Outcome, str] = {"pass": "green", "fail": "bold red", "cannot tell": "yellow"}
+STYLES: dict[Outcome, str] = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 
 
 def decision_view(decision: Decision) -> RenderableType:

@@ -1,7 +1,7 @@
 """A decision as JUnit's XML, which CI systems read: one case a rule.
 
 The structure is the one that Ant's JUnit task writes and Jenkins, GitLab and GitHub actions read: `testsuites` of one `testsuite`
-with properties, cases, and the two outputs. A rule that cannot tell is an error: whether it holds is not known. Where
+with properties, cases, and the two outputs. A rule that inconclusive is an error: whether it holds is not known. Where
 undecided rules were chosen to pass or to fail, it is skipped or a failure.
 """
 
@@ -15,7 +15,7 @@ from harness.gate.decision import Decision, RuleResult
 from harness.gate.findings import Outcome
 from harness.util.text import plain
 
-_ELEMENTS: dict[Outcome, str] = {"fail": "failure", "cannot tell": "error"}
+_ELEMENTS: dict[Outcome, str] = {"fail": "failure", "inconclusive": "error"}
 _CHOSEN = {"pass": "skipped", "fail": "failure", None: "error"}
 
 
@@ -76,6 +76,6 @@ def _case(suite: ET.Element, one: RuleResult, element: str | None) -> None:
 
 def _element(decision: Decision, one: RuleResult) -> str | None:
     """What a case holds beside its name; nothing where the rule passes."""
-    if one.finding.outcome == "cannot tell":
+    if one.finding.outcome == "inconclusive":
         return _CHOSEN[decision.on_undecided]
     return _ELEMENTS.get(one.finding.outcome)

@@ -90,7 +90,7 @@ def disturbances_table(record: RunRecord) -> Table | None:
     for name in ("items changed", "before", "after", "lost", "95 % interval"):
         table.add_column(name, justify="right")
     for name, task in record.tasks.items():
-        own = task.disturbances or [one for wording in task.wordings.values() for one in wording.disturbances]
+        own = task.perturbations or [one for variant in task.template_variants.values() for one in variant.perturbations]
         for place, one in enumerate(own):
             low, high = one.drop.ci or (None, None)
             scores = (value_text(score.value, score.unit) for score in (one.before, one.after, one.drop))

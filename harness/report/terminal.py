@@ -209,7 +209,7 @@ def _value(metric: MetricRecord, style: str) -> Text:
     text = Text(value_text(metric.value, metric.unit), style=style)
     if metric.spread is not None:
         low, high = (value_text(bound, metric.unit) for bound in (metric.spread.lowest, metric.spread.highest))
-        text.append(f" ({low} to {high} over {metric.spread.wordings} wordings)", "dim")
+        text.append(f" ({low} to {high} over {metric.spread.template_variants} template variants)", "dim")
     return text
 
 
@@ -256,5 +256,5 @@ def _efficiency(record: RunRecord) -> str:
         parts.append(f"padding {spent.padding_share:.1%}".replace("%", " %"))
     if spent.peak_memory_bytes:
         parts.append(f"peak memory {bytes_text(spent.peak_memory_bytes)}")
-    parts.append(f"{spent.requests.from_store:,} of {spent.requests.asked:,} answers from the store")
+    parts.append(f"{spent.requests.cached:,} of {spent.requests.unique:,} responses from the cache")
     return " · ".join(parts)

@@ -5,8 +5,8 @@ Changes count upwards as better. With the interval [low, high] of the change and
 * improved: low > 0, and the adjusted p is at most 0.05.
 * forgot: high < -m, and the adjusted p is at most 0.01.
 * likely forgot: high < -m, and the adjusted p is larger.
-* kept: low > -m.
-* cannot tell: otherwise.
+* retained: low > -m.
+* inconclusive: otherwise.
 
 `docs/design/statistics.md` says why.
 """
@@ -19,10 +19,10 @@ from typing import Literal
 
 from harness.stats.bootstrap import Interval
 
-Verdict = Literal["forgot", "likely forgot", "cannot tell", "kept", "improved"]
-VERDICTS: tuple[Verdict, ...] = ("forgot", "likely forgot", "cannot tell", "kept", "improved")
+Verdict = Literal["forgot", "likely forgot", "inconclusive", "retained", "improved"]
+VERDICTS: tuple[Verdict, ...] = ("forgot", "likely forgot", "inconclusive", "retained", "improved")
 """Worst first."""
-UNRESOLVED: tuple[Verdict, ...] = ("likely forgot", "cannot tell")
+UNRESOLVED: tuple[Verdict, ...] = ("likely forgot", "inconclusive")
 """Verdicts that more items may change into forgot."""
 
 FORGOT_AT = 0.01
@@ -69,17 +69,17 @@ def verdict(bounds: Interval | None, p_adjusted: float | None, margin: float, hi
         higher_is_better: the score's direction.
     """
     if bounds is None or p_adjusted is None:
-        return "cannot tell"
+        return "inconclusive"
     low, high = change(bounds, higher_is_better)
     if low > 0 and p_adjusted <= IMPROVED_AT:
         return "improved"
     if high < -margin:
         return "forgot" if p_adjusted <= FORGOT_AT else "likely forgot"
-    return "kept" if low > -margin else "cannot tell"
+    return "retained" if low > -margin else "inconclusive"
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict of several scores together: the worst of them, but improved only where none is merely kept.
+    """The verdict of several scores together: the worst of them, but improved only where none is merely retained.
 
     Raises:
         ValueError: there are none.

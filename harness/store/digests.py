@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 DIGEST = "digest"
@@ -30,8 +30,67 @@ def later_fields(content: Mapping[str, Any]) -> bool:
 
 
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A document of schema 1 in the present form. It recorded no files, so nothing of its tasks can be verified: their `files` are null."""
-    tasks = content.get("tasks")
-    if isinstance(tasks, Mapping):
-        tasks = {name: {**task, "files": None} if isinstance(task, Mapping) else task for name, task in tasks.items()}
-    return {**content, "schema_version": 2, "tasks": tasks}
+    """A document of schema 1 in the present form.
+
+    Fields that have another name now are renamed. Schema 1 recorded no files, so that nothing of its tasks can be verified: their `files`
+    are null.
+    """
+    tasks, groups, efficiency = content.get("tasks"), content.get("groups"), content.get("efficiency")
+    return {
+        **content,
+        "schema_version": 2,
+        "tasks": _each(tasks, lambda task: _task(task) | {"files": None}),
+        "groups": _each(groups, lambda group: {**group, "metrics": _each(group.get("metrics"), _metric)}),
+        "efficiency": _efficiency(efficiency),
+    }
+
+
+_TASK_FIELDS = {"wordings": "template_variants", "disturbances": "perturbations"}
+_REQUESTS_FIELDS = {"asked": "unique", "from_store": "cached"}
+_TOKENS_FIELDS = {"asked": "requested"}
+_SPREAD_FIELDS = {"wordings": "template_variants"}
+
+
+def _renamed(record: Any, names: Mapping[str, str]) -> Any:
+    return {names.get(name, name): value for name, value in record.items()} if isinstance(record, Mapping) else record
+
+
+def _each(records: Any, upgrade: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
+    """Every record of a mapping upgraded; what is no record stays, and is refused where the document is validated."""
+    if not isinstance(records, Mapping):
+        return records
+    return {name: upgrade(record) if isinstance(record, Mapping) else record for name, record in records.items()}
+
+
+def _task(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task, or one of its template variants."""
+    renamed: dict[str, Any] = _renamed(task, _TASK_FIELDS)
+    upgraded_parts = {
+        "metrics": _each(renamed.get("metrics"), _metric),
+        "template_variants": _each(renamed.get("template_variants"), _task),
+        "perturbations": _perturbations(renamed.get("perturbations")),
+    }
+    return renamed | {name: value for name, value in upgraded_parts.items() if name in renamed}
+
+
+def _perturbations(records: Any) -> Any:
+    if not isinstance(records, list):
+        return records
+    scores = ("before", "after", "drop")
+    return [
+        {name: _metric(value) if name in scores and isinstance(value, Mapping) else value for name, value in record.items()}
+        if isinstance(record, Mapping)
+        else record
+        for record in records
+    ]
+
+
+def _metric(metric: Mapping[str, Any]) -> dict[str, Any]:
+    return {**metric, "spread": _renamed(metric["spread"], _SPREAD_FIELDS)} if "spread" in metric else dict(metric)
+
+
+def _efficiency(record: Any) -> Any:
+    if not isinstance(record, Mapping):
+        return record
+    parts = {"requests": _REQUESTS_FIELDS, "tokens": _TOKENS_FIELDS}
+    return {name: _renamed(value, parts[name]) if name in parts else value for name, value in record.items()}

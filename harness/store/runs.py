@@ -98,9 +98,9 @@ class SystemRecord(_StrictRecord):
 
 
 class SpreadRecord(_StrictRecord):
-    """How a score varies over wordings of the same items; `spread` is highest less lowest, `ci` its 95 % interval."""
+    """How a score varies over template variants of the same items; `spread` is highest less lowest, `ci` its 95 % interval."""
 
-    wordings: Annotated[int, Field(ge=2)]
+    template_variants: Annotated[int, Field(ge=2)]
     lowest: FiniteFloat
     highest: FiniteFloat
     spread: FiniteFloat
@@ -175,7 +175,7 @@ class PerturbationRecord(_StrictRecord):
 
 
 class TemplateVariantRecord(_StrictRecord):
-    """One of several wordings of a task: its template, the seed its shots were drawn with, and its own scores."""
+    """One of several template variants of a task: its template, the seed its shots were drawn with, and its own scores."""
 
     template: str
     template_digest: str
@@ -183,14 +183,14 @@ class TemplateVariantRecord(_StrictRecord):
     metrics: dict[str, MetricRecord]
     shortened: ShortenedRecord
     signature: SignatureField
-    disturbances: list[PerturbationRecord] = []
+    perturbations: list[PerturbationRecord] = []
 
 
 class TaskRecord(_StrictRecord):
     """One task's scores. The first metric is the headline, unless `headline` names others.
 
-    `signature` holds what decides the prompts and items, not the system. `wordings` is empty where there is only one; where there are
-    several, `metrics` are their mean. Tokens are of all items in the first wording, shots included and nothing shared.
+    `signature` holds what decides the prompts and items, not the system. `template_variants` is empty where there is only one;
+    where there are several, `metrics` are their mean. Tokens are of all items in the first template, shots included and nothing shared.
     `without` says of measures that were asked for why the task has none of them. `files` has the SHA-256 of each file of samples or
     statistics; null where an earlier version wrote the task without, so that they cannot be verified.
     """
@@ -210,8 +210,8 @@ class TaskRecord(_StrictRecord):
     headline: list[str] = []
     prompt_tokens: Count = 0
     output_tokens: Count = 0
-    wordings: dict[str, TemplateVariantRecord] = {}
-    disturbances: list[PerturbationRecord] = []
+    template_variants: dict[str, TemplateVariantRecord] = {}
+    perturbations: list[PerturbationRecord] = []
     without: dict[Family, str] = {}
     files: dict[FileName, Sha256] | None = {}
 
@@ -232,17 +232,17 @@ class GroupRecord(_StrictRecord):
 
 
 class RequestsRecord(_StrictRecord):
-    """How many requests a run asked, and where the answers came from."""
+    """Unique requests of a run, and how many were answered from the cache or computed."""
 
-    asked: Count = 0
-    from_store: Count = 0
+    unique: Count = 0
+    cached: Count = 0
     computed: Count = 0
 
 
 class TokensRecord(_StrictRecord):
-    """Tokens that the device computed, and `asked`: what prompts and choices would have taken with nothing shared."""
+    """Tokens that the device computed, and `requested`: what prompts and choices would have taken with nothing shared."""
 
-    asked: Count = 0
+    requested: Count = 0
     prefill: Count = 0
     decode: Count = 0
     padding: Count = 0

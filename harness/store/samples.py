@@ -97,7 +97,7 @@ def read(folder: Path, place: str, files: Files) -> list[SampleRecord]:
 
     Args:
         folder: the results folder.
-        place: the task; `task@wording` where it has several, `task~perturbation` for copies of its items.
+        place: the task; `task@template` where it has several, `task~perturbation` for copies of its items.
         files: what the task's record says of its files (`TaskRecord.files`).
 
     Raises:
@@ -132,7 +132,7 @@ def read_statistics(folder: Path, place: str, files: Files) -> dict[str, Statist
 
     Args:
         folder: the results folder.
-        place: the task; `task@wording` where it has several.
+        place: the task; `task@template` where it has several.
         files: what the task's record says of its files (`TaskRecord.files`).
 
     Raises:

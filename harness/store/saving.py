@@ -24,7 +24,7 @@ class SavedSamples:
     """The items of a task with one prompt template, or perturbed copies of them.
 
     Attributes:
-        place: names its files: the task, `task@wording` where it has several, with `~perturbation` for copies.
+        place: names its files: the task, `task@template` where it has several, with `~perturbation` for copies.
         samples: what was asked and answered.
         statistics: by metric; None where none are kept, as of copies.
     """

@@ -14,21 +14,21 @@ from harness.contract import Item, Prompt, TokenIds
 from harness.errors import HarnessError, TaskError, UnavailableError
 from harness.metrics.base import check_form
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import PromptTemplate, Question, draw_shots
+from harness.tasks.prompts import Question, TemplateVariant, draw_shots
 from harness.tasks.registry import TaskEntry, TaskRegistry
 from harness.tasks.schema import Task
 
 SHOWN = 3
-"""Items whose whole prompts, shots included, are rendered in every wording."""
+"""Items whose whole prompts, shots included, are rendered in every template."""
 
 SAMPLE = 300
-"""Items, drawn from the whole split, whose questions and answers are looked at in every wording."""
+"""Items, drawn from the whole split, whose questions and answers are looked at in every template."""
 
 FEW_CLUSTERS = 10
 """From so many on, intervals are about as wide as the items' likeness makes them."""
 
 LONGEST = 50
-"""Longest items whose prompts are tokenized in every wording."""
+"""Longest items whose prompts are tokenized in every template."""
 
 _NAMED = 3
 
@@ -187,8 +187,8 @@ def check_entry(entry: TaskEntry, reader: DataReader, encoder: CheckEncoder | No
     sample = _sample(items)
     told: dict[str, list[str]] = {}
     for template in task.templates:
-        wording = PromptTemplate(task, template, chat=encoder is not None and encoder.chat)
-        for warning in _check_wording(wording, items, sample, pool, encoder):
+        variant = TemplateVariant(task, template, chat=encoder is not None and encoder.chat)
+        for warning in _check_wording(variant, items, sample, pool, encoder):
             told.setdefault(warning, []).append(template.name)
     for warning, names in told.items():
         everywhere = len(names) == len(task.templates)
@@ -238,8 +238,8 @@ def _clusters(task: Task, items: Sequence[Item]) -> list[str]:
     """What is remarkable about the items' clusters, where the task names any."""
     if task.cluster is None or len(items) < 2:
         return []
-    wording = PromptTemplate(task, task.templates[0], chat=False)
-    count = len({wording.cluster(item) for item in items})
+    variant = TemplateVariant(task, task.templates[0], chat=False)
+    count = len({variant.cluster(item) for item in items})
     if count == len(items):
         return ["each item is a cluster of its own: `cluster` changes nothing"]
     if count >= FEW_CLUSTERS:
@@ -249,25 +249,25 @@ def _clusters(task: Task, items: Sequence[Item]) -> list[str]:
 
 
 def _check_wording(
-    wording: PromptTemplate, items: Sequence[Item], sample: Sequence[Item], pool: Sequence[Item], encoder: CheckEncoder | None
+    variant: TemplateVariant, items: Sequence[Item], sample: Sequence[Item], pool: Sequence[Item], encoder: CheckEncoder | None
 ) -> Iterator[str]:
-    questions, failures = _questions(wording, sample)
+    questions, failures = _questions(variant, sample)
     if not questions:
         raise next(iter(failures.values()))[1]
-    number = wording.task.shots.number
+    number = variant.task.shots.number
     for question in questions[:SHOWN]:
-        wording.prompts(question, _drawn(wording, question, pool, number))
+        variant.prompts(question, _drawn(variant, question, pool, number))
     if failures:
         failed, reasons = [item for item, _ in failures.values()], [error for _, error in failures.values()]
         yield f"items that cannot be asked, where a run would stop: {_of(failed, sample)}. {reasons[0].what.rstrip('.')}"
     asked = [question.item for question in questions]
-    if wording.task.metrics:
+    if variant.task.metrics:
         yield from _answers(questions, asked)
-    alike = _alike(wording, questions, encoder)
+    alike = _alike(variant, questions, encoder)
     if alike:
         yield f"choices of the same {'tokens' if encoder else 'text'}: {_of(alike, asked)}"
-    if encoder is not None and encoder.max_length is not None and wording.task.answer != "score_text":
-        yield from _too_long(wording, items, pool, encoder, encoder.max_length)
+    if encoder is not None and encoder.max_length is not None and variant.task.answer != "score_text":
+        yield from _too_long(variant, items, pool, encoder, encoder.max_length)
 
 
 def _answers(questions: Sequence[Question], asked: Sequence[Item]) -> Iterator[str]:
@@ -280,47 +280,47 @@ def _answers(questions: Sequence[Question], asked: Sequence[Item]) -> Iterator[s
         yield f"the right answer is always {answers.pop()[0]!r} ({_count(len(questions), 'item')} looked at)"
 
 
-def _questions(wording: PromptTemplate, sample: Sequence[Item]) -> tuple[list[Question], Mapping[str, tuple[Item, TaskError]]]:
+def _questions(variant: TemplateVariant, sample: Sequence[Item]) -> tuple[list[Question], Mapping[str, tuple[Item, TaskError]]]:
     """The sample's questions, and the items of which none can be made."""
     questions, failures = [], {}
     for item in sample:
         try:
-            question = wording.question(item)
-            wording.prompts(question, ())
+            question = variant.question(item)
+            variant.prompts(question, ())
             questions.append(question)
         except TaskError as error:
             failures[item.id] = (item, error)
     return questions, failures
 
 
-def _drawn(wording: PromptTemplate, question: Question, pool: Sequence[Item], number: int) -> list[Question]:
-    return [wording.question(shot) for shot in draw_shots(wording.task, pool, question.item, number, seed=0)]
+def _drawn(variant: TemplateVariant, question: Question, pool: Sequence[Item], number: int) -> list[Question]:
+    return [variant.question(shot) for shot in draw_shots(variant.task, pool, question.item, number, seed=0)]
 
 
-def _alike(wording: PromptTemplate, questions: Sequence[Question], encoder: CheckEncoder | None) -> list[Item]:
+def _alike(variant: TemplateVariant, questions: Sequence[Question], encoder: CheckEncoder | None) -> list[Item]:
     """Items of which two choices cannot be told apart; where each choice has a prompt of its own they may be the same."""
-    if wording.template.prompts is not None or wording.task.answer != "choices":
+    if variant.template.prompts is not None or variant.task.answer != "choices":
         return []
     if encoder is None:
         return [q.item for q in questions if len({choice.strip() for choice in q.choices}) < len(q.choices)]
-    return [q.item for q in questions if len(set(_encoded(wording, q, (), encoder)[0].choices)) < len(q.choices)]
+    return [q.item for q in questions if len(set(_encoded(variant, q, (), encoder)[0].choices)) < len(q.choices)]
 
 
-def _encoded(wording: PromptTemplate, question: Question, shots: Sequence[Question], encoder: CheckEncoder) -> Sequence[CheckedTokens]:
+def _encoded(variant: TemplateVariant, question: Question, shots: Sequence[Question], encoder: CheckEncoder) -> Sequence[CheckedTokens]:
     """A question's token ids: all its choices after one context, or each after its own."""
-    texts = [encoder.text(prompt) for prompt in wording.prompts(question, shots)]
-    delimiter = "" if encoder.chat else wording.template.delimiter
+    texts = [encoder.text(prompt) for prompt in variant.prompts(question, shots)]
+    delimiter = "" if encoder.chat else variant.template.delimiter
     answers = [delimiter + choice for choice in question.choices]
     return encoder.choices(texts, [answers] if len(texts) == 1 else [[answer] for answer in answers])
 
 
-def _too_long(wording: PromptTemplate, items: Sequence[Item], pool: Sequence[Item], encoder: CheckEncoder, limit: int) -> Iterator[str]:
+def _too_long(variant: TemplateVariant, items: Sequence[Item], pool: Sequence[Item], encoder: CheckEncoder, limit: int) -> Iterator[str]:
     longest = sorted(items, key=_characters, reverse=True)[:LONGEST]
-    questions, _ = _questions(wording, longest)
-    number = min(wording.task.shots.number, len(pool))
+    questions, _ = _questions(variant, longest)
+    number = min(variant.task.shots.number, len(pool))
     lengths = {}
     for question in questions:
-        lengths[question.item.id] = _length(wording, question, _drawn(wording, question, pool, number), encoder)
+        lengths[question.item.id] = _length(variant, question, _drawn(variant, question, pool, number), encoder)
     over = [question.item for question in questions if lengths[question.item.id] > limit]
     if over:
         peak = max(over, key=lambda item: lengths[item.id])
@@ -330,13 +330,13 @@ def _too_long(wording: PromptTemplate, items: Sequence[Item], pool: Sequence[Ite
         )
 
 
-def _length(wording: PromptTemplate, question: Question, shots: Sequence[Question], encoder: CheckEncoder) -> int:
+def _length(variant: TemplateVariant, question: Question, shots: Sequence[Question], encoder: CheckEncoder) -> int:
     """Tokens that a question needs in the model's longest sequence."""
     apart = encoder.architecture == "seq2seq"
-    if wording.task.answer == "generate":
-        context = encoder.contexts([encoder.text(wording.prompt(question, shots))])[0]
-        return len(context) + (0 if apart else wording.task.generation.max_new_tokens)
-    encoded = _encoded(wording, question, shots, encoder)
+    if variant.task.answer == "generate":
+        context = encoder.contexts([encoder.text(variant.prompt(question, shots))])[0]
+        return len(context) + (0 if apart else variant.task.generation.max_new_tokens)
+    encoded = _encoded(variant, question, shots, encoder)
     answer = max(len(choice) for one in encoded for choice in one.choices)
     context_tokens = max(len(one.context) for one in encoded)
     return max(context_tokens, answer) if apart else context_tokens + answer - 1

@@ -23,7 +23,7 @@ _LONGEST_CLUSTER = 64
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An item in one wording, without shots.
+    """An item in one template, without shots.
 
     Attributes:
         choices: the answer texts (answer form `choices`), else empty.
@@ -48,7 +48,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class PromptTemplate:
+class TemplateVariant:
     """One template of a task, ready to make prompts.
 
     Args:
@@ -234,13 +234,13 @@ def rendered(
     task: Task, template: Template, reader: DataReader, beside: Path, number: int, shots: int | None = None, seed: int = 0
 ) -> list[Rendered]:
     """The first items' plain prompts with their answers; `beside` is the folder of the task file."""
-    wording = PromptTemplate(task, template, chat=False)
+    variant = TemplateVariant(task, template, chat=False)
     wanted = task.shots.number if shots is None else shots
     pool = reader.split(task, task.shots.split, beside).items if wanted and task.shots.split else ()
     result = []
     for item in reader.split(task, task.data.split, beside).items[:number]:
-        question = wording.question(item)
-        prompt = wording.prompt(question, [wording.question(shot) for shot in draw_shots(task, pool, item, wanted, seed)])
+        question = variant.question(item)
+        prompt = variant.prompt(question, [variant.question(shot) for shot in draw_shots(task, pool, item, wanted, seed)])
         others = tuple(choice for index, choice in enumerate(question.choices) if index not in question.targets[:1])
         result.append(Rendered(item.id, prompt.text, prompt.delimiter, question.references[0], others))
     return result

@@ -105,7 +105,7 @@ def _answer(found: Guess) -> Iterator[str]:
 
 
 def _template(columns: Sequence[InferredColumn], found: Guess) -> Iterator[str]:
-    yield _with("templates:", "wordings; several can be compared with --template all")
+    yield _with("templates:", "template variants; several can be compared with --template all")
     if found.answer == "score_text":
         yield "  - name: plain"
         yield _with('    prompt: ""', "what stands before the text: here nothing")

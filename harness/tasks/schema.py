@@ -75,7 +75,7 @@ Choices = Annotated[tuple[TemplateText, ...] | Expression, Field(description="A 
 
 
 class Template(Strict):
-    """One wording of a task."""
+    """One template of a task."""
 
     name: TaskName
     system: TemplateText = Field("", description="System message in chat; in plain text it stands before everything.")

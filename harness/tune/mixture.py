@@ -1,4 +1,4 @@
-"""Which rows are learned, in which wording: the tasks' train splits, mixed, and kept apart from what is evaluated."""
+"""Which rows are learned, in which template: the tasks' train splits, mixed, and kept apart from what is evaluated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.contract import Item
 from harness.errors import DataError, TaskError
 from harness.models.adapter_cards import DataUse, Overlap
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import PromptTemplate
+from harness.tasks.prompts import TemplateVariant
 from harness.tasks.registry import TaskEntry, TaskRegistry
 from harness.tasks.schema import Task, Template
 from harness.tune.overlap import NGRAM, EvaluatedItems
@@ -26,9 +26,9 @@ HELD_OUT = 5
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row in the wording in which it is learned."""
+    """A row in the template in which it is learned."""
 
-    wording: PromptTemplate
+    variant: TemplateVariant
     item: Item
 
 
@@ -40,7 +40,7 @@ class Pool:
         entry: the task.
         role: whether it is to be learned, or kept from being forgotten.
         split: where the rows come from.
-        templates: the wordings they may have.
+        templates: the template variants they may have.
         items: rows to learn.
         validation: items that the training is judged by; none of replayed tasks.
     """
@@ -53,10 +53,10 @@ class Pool:
     validation: tuple[Item, ...] = ()
 
     def example(self, item: Item, chat: bool, seed: int) -> Example:
-        """The row in one of the wordings: where there are several it is drawn from (seed, task, row)."""
+        """The row in one of the template variants: where there are several it is drawn from (seed, task, row)."""
         task = self.entry.task
-        template = random.Random(f"{seed}/wording/{task.task}/{item.id}").choice(self.templates)
-        return Example(PromptTemplate(task, template, chat), item)
+        template = random.Random(f"{seed}/template/{task.task}/{item.id}").choice(self.templates)
+        return Example(TemplateVariant(task, template, chat), item)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Mixture:
     """What is learned.
 
     Attributes:
-        examples: rows in their wordings, in no meaningful order; the rows of small tasks may stand more than once.
+        examples: rows in their template variants, in no meaningful order; the rows of small tasks may stand more than once.
         pools: the tasks they come from.
         overlap: training rows that resemble evaluated items.
         uses: what cards keep of each task.

@@ -22,7 +22,7 @@ class EvaluatedItems:
     """The items that tasks are evaluated on, ready to be compared with.
 
     Args:
-        items: of every evaluated split; rows are compared by the words of their texts, whatever the wording of prompts.
+        items: of every evaluated split; rows are compared by the words of their texts, whatever the template of prompts.
         ngram: words of an n-gram.
     """
 

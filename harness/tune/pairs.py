@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.contract import Prompt, TokenIds
 from harness.errors import DataError, ModelError
 from harness.models.encoding import Encoder, fixed_date
-from harness.tasks.prompts import PromptTemplate, Question
+from harness.tasks.prompts import Question, TemplateVariant
 from harness.tune.mixture import Example
 
 
@@ -56,16 +56,16 @@ class PairMaker:
 
     def _texts(self, example: Example) -> tuple[str, str]:
         """The exact text of the prompt, and of the completion after it."""
-        wording = example.wording
-        question = wording.question(example.item)
-        prompt = wording.prompt(question, ())
+        variant = example.variant
+        question = variant.question(example.item)
+        prompt = variant.prompt(question, ())
         answer = question.references[0]
         if prompt.messages is not None:
             text = self.encoder.text(prompt)
             return text, self._turn(prompt, text, answer)
-        return prompt.text, self._lead(wording, question, prompt) + answer
+        return prompt.text, self._lead(variant, question, prompt) + answer
 
-    def _lead(self, wording: PromptTemplate, question: Question, prompt: Prompt) -> str:
+    def _lead(self, variant: TemplateVariant, question: Question, prompt: Prompt) -> str:
         """What the completion begins with.
 
         A choice is scored after the delimiter, so it is learned after it. A generated text follows the prompt as it stands: a
@@ -74,11 +74,11 @@ class PairMaker:
         """
         if not prompt.text:
             return ""
-        if question.choices or wording.task.answer != "generate":
+        if question.choices or variant.task.answer != "generate":
             return prompt.delimiter
         if self.encoder.architecture == "seq2seq":
             return ""
-        ends = any(stop in prompt.delimiter for stop in wording.task.generation.stop)
+        ends = any(stop in prompt.delimiter for stop in variant.task.generation.stop)
         return " " if ends else prompt.delimiter
 
     def _turn(self, prompt: Prompt, text: str, answer: str) -> str:

@@ -62,7 +62,7 @@ class TuneSettings:
         max_steps: stops earlier, or goes on for longer, than `epochs`; None for what `epochs` gives.
         lr: peak learning rate.
         batch_tokens: tokens of a step, prompts and completions, padding left out; at least one pair.
-        template: wordings by name, 'all' for a wording drawn for each row, None for each task's first.
+        template: template variants by name, 'all' for a template drawn for each row, None for each task's first.
         limit: rows of each task, drawn by seed.
         seed: decides weights at the start, drawing and order.
         mix: 'size' trains on every row once an epoch, 'equal' on as many pairs of each task.

@@ -165,15 +165,15 @@ class _Tuning:
             checkpoints.check_space(self.options.output, _disk_bytes(made))
             facts = f"{made.count:,} of {made.base:,} parameters, {100 * made.share:.3g} %; {len(lesson.pairs):,} pairs"
             self.watch.begin(facts, len(lesson.steps), len(progress.losses))
-            judge = None if validation is None else lambda step: validation.judge(made.module, step)
+            scorer = None if validation is None else lambda step: validation.score(made.module, step)
             base = Base(loaded.architecture, loaded.module.generation_config.pad_token_id, loaded.device)
-            trainer = TaskTrainer(made, base, self._plan(settings, lesson, loaded, micro_tokens), place, progress, judge, self.watch)
+            trainer = TaskTrainer(made, base, self._plan(settings, lesson, loaded, micro_tokens), place, progress, scorer, self.watch)
             train(trainer)
             self.watch.end()
             judged = progress.best
             if settings.weights_dtype != "float32":
                 methods.round_weights(made, settings.weights_dtype)
-                judged = validation.judge(made.module, judged.step) if validation and judged else None
+                judged = validation.score(made.module, judged.step) if validation and judged else None
             final = place.folder / "final"
             with checkpoints.writing(final):
                 methods.write(made, loaded, settings, final)

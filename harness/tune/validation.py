@@ -16,7 +16,7 @@ from harness.metrics.base import Metric
 from harness.models.adapter_cards import ValidationScore
 from harness.models.encoding import Encoder
 from harness.models.loading import Loaded
-from harness.tasks.prompts import PromptTemplate
+from harness.tasks.prompts import TemplateVariant
 from harness.tasks.schema import Task
 from harness.tune.batches import Collator, split
 from harness.tune.loss import completion_loss, completion_tokens
@@ -27,11 +27,11 @@ from harness.tune.progress import StepScores
 
 @dataclass(frozen=True)
 class _Job:
-    """One task's validation items, prepared as a run prepares them: in its first wording, without shots."""
+    """One task's validation items, prepared as a run prepares them: in its first template, without shots."""
 
     task: Task
-    judge: TaskScorer
-    asked: list[ItemRequests]
+    scorer: TaskScorer
+    item_requests: list[ItemRequests]
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class Validation:
         for pool in pools:
             if pool.validation:
                 task = pool.entry.task
-                wording = PromptTemplate(task, pool.templates[0], encoder.chat)
-                asked = RequestBuilder(wording, encoder, (), 0, seed).prepare(pool.validation, PreparationTime())
-                jobs.append(_Job(task, TaskScorer.of(task, remote_code=remote_code), asked))
-                examples += [Example(wording, item) for item in pool.validation]
+                variant = TemplateVariant(task, pool.templates[0], encoder.chat)
+                item_requests = RequestBuilder(variant, encoder, (), 0, seed).prepare(pool.validation, PreparationTime())
+                jobs.append(_Job(task, TaskScorer.of(task, remote_code=remote_code), item_requests))
+                examples += [Example(variant, item) for item in pool.validation]
         if not jobs:
             return None
         pairs, _ = PairMaker(encoder).pairs(examples)
         return cls(loaded, jobs, pairs, micro_tokens, seed)
 
-    def judge(self, module: Any, step: int) -> StepScores:
+    def score(self, module: Any, step: int) -> StepScores:
         """Judge the model as it is after a step; it is left in training mode if it was."""
         training = module.training
         module.eval()
@@ -90,7 +90,7 @@ class Validation:
         scores: dict[str, dict[str, ValidationScore]] = {}
         headlines = []
         for job in self.jobs:
-            judged = job.judge.judge(job.asked, responses, self.seed)
+            judged = job.scorer.score(job.item_requests, responses, self.seed)
             records = {name: score.record() for name, score in judged.scores.items()}
             scores[job.task.task] = {
                 name: ValidationScore(value=record.value, ci=record.ci, n=record.n, higher_is_better=record.higher_is_better)
@@ -106,7 +106,7 @@ class Validation:
 
         loaded = self.loaded
         engine = TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(None, loaded.device.type))
-        requests = [request for job in self.jobs for asked in job.asked for request in asked.requests]
+        requests = [request for job in self.jobs for item_requests in job.item_requests for request in item_requests.requests]
         batches = [
             *engine.score([request for request in requests if not isinstance(request, Generate)]),
             *engine.generate([request for request in requests if isinstance(request, Generate)]),

@@ -42,7 +42,7 @@ class ConsoleTuneProgress:
 
     def begin(self, facts: str, steps: int, done: int) -> None:
         """Steps begin."""
-        garbage.resume()
+        garbage.resume_gc()
         resumed = f"; going on after step {done:,}" if done else ""
         self._console.print(Text(f"{facts}; {steps:,} steps{resumed}", style="dim"))
         self._loss, self._tokens = None, 0

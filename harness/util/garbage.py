@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def paused_gc() -> Iterator[None]:
     """No collection until `resume`, or the end of the block."""
     was_on = gc.isenabled()
     gc.disable()
@@ -23,7 +23,7 @@ def held_back() -> Iterator[None]:
             gc.enable()
 
 
-def resume() -> None:
+def resume_gc() -> None:
     """Collect again where it was held back; objects made until now are taken to stay, and are not walked any more."""
     if not gc.isenabled():
         gc.freeze()

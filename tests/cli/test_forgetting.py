@@ -52,8 +52,8 @@ def tasks(in_tmp: Path) -> Path:
         for number in range(ITEMS)
     ]
     write_rows(in_tmp / "rows.jsonl", rows)
-    wordings = [{"name": "plain", "prompt": "What colour is {{ thing }}?"}, {"name": "other", "prompt": "{{ thing }} is"}]
-    write_yaml(in_tmp / "colours.yaml", content(task="colours", labels={"kind": "kind"}, templates=wordings))
+    template_variants = [{"name": "plain", "prompt": "What colour is {{ thing }}?"}, {"name": "other", "prompt": "{{ thing }} is"}]
+    write_yaml(in_tmp / "colours.yaml", content(task="colours", labels={"kind": "kind"}, templates=template_variants))
     form: dict[str, Any] = {"choices": None, "target": "text"}
     write_yaml(in_tmp / "say.yaml", content(task="say", answer="generate", generation={"max_new_tokens": 4}, metrics=["chrf"], **form))
     write_yaml(in_tmp / "read.yaml", content(task="read", answer="score_text", metrics=["bits_per_byte"], **form))
@@ -81,7 +81,7 @@ def test_base_and_adapters_are_scored_and_compared(call: Call, tiny: Path, adapt
     assert [task["name"] for task in one["tasks"]] == ["colours", "read", "say", TASK]
     assert [task["target"] for task in one["tasks"]] == [False, False, True, False]
     read = {name: next(task for task in found["tasks"] if task["name"] == "read") for name, found in (("one", one), ("other", other))}
-    assert read["one"]["verdict"] == "kept"
+    assert read["one"]["verdict"] == "retained"
     assert abs(read["other"]["scores"]["bits_per_byte"]["difference"]) > abs(read["one"]["scores"]["bits_per_byte"]["difference"])
     assert report()["noise"] is None
     assert "tiny+strong" in Path("report.html").read_text()
@@ -136,7 +136,7 @@ def test_noise_is_measured_in_other_batches_and_shown_beside(call: Call, tiny: P
     assert 0 < report()["noise"]["read"]["largest"] < 1e-3
     assert report()["noise"]["read"]["difference"] < 1e-5
     requests = runs.read(Path("results/tiny/noise")).efficiency.requests
-    assert (requests.computed, requests.from_store) == (2 * ITEMS, 0), "every answer is computed again"
+    assert (requests.computed, requests.cached) == (2 * ITEMS, 0), "every answer is computed again"
     again = call("forgetting", "--before", "results/tiny", "--after", "results/tiny+strong", "--noise")
     assert (again.code, again.out) == (0, done.out)
 
@@ -187,7 +187,7 @@ def test_margins_can_be_given(call: Call, tiny: Path, other_tiny: Path, tasks: P
     done = call("forgetting", "--before", "one", "--after", "two", "--margin", "read=5", "--json", "report.json")
     assert done.code == 0
     task = report()["comparisons"][0]["tasks"][0]
-    assert (task["verdict"], task["scores"]["bits_per_byte"]["margin"]) == ("kept", 5.0)
+    assert (task["verdict"], task["scores"]["bits_per_byte"]["margin"]) == ("retained", 5.0)
 
 
 def test_the_schema_is_printed_without_more(call: Call) -> None:

@@ -51,8 +51,8 @@ def test_copies_are_counted_kept_and_paired(call: Call, tiny: Path, place: Path)
     write_yaml(place / "short.yaml", summaries())
     assert call("run", "-m", tiny, "-t", "short.yaml", "--perturb", "lowercase,person_name", "--output", "out").code == 0
     task = results(place / "out")["tasks"]["short"]
-    assert {one["perturbation"]["name"] for one in task["disturbances"]} == {"lowercase", "person_name", "worst"}
-    lowered = next(one for one in task["disturbances"] if one["perturbation"]["name"] == "lowercase")
+    assert {one["perturbation"]["name"] for one in task["perturbations"]} == {"lowercase", "person_name", "worst"}
+    lowered = next(one for one in task["perturbations"] if one["perturbation"]["name"] == "lowercase")
     assert (lowered["items"], lowered["changed"], lowered["drop"]["n"]) == (3, 3, 3)
     assert task["metrics"]["rouge1_robustness"]["value"] <= task["metrics"]["rouge1"]["value"]
     samples = [json.loads(line) for line in (place / "out" / "samples" / "short~lowercase.jsonl").read_text().splitlines()]
@@ -80,7 +80,7 @@ def test_a_metric_without_scores_of_items_says_that_it_has_no_worst_case(call: C
     write_yaml(place / "mcc.yaml", content(task="mcc", metrics=["mcc"]))
     assert call("run", "-m", tiny, "-t", "mcc.yaml", "--perturb", "lowercase,typos:0.5", "--output", "out").code == 0
     task = results(place / "out")["tasks"]["mcc"]
-    assert task["disturbances"] == []
+    assert task["perturbations"] == []
     assert task["without"] == {"robustness": "mcc: no score of single items, so there is no worst case"}
 
 

@@ -46,7 +46,7 @@ def test_a_run_writes_results_and_samples(run: Path) -> None:
     task = written["tasks"]["colours"]
     assert (task["items"], task["shots"], task["template"], task["limit"]) == (3, 0, "plain", None)
     assert task["metrics"]["accuracy"]["value"] in (0.0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0)
-    assert written["efficiency"]["requests"] == {"asked": 3, "from_store": 0, "computed": 3}
+    assert written["efficiency"]["requests"] == {"asked": 3, "cached": 0, "computed": 3}
     assert written["command"][:2] == ["harness", "run"]
     samples = [json.loads(line) for line in (run / "samples" / "colours.jsonl").read_text().splitlines()]
     assert [sample["prompt"] for sample in samples] == [f"What colour is {thing}?" for thing in ("the sky", "blood", "the sea")]
@@ -68,7 +68,7 @@ def test_a_second_run_comes_from_the_store(call: Call, tiny: Path, run: Path, mo
     forbid_model(monkeypatch)
     assert call("run", "-m", tiny, "-t", "task.yaml", "--output", "out").code == 0
     after = results(run)
-    assert after["efficiency"]["requests"] == {"asked": 3, "from_store": 3, "computed": 0}
+    assert after["efficiency"]["requests"] == {"asked": 3, "cached": 3, "computed": 0}
     assert after["tasks"] == before["tasks"]
     assert (run / "samples" / "colours.jsonl").read_bytes() == samples
 
@@ -77,13 +77,13 @@ def test_fresh_computes_every_answer_anew(call: Call, tiny: Path, run: Path) -> 
     before = results(run)
     assert call("run", "-m", tiny, "-t", "task.yaml", "--output", "out", "--fresh").code == 0
     after = results(run)
-    assert after["efficiency"]["requests"] == {"asked": 3, "from_store": 0, "computed": 3}
+    assert after["efficiency"]["requests"] == {"asked": 3, "cached": 0, "computed": 3}
     assert after["tasks"] == before["tasks"]
 
 
 def test_limit_asks_the_first_items_with_the_same_answers(call: Call, tiny: Path, run: Path) -> None:
     assert call("run", "-m", tiny, "-t", "task.yaml", "--output", "less", "--limit", 2).code == 0
-    assert results(Path("less"))["efficiency"]["requests"] == {"asked": 2, "from_store": 2, "computed": 0}
+    assert results(Path("less"))["efficiency"]["requests"] == {"asked": 2, "cached": 2, "computed": 0}
     whole = (run / "samples" / "colours.jsonl").read_text().splitlines()
     assert Path("less/samples/colours.jsonl").read_text().splitlines() == whole[:2]
 

@@ -22,7 +22,7 @@ def test_a_run_gives_the_same_results_in_a_place_of_its_own(call: Call, tiny: Pa
     here, there = (json.loads((place / "results" / name / "results.json").read_text()) for name in ("tiny", "tiny@vllm"))
     assert (here["system"]["engine"], there["system"]["engine"]) == ("transformers", "vllm")
     assert here["system"]["digest"] != there["system"]["digest"]
-    assert there["efficiency"]["requests"]["from_store"] == 0
+    assert there["efficiency"]["requests"]["cached"] == 0
     assert here["tasks"]["colours"]["metrics"] == there["tasks"]["colours"]["metrics"]
     assert here["tasks"]["colours"]["signature"] == there["tasks"]["colours"]["signature"]
 

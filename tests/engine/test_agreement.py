@@ -85,7 +85,7 @@ def test_full_forwards_know_stop_strings_and_their_tokens_are_counted_once(alpha
     found = texts(computed, [Generate("a", spelled("ab"), 20, stop=("g",)), Generate("b", spelled("x"), 20)])
     assert (found["a"].text, found["a"].finish) == ("cdef", "stop")
     assert (found["b"].text, found["b"].finish) == ("yz", "eos")
-    assert computed.usage.asked_tokens == 3
+    assert computed.usage.requested_tokens == 3
     assert computed.usage.decode_tokens == 5 + 3
 
 
@@ -135,5 +135,5 @@ def test_a_trial_leaves_no_trace(tiny: Tiny) -> None:
     computed = engine(tiny("llama"), share=False)
     before = torch.get_rng_state()
     texts(computed, [Generate("a", (5, 6), 3)])
-    assert computed.usage.asked_tokens == 2
+    assert computed.usage.requested_tokens == 2
     assert torch.equal(before, torch.get_rng_state())

@@ -168,7 +168,7 @@ def test_the_end_token_is_left_out_and_counted(alphabet: Loaded) -> None:
     assert found["g"] == Generation("g", "yz", spelled("yz"), "eos")
     assert computed.usage.decode_tokens == 3 + 2
     usage = computed.usage
-    assert (usage.asked_tokens, usage.prefill_tokens, usage.padding_tokens, usage.batches) == (4, 3, 0, 1)
+    assert (usage.requested_tokens, usage.prefill_tokens, usage.padding_tokens, usage.batches) == (4, 3, 0, 1)
 
 
 def test_samples_do_not_depend_on_their_batch(tiny: Tiny) -> None:

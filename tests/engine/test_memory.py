@@ -54,8 +54,8 @@ def test_tokens_that_were_not_computed_are_not_counted(tiny: Tiny) -> None:
     list(plain.score(requests))
     with small_device(loaded.module, 120):
         list(cramped.score(requests))
-    assert cramped.usage.asked_tokens == plain.usage.asked_tokens
-    assert plain.usage.prefill_tokens < cramped.usage.prefill_tokens < plain.usage.asked_tokens
+    assert cramped.usage.requested_tokens == plain.usage.requested_tokens
+    assert plain.usage.prefill_tokens < cramped.usage.prefill_tokens < plain.usage.requested_tokens
 
 
 def test_a_question_larger_than_memory_is_split_between_its_choices(tiny: Tiny) -> None:

@@ -117,21 +117,21 @@ def test_what_is_done_is_not_computed_and_moves_nothing(tiny: Tiny, name: str) -
     loaded, requests = tiny(name), questions(4, 12)
     batches = [{response.id for response in batch} for batch in engine(loaded, 128).score(requests)]
     assert len(batches) > 2
-    undisturbed = scores(engine(loaded, 128), requests)
+    unperturbed = scores(engine(loaded, 128), requests)
     done = batches[0] | batches[2]
-    assert scores(engine(loaded, 128), requests, done) == {key: value for key, value in undisturbed.items() if key not in done}
+    assert scores(engine(loaded, 128), requests, done) == {key: value for key, value in unperturbed.items() if key not in done}
 
 
 def test_tokens_and_padding_are_counted(tiny: Tiny) -> None:
     causal = engine(tiny("llama"))
     scores(causal, [ScoreChoices("a", (5, 6, 7), ((8,), (9,), (8, 9, 10))), ScoreChoices("b", (5,), ((6,),))])
-    assert (causal.usage.asked_tokens, causal.usage.prefill_tokens, causal.usage.padding_tokens) == (5 + 1, 5, 0)
+    assert (causal.usage.requested_tokens, causal.usage.prefill_tokens, causal.usage.padding_tokens) == (5 + 1, 5, 0)
     apart = engine(tiny("llama"), share=False)
     scores(apart, [ScoreChoices("a", (5, 6, 7), ((8,), (9,), (8, 9, 10))), ScoreChoices("b", (5,), ((6,),))])
     assert (apart.usage.prefill_tokens, apart.usage.padding_tokens, apart.usage.batches) == (5 + 1, 4, 1)
     seq2seq = engine(tiny("t5"))
     scores(seq2seq, [ScoreChoices("a", (5, 6, 7), ((8, 9), (9, 9))), ScoreChoices("b", (5,), ((6,),))])
-    assert seq2seq.usage.asked_tokens == (3 + 2) + (3 + 2) + (1 + 1)
+    assert seq2seq.usage.requested_tokens == (3 + 2) + (3 + 2) + (1 + 1)
     assert seq2seq.usage.prefill_tokens == (3 + 1) + (1 + 1) + (1 + 1)
     assert seq2seq.usage.padding_tokens == 2
     assert seq2seq.usage.decode_tokens == 0

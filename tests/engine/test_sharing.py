@@ -60,7 +60,7 @@ def test_a_header_is_computed_once(tiny: Tiny, name: str) -> None:
     scores(shared, requests)
     scores(plain, requests)
     assert shared.usage.prefill_tokens < 0.5 * plain.usage.prefill_tokens
-    assert shared.usage.asked_tokens == plain.usage.asked_tokens == plain.usage.prefill_tokens
+    assert shared.usage.requested_tokens == plain.usage.requested_tokens == plain.usage.prefill_tokens
 
 
 @pytest.mark.parametrize("name", ["mistral", "gemma2"])
@@ -71,10 +71,10 @@ def test_beyond_the_window_nothing_is_shared_and_that_is_said_once(tiny: Tiny, n
     scores(computed, few_shot(2))
     assert len(computed.notes) == 1
     assert "window of 6 tokens" in computed.notes[0]
-    assert computed.usage.prefill_tokens == computed.usage.asked_tokens
+    assert computed.usage.prefill_tokens == computed.usage.requested_tokens
     within = engine(tiny(name), 64)
     scores(within, [ScoreChoices(f"{n}", (5, 6, 7), ((8 + n,), (9 + n, 8))) for n in range(4)])
-    assert within.usage.prefill_tokens < within.usage.asked_tokens
+    assert within.usage.prefill_tokens < within.usage.requested_tokens
     assert not within.notes
 
 
@@ -121,7 +121,7 @@ def test_prompts_with_a_common_header_are_prefilled_behind_it(tiny: Tiny, name: 
     loaded, requests = tiny(name), prompts(6, 12, header=words(random.Random(1), 50))
     continuous = engine(loaded, 4096, strip=64, rows=5)
     assert texts(continuous, requests) == greedy(loaded, requests)
-    assert continuous.usage.prefill_tokens < 0.5 * continuous.usage.asked_tokens
+    assert continuous.usage.prefill_tokens < 0.5 * continuous.usage.requested_tokens
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])

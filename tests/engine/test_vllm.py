@@ -56,7 +56,7 @@ def test_scores_equal_those_of_the_other_engine(folder: Path, monkeypatch: pytes
         assert type(one) is type(other)
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5), key
         assert one.greedy == other.greedy, key
-    assert there.usage.prefill_tokens == there.usage.asked_tokens > 0
+    assert there.usage.prefill_tokens == there.usage.requested_tokens > 0
 
 
 def test_texts_equal_those_of_the_other_engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

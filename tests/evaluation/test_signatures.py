@@ -132,12 +132,12 @@ def identity(options: Options) -> Identity:
         jobs = [job for job in work.jobs if job.task.task == name]
         judged = {}
         for job in jobs:
-            responses = {request.id: _made_up(request) for asked in job.everything for request in asked.requests}
-            judged[job.name] = job.judge.judge(job.asked, responses, options.seed, job.copies)
+            responses = {request.id: _made_up(request) for item_requests in job.everything for request in item_requests.requests}
+            judged[job.name] = job.scorer.score(job.item_requests, responses, options.seed, job.copies)
         record = task_record(jobs, judged, combine(judged), options)
         found[name] = record.signature
         found |= {f"{name}.{key}": metric.signature for key, metric in record.metrics.items()}
-        found |= {f"{name}~{one.perturbation.name}": one.perturbation for one in record.disturbances}
+        found |= {f"{name}~{one.perturbation.name}": one.perturbation for one in record.perturbations}
     return tuple(system_record(system).digest for system, _ in work.evaluation.systems), found
 
 

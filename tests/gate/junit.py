@@ -1,4 +1,4 @@
-"""The structure of JUnit's XML as Ant's JUnit task writes it and CI systems read it, as a schema of our own wording."""
+"""The structure of JUnit's XML as Ant's JUnit task writes it and CI systems read it, as a schema of our own template."""
 
 from __future__ import annotations
 

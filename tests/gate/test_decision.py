@@ -42,7 +42,7 @@ def tuned(tmp_path: Path, lost: int, gained: int) -> Path:
     [
         (["quiz >= 0.5", "quiz <= 0.9"], "pass", 0, "2 rules: 2 passed"),
         (["quiz >= 0.5", "quiz >= 0.9", "quiz >= 0.7"], "fail", 1, "3 rules: 1 passed, 1 failed, 1 undecided"),
-        (["quiz >= 0.7"], "cannot tell", 3, "1 rule: 1 undecided"),
+        (["quiz >= 0.7"], "inconclusive", 3, "1 rule: 1 undecided"),
     ],
 )
 def test_the_worst_rule_decides(tmp_path: Path, lines: list[str], outcome: str, code: int, headline: str) -> None:
@@ -54,7 +54,7 @@ def test_the_worst_rule_decides(tmp_path: Path, lines: list[str], outcome: str, 
 def test_what_counts_where_the_data_cannot_tell_is_the_users_choice(tmp_path: Path, chosen: OnUndecided | None, code: int) -> None:
     candidate = run(tmp_path / "tuned", {"quiz": quiz(280, 400)})
     found = made.judged(candidate, None, policy("quiz >= 0.7"), chosen)
-    assert (found.found, found.exit_code) == ("cannot tell", code)
+    assert (found.found, found.exit_code) == ("inconclusive", code)
     assert ("undecided counts as" in found.headline) == (chosen is not None)
     failed = made.judged(candidate, None, policy("quiz >= 0.7", "quiz >= 0.9"), chosen)
     assert failed.exit_code == 1
@@ -73,7 +73,7 @@ def test_what_to_do_next(tmp_path: Path, baseline: Path) -> None:
 def test_without_a_policy_nothing_may_be_forgotten(tmp_path: Path, baseline: Path) -> None:
     assert made.judged(tuned(tmp_path, 60, 10), baseline, DEFAULT).outcome == "fail"
     assert made.judged(tuned(tmp_path / "same", 0, 0), baseline, replace(DEFAULT, margins={"quiz": 0.05})).outcome == "pass"
-    assert made.judged(tuned(tmp_path / "few", 2, 2), baseline, DEFAULT).outcome == "cannot tell"
+    assert made.judged(tuned(tmp_path / "few", 2, 2), baseline, DEFAULT).outcome == "inconclusive"
 
 
 def test_a_rule_that_compares_needs_a_baseline(tmp_path: Path) -> None:
@@ -143,6 +143,6 @@ def test_fewer_than_one_in_a_hundred_equally_good_systems_fail() -> None:
     outcomes = []
     for seed in range(PAIRS):
         evidence = Evidence(results, metrics.load, baseline=results, comparison=comparison(generator, seed))
-        outcomes.append(DEFAULT.rules[0].rule.judge(evidence).outcome)
+        outcomes.append(DEFAULT.rules[0].rule.check(evidence).outcome)
     assert outcomes.count("fail") / PAIRS < 0.01
-    assert outcomes.count("cannot tell") > 0
+    assert outcomes.count("inconclusive") > 0

@@ -51,7 +51,7 @@ def test_cases_hold_the_rule_and_the_reason(tmp_path: Path) -> None:
     assert failure is not None
     assert "none of it is >= 0.9" in failure.attrib["message"]
     assert error is not None
-    assert error.attrib["type"] == "cannot tell"
+    assert error.attrib["type"] == "inconclusive"
     assert "quiz: about " in (error.text or "")
     assert suite.find("properties/property[@name='candidate']") is not None
     assert suite.findtext("system-out") == "fail: 3 rules: 1 passed, 1 failed, 1 undecided"

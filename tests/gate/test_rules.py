@@ -32,11 +32,11 @@ def sides(tmp_path: Path, before: Made, after: Made) -> tuple[Path, Path]:
     [
         ("quiz.accuracy >= 0.6", "pass"),
         ("quiz >= 0.6", "pass"),
-        ("quiz.accuracy >= 0.72", "cannot tell"),
-        ("quiz.accuracy >= 0.68", "cannot tell"),
+        ("quiz.accuracy >= 0.72", "inconclusive"),
+        ("quiz.accuracy >= 0.68", "inconclusive"),
         ("quiz.accuracy >= 0.8", "fail"),
         ("quiz.accuracy < 0.8", "pass"),
-        ("quiz.accuracy <= 0.72", "cannot tell"),
+        ("quiz.accuracy <= 0.72", "inconclusive"),
         ("quiz.accuracy > 0.8", "fail"),
         ("quiz.accuracy < 0.6", "fail"),
     ],
@@ -46,7 +46,7 @@ def test_thresholds_are_judged_by_the_interval(tmp_path: Path, line: str, outcom
     assert found.outcome == outcome
     assert found.told.startswith("quiz.accuracy is 0.7000 [0.65")
     assert "on 400 items" in found.told
-    assert bool(found.advice) == (outcome == "cannot tell")
+    assert bool(found.advice) == (outcome == "inconclusive")
 
 
 def test_how_many_items_would_tell(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_how_many_items_would_tell(tmp_path: Path) -> None:
 def test_a_share_of_none_shrinks_as_clopper_and_pearson_say(tmp_path: Path) -> None:
     found = finding("quiz <= 0.02", run(tmp_path / "tuned", {"quiz": quiz(0, 100)}))
     assert found.advice == ("quiz: about 183 items",)
-    assert finding("quiz <= 0.02", run(tmp_path / "most", {"quiz": quiz(0, 182)})).outcome == "cannot tell"
+    assert finding("quiz <= 0.02", run(tmp_path / "most", {"quiz": quiz(0, 182)})).outcome == "inconclusive"
     assert finding("quiz <= 0.02", run(tmp_path / "more", {"quiz": quiz(0, 183)})).outcome == "pass"
 
 
@@ -74,17 +74,17 @@ def test_no_number_of_items_tells_a_score_on_the_limit() -> None:
 def test_a_score_without_an_interval_cannot_be_told(tmp_path: Path) -> None:
     one = run(tmp_path / "one", {"quiz": quiz(1, 1)})
     told = "quiz.accuracy is 1 and has no interval: 1 item gives none"
-    assert finding("quiz >= 0.5", one) == finding("quiz < 0.5", one) == Finding("cannot tell", told)
+    assert finding("quiz >= 0.5", one) == finding("quiz < 0.5", one) == Finding("inconclusive", told)
     record = records.task(metrics={"acc": records.metric(0.9, ci=None, ci_method=None, reason="all items are of one cluster")})
     runs.write(records.run(tasks={"quiz": record}), tmp_path / "clustered")
     told = "quiz.acc is 0.9000 and has no interval: all items are of one cluster"
-    assert finding("quiz >= 0.5", tmp_path / "clustered") == Finding("cannot tell", told)
+    assert finding("quiz >= 0.5", tmp_path / "clustered") == Finding("inconclusive", told)
 
 
 def test_a_score_without_a_value_cannot_be_told(tmp_path: Path) -> None:
     folder = tmp_path / "tuned"
     runs.write(records.run(tasks={"quiz": records.task(None)}), folder)
-    assert finding("quiz.acc >= 0.5", folder) == Finding("cannot tell", "quiz.acc has no value: no item")
+    assert finding("quiz.acc >= 0.5", folder) == Finding("inconclusive", "quiz.acc has no value: no item")
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_a_score_without_a_value_cannot_be_told(tmp_path: Path) -> None:
     [
         ("quiz: non_inferior within 0.2", "pass", "margin 0.2: kept"),
         ("quiz.accuracy: non_inferior within 0.01", "fail", "margin 0.01: forgot"),
-        ("quiz: non_inferior within 0.1", "cannot tell", "the interval holds the margin; about"),
+        ("quiz: non_inferior within 0.1", "inconclusive", "the interval holds the margin; about"),
         ("quiz: improved", "fail", "not better"),
         ("quiz >= baseline", "fail", "none of it is >= 0"),
         ("quiz >= 0.5 × baseline", "pass", "all of it is >= 0"),
-        ("quiz >= 0.82 × baseline", "cannot tell", "the interval holds 0; about"),
+        ("quiz >= 0.82 × baseline", "inconclusive", "the interval holds 0; about"),
         ("no task forgot", "fail", "forgot"),
-        ("no task forgot more than 0.2", "pass", "kept"),
+        ("no task forgot more than 0.2", "pass", "retained"),
         ("signature must match", "pass", "1 task measured alike"),
     ],
 )
@@ -111,20 +111,20 @@ def test_rules_that_compare(tmp_path: Path, line: str, outcome: str, told: str) 
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained", "outcome"), [(10, 60, "pass"), (30, 36, "cannot tell"), (60, 10, "fail")], ids=["better", "alike", "worse"]
+    ("lost", "gained", "outcome"), [(10, 60, "pass"), (30, 36, "inconclusive"), (60, 10, "fail")], ids=["better", "alike", "worse"]
 )
 def test_improved(tmp_path: Path, lost: int, gained: int, outcome: str) -> None:
     candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(flipped(BEFORE, lost, gained)), ACCURACY))
     found = finding("quiz: improved", candidate, baseline)
     assert found.outcome == outcome
-    assert bool(found.advice) == (outcome == "cannot tell")
+    assert bool(found.advice) == (outcome == "inconclusive")
 
 
 def test_a_loss_beyond_the_margin_by_the_interval_alone_is_not_called_forgotten(tmp_path: Path) -> None:
     """As in `stats.verdict`: the adjusted p has to be at most 0.01 too."""
     candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(flipped(BEFORE, 22, 8)), ACCURACY))
     found = finding("quiz: non_inferior within 0", candidate, baseline)
-    assert (found.outcome, found.advice) == ("cannot tell", ())
+    assert (found.outcome, found.advice) == ("inconclusive", ())
     assert "likely forgot, lost beyond the margin, but the verdict needs an adjusted p of 0.01" in found.told
 
 
@@ -132,7 +132,7 @@ def test_more_items_are_asked_for_than_there_are(tmp_path: Path) -> None:
     before = hits(0.7, 4_000)
     candidate, baseline = sides(tmp_path, Made(choices(before), ACCURACY), Made(choices(flipped(before, 150, 110)), ACCURACY))
     found = finding("quiz: non_inferior within 0.012", candidate, baseline)
-    assert found.outcome == "cannot tell"
+    assert found.outcome == "inconclusive"
     assert int(found.advice[0].split("about ")[1].split()[0].replace(",", "")) > 4_000
 
 
@@ -164,14 +164,14 @@ def test_targets_cannot_be_forgotten(tmp_path: Path) -> None:
     assert finding("no task forgot", candidate, baseline).outcome == "fail"
     assert finding("no task forgot", candidate, baseline, targets=("qui*",)).outcome == "pass"
     every = finding("no task forgot", candidate, baseline, targets=("*",))
-    assert every == Finding("cannot tell", "every task that was compared is a target")
+    assert every == Finding("inconclusive", "every task that was compared is a target")
 
 
 def test_a_task_that_the_run_lacks_cannot_be_told(tmp_path: Path) -> None:
     candidate = run(tmp_path / "tuned", {"quiz": quiz(2_800, 4_000)})
     baseline = run(tmp_path / "base", {"quiz": quiz(2_800, 4_000), "said": quiz(3, 10)})
     found = finding("no task forgot", candidate, baseline)
-    assert (found.outcome, found.parts) == ("cannot tell", ("the baseline has said, which the run lacks",))
+    assert (found.outcome, found.parts) == ("inconclusive", ("the baseline has said, which the run lacks",))
     assert found.advice == ("score said, or name the tasks that count under `tasks`",)
     assert finding("no task forgot", candidate, baseline, tasks=("qu*",)).outcome == "pass"
     assert finding("signature must match", candidate, baseline).told == "measured otherwise: said is missing"
@@ -196,7 +196,7 @@ def test_globs_groups_and_the_worst_of_several_scores(tmp_path: Path) -> None:
     candidate = run(tmp_path / "tuned", subjects([70, 72, 50, 95]), groups)
     baseline = run(tmp_path / "base", subjects([70, 72, 90, 95]), groups)
     found = finding("exam_*.accuracy >= 0.65", candidate)
-    assert (found.outcome, found.told) == ("fail", "4 scores: 1 fail, 2 cannot tell, 1 pass")
+    assert (found.outcome, found.told) == ("fail", "4 scores: 1 fail, 2 inconclusive, 1 pass")
     assert [part.split(" ")[0] for part in found.parts] == ["exam_2.accuracy"]
     assert finding("exam.accuracy_macro >= 0.6", candidate).told.startswith("exam.accuracy_macro is 0.7175")
     assert finding("exam >= 0.6", candidate).outcome == "pass"
@@ -241,9 +241,9 @@ def test_a_relative_rule_of_a_score_that_cannot_be_compared(tmp_path: Path) -> N
     kept = Made(made.answers, {"bleu": made.metrics["bleu"]}, keep_statistics=False)
     candidate, baseline = sides(tmp_path, kept, kept)
     found = finding("quiz >= 0.9 × baseline", candidate, baseline)
-    assert (found.outcome, "keep no statistics of bleu" in found.told) == ("cannot tell", True)
-    assert finding("quiz: non_inferior within 1", candidate, baseline).outcome == "cannot tell"
-    assert finding("quiz: improved", candidate, baseline).outcome == "cannot tell"
+    assert (found.outcome, "keep no statistics of bleu" in found.told) == ("inconclusive", True)
+    assert finding("quiz: non_inferior within 1", candidate, baseline).outcome == "inconclusive"
+    assert finding("quiz: improved", candidate, baseline).outcome == "inconclusive"
 
 
 def test_efficiency_is_held_against_the_baseline_by_the_point(tmp_path: Path) -> None:
@@ -262,12 +262,12 @@ def test_efficiency_is_held_against_the_baseline_by_the_point(tmp_path: Path) ->
 
 def test_the_speed_of_answers_from_the_store_is_not_known(tmp_path: Path) -> None:
     candidate, baseline = sides(tmp_path, quiz(5, 10), quiz(5, 10))
-    with_efficiency(baseline, requests=RequestsRecord(asked=10, from_store=10, computed=0))
+    with_efficiency(baseline, requests=RequestsRecord(unique=10, cached=10, computed=0))
     found = finding("efficiency.items_per_second >= 0.8 × baseline", candidate, baseline)
-    assert found.outcome == "cannot tell"
+    assert found.outcome == "inconclusive"
     assert "of the baseline is not known: its answers came from the store" in found.told
     assert found.advice == ("compute the baseline anew with --fresh",)
-    assert finding("efficiency.decode_tokens_per_second >= 10", candidate).outcome == "cannot tell"
+    assert finding("efficiency.decode_tokens_per_second >= 10", candidate).outcome == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,8 @@ def test_a_name_with_dots_is_taken_whole(tmp_path: Path) -> None:
 
 
 def test_several_findings_are_one() -> None:
-    parts = [Finding("pass", "a"), Finding("cannot tell", "b", ("more b",)), Finding("cannot tell", "c", ("more c",))]
-    assert combined(parts, "scores") == Finding("cannot tell", "3 scores: 2 cannot tell, 1 pass", ("more b", "more c"), ("b", "c"))
+    parts = [Finding("pass", "a"), Finding("inconclusive", "b", ("more b",)), Finding("inconclusive", "c", ("more c",))]
+    assert combined(parts, "scores") == Finding("inconclusive", "3 scores: 2 inconclusive, 1 pass", ("more b", "more c"), ("b", "c"))
     many = combined([Finding("fail", str(number)) for number in range(9)], "scores")
     assert many.lines == ("9 scores: 9 fail", "0", "1", "2", "3", "4", "5", "and 3 more")
     assert combined([Finding("pass", "a")] * 2, "tasks") == Finding("pass", "2 tasks: 2 pass")
@@ -324,14 +324,14 @@ def test_a_loss_that_lacks_only_the_adjusted_p_is_undecided(tmp_path: Path) -> N
     """22 lost and 8 gained of 400: the interval lies beyond 0, the exact p is 0.016."""
     candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(flipped(BEFORE, 22, 8)), ACCURACY))
     (one,) = judged(candidate, baseline, policy("no task forgot more than 0.001")).judged
-    assert one.finding.outcome == "cannot tell"
+    assert one.finding.outcome == "inconclusive"
     assert "p 0.0161, margin 0.001: likely forgot" in one.finding.told
 
 
 def test_six_unchanged_items_do_not_reach_a_multiple_of_the_baseline(tmp_path: Path) -> None:
     candidate, baseline = sides(tmp_path, quiz(4, 6), quiz(4, 6))
     for line in ("quiz >= baseline", "quiz >= 0.98 × baseline"):
-        assert finding(line, candidate, baseline).outcome == "cannot tell"
+        assert finding(line, candidate, baseline).outcome == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -371,4 +371,4 @@ def test_why_a_system_passes_against_itself_is_told_for_all_scores_together(tmp_
 def test_different_systems_with_the_same_responses_are_undecided(tmp_path: Path) -> None:
     candidate, baseline = sides(tmp_path, quiz(140, 200), quiz(140, 200))
     for line in ("no task forgot", "quiz >= baseline", "quiz: improved"):
-        assert finding(line, candidate, baseline).outcome == "cannot tell"
+        assert finding(line, candidate, baseline).outcome == "inconclusive"

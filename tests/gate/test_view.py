@@ -30,7 +30,7 @@ def test_each_rule_with_its_outcome_then_the_verdict_then_what_to_do(tmp_path: P
         text = shown(decision(tmp_path), width)
         assert max(map(len, text.splitlines())) <= width
         words = " ".join(text.split())
-        for part in ("quiz >= 0.5 pass", "quiz >= 0.9 fail", "cannot tell", "fail: tuned. 3 rules: 1 passed, 1 failed, 1 undecided."):
+        for part in ("quiz >= 0.5 pass", "quiz >= 0.9 fail", "inconclusive", "fail: tuned. 3 rules: 1 passed, 1 failed, 1 undecided."):
             assert part in words
     assert text.index("quiz >= 0.9") < text.index("fail: tuned")
 
@@ -52,7 +52,7 @@ def test_the_summary_is_a_markdown_table_with_a_row_for_each_rule(tmp_path: Path
     assert html.count("<td>") == 3 * len(LINES)
     assert "<td>qu*.accuracy &gt;= 0.7</td>" in html
     assert "<strong>fail</strong>" in html
-    assert "2 scores: 2 cannot tell<br>quiz.accuracy is" in html
+    assert "2 scores: 2 inconclusive<br>quiz.accuracy is" in html
 
 
 def test_a_summary_cannot_be_broken_by_names(tmp_path: Path) -> None:

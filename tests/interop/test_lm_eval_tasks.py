@@ -119,7 +119,7 @@ def test_a_second_run_is_answered_from_the_store(causal: Path, tiny_tasks: Path,
     tasks = ["tiny_choice", "tiny_words", "tiny_prose"]
     first = ours(causal, tasks, tmp_path / "one", limit=3).record
     again = ours(causal, tasks, tmp_path / "two", limit=3).record
-    assert first.efficiency.requests.computed == first.efficiency.requests.asked > 0
+    assert first.efficiency.requests.computed == first.efficiency.requests.unique > 0
     assert again.efficiency.requests.computed == 0
     assert again.tasks == first.tasks
 
@@ -148,13 +148,13 @@ def test_a_task_file_is_built_without_reading_what_lm_eval_knows(tiny_tasks: Pat
 
 
 def test_limit_and_files_and_progress(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:
-    watch = Recorder()
+    progress = Recorder()
     path = tiny_tasks / "tiny_words.yaml"
     options = Options(model=str(causal), tasks=(f"lm_eval:{path}", "lm_eval:tiny_ch*"), limit=2, chat=False, output=tmp_path / "out")
-    (finished,) = run(options, watch)
+    (finished,) = run(options, progress)
     assert list(finished.record.tasks) == ["lm_eval:tiny_words", "lm_eval:tiny_choice", "lm_eval:tiny_choice_test"]
     assert all(task.items == 2 for task in finished.record.tasks.values())
-    assert watch.done[f"lm_eval:{path}"] == 2
+    assert progress.done[f"lm_eval:{path}"] == 2
     assert (finished.folder / "samples" / "lm_eval.tiny_words.jsonl").is_file()
     assert runs.read(finished.folder) == finished.record
 
@@ -175,13 +175,13 @@ def test_a_missing_split_is_noted_where_nothing_is_asked_of_it_and_an_error_wher
     del content["dataset_kwargs"]["data_files"]["train"]
     path = tmp_path / "lacking.yaml"
     path.write_text(yaml.safe_dump(content | {"task": "lacking"}))
-    watch = Recorder()
+    progress = Recorder()
     options = Options(model=str(causal), tasks=(f"lm_eval:{path}",), limit=2, chat=False, output=tmp_path / "out")
-    (finished,) = run(options, watch)
+    (finished,) = run(options, progress)
     assert finished.record.tasks["lm_eval:lacking"].items == 2
-    assert watch.notes == ["lm_eval:lacking: the data have no split 'train'; nothing is asked of it."]
+    assert progress.notes == ["lm_eval:lacking: the data have no split 'train'; nothing is asked of it."]
     with pytest.raises(DataError, match="no split 'train' to draw shots from"):
-        run(replace(options, shots=1), watch)
+        run(replace(options, shots=1), progress)
 
 
 def test_data_come_from_the_data_folder(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_drops_have_a_line_for_each_perturbation_and_system(one: Path, other: Pa
     (ax,) = plot.draw().axes
     names = ["typos", "person_name", "worst of robustness", "worst of fairness"]
     assert [label.get_text() for label in ax.get_yticklabels()] == [f"{name}, {who}" for name in names for who in ("tiny", "tiny+lora")]
-    drop = runs.read(one).tasks["quiz"].disturbances[0]
+    drop = runs.read(one).tasks["quiz"].perturbations[0]
     assert drop.drop.value is not None
     assert drop.drop.ci
     assert drop.before.value is not None

@@ -99,13 +99,13 @@ def test_few_shots_with_and_without_chat(load: Load, minimind2: Path, data: Path
     requests = asked(minimind2, data, "mmlu_anatomy,glue_rte", shots, 3, chat=shots % 2 == 1)
     shared = same_scores(load("minimind2-small"), scorings(requests))
     assert shared.abilities.share
-    assert shared.usage.prefill_tokens < shared.usage.asked_tokens
+    assert shared.usage.prefill_tokens < shared.usage.requested_tokens
 
 
 def test_few_shots_of_the_larger_model(load: Load, smollm2: Path, data: Path) -> None:
     requests = asked(smollm2, data, "mmlu_anatomy", 5, 3) + asked(smollm2, data, "superglue_copa", 2, 3, chat=True)
     shared = same_scores(load("smollm2-135m-instruct"), scorings(requests))
-    assert shared.usage.prefill_tokens < 0.6 * shared.usage.asked_tokens
+    assert shared.usage.prefill_tokens < 0.6 * shared.usage.requested_tokens
 
 
 @pytest.mark.parametrize(("tasks", "shots"), [("mmlu_anatomy,hellaswag", 0), ("mmlu_anatomy,superglue_copa", 2)])

@@ -1,4 +1,4 @@
-"""The same wording on the same weights gives lm-eval's log-likelihoods and accuracy."""
+"""The same template on the same weights gives lm-eval's log-likelihoods and accuracy."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _compare(ours: Sequence[SampleRecord], accuracy: float | None, theirs: Their
 
 @dataclass(frozen=True)
 class Case:
-    """A task of ours in its first wording, and lm-eval's file of the same wording.
+    """A task of ours in its first template, and lm-eval's file of the same template.
 
     Attributes:
         include: lm-eval's file, in its folder of tasks.

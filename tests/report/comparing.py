@@ -13,7 +13,7 @@ import numpy as np
 
 from harness import metrics
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
-from harness.evaluation.aggregate import Member, MetricScore, blend, judge_group
+from harness.evaluation.aggregate import Member, MetricScore, blend, score_group
 from harness.store import runs
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.saving import SavedSamples, save
@@ -26,7 +26,7 @@ AnyOutcome = ChoiceOutcome | TextOutcome | LikelihoodOutcome
 
 @dataclass(frozen=True)
 class Made:
-    """One task's answers in one wording.
+    """One task's answers in one template.
 
     Attributes:
         answers: per item, what its metrics read.
@@ -42,7 +42,7 @@ class Made:
     headline: Sequence[str] = ()
     prompts: str = "prompt"
     keep_statistics: bool = True
-    wordings: Mapping[str, Sequence[AnyOutcome]] = field(default_factory=dict)
+    template_variants: Mapping[str, Sequence[AnyOutcome]] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """The items' digests."""
@@ -57,8 +57,8 @@ class Made:
         return found
 
     def each(self) -> dict[str, dict[str, MetricScore]]:
-        """Scores by wording; one of no name where there is only one."""
-        return {name: self.scores(answers) for name, answers in (self.wordings or {"": self.answers}).items()}
+        """Scores by template; one of no name where there is only one."""
+        return {name: self.scores(answers) for name, answers in (self.template_variants or {"": self.answers}).items()}
 
 
 def choices(right: Sequence[bool] | np.ndarray, options: int = 4, labels: Sequence[Mapping[str, Any]] = ()) -> list[ChoiceOutcome]:
@@ -82,11 +82,11 @@ def folder(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | 
         each = made.each()
         scores[name] = {key: blend([own[key] for own in each.values()]) for key in made.metrics}
         kept[name] = _task_record(made, scores[name], each)
-        for wording, own in each.items():
-            place, answers = f"{name}@{wording}" if wording else name, made.wordings.get(wording, made.answers)
+        for variant, own in each.items():
+            place, answers = f"{name}@{variant}" if variant else name, made.template_variants.get(variant, made.answers)
             parts.setdefault(name, []).append(_part(place, made, answers, own))
     made_groups = {
-        name: judge_group(
+        name: score_group(
             group,
             {task: Member(scores[task], tuple(tasks[task].headline or list(scores[task])[:1]), 1.0) for task in group.tasks},
             {task: kept[task].signature for task in group.tasks},
@@ -101,9 +101,9 @@ def folder(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | 
 def _task_record(made: Made, scores: Mapping[str, MetricScore], each: Mapping[str, Mapping[str, MetricScore]]) -> runs.TaskRecord:
     digest = f"{zlib.crc32(' '.join(made.names()).encode()):08x}"
     signature = signed(made.signature.format(digest=digest, items=len(made.answers)))
-    wordings = {}
-    if made.wordings:
-        wordings = {
+    template_variants = {}
+    if made.template_variants:
+        template_variants = {
             name: runs.TemplateVariantRecord(
                 template=name,
                 template_digest="t",
@@ -124,7 +124,7 @@ def _task_record(made: Made, scores: Mapping[str, MetricScore], each: Mapping[st
         metrics={key: score.record() for key, score in scores.items()},
         signature=signature,
         headline=list(made.headline),
-        wordings=wordings,
+        template_variants=template_variants,
     )
 
 

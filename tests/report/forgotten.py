@@ -36,14 +36,14 @@ def read(factor: float) -> Made:
 
 
 def system(path: Path, name: str, lost: int, gained: int, weights: Sequence[float], factor: float) -> Path:
-    """Results of one system: a group of three exams, a quiz with kinds and two wordings, a text, and the target."""
+    """Results of one system: a group of three exams, a quiz with kinds and two template variants, a text, and the target."""
     exams = {f"exam_{number}": hits(0.6, 100, number) for number in range(3)}
     quiz = hits(0.8, 2_000, 9)
     labels = [{"topic": ("law", "art")[number % 2]} for number in range(2_000)]
     again = choices(quiz, labels=labels)
     tasks = {
         **{key: Made(choices(flipped(right, lost, gained)), ACCURACY) for key, right in exams.items()},
-        "quiz": Made(again, ACCURACY, wordings={"plain": again, "other": choices(flipped(quiz, 0, 4), labels=labels)}),
+        "quiz": Made(again, ACCURACY, template_variants={"plain": again, "other": choices(flipped(quiz, 0, 4), labels=labels)}),
         "read": read(factor),
         "said": said(weights, len(name)),
     }

@@ -12,7 +12,7 @@ import numpy as np
 from harness import metrics
 from harness.contract import ChoiceOutcome, Family
 from harness.evaluation.aggregate import MetricScore
-from harness.evaluation.robustness import PerturbedStatistics, disturbances, worst_case
+from harness.evaluation.robustness import PerturbedStatistics, perturbations, worst_case
 from harness.store import runs
 from harness.store.runs import PerturbationRecord
 from harness.tasks.schema import Group
@@ -55,7 +55,7 @@ def lost(made: Made, copies: Mapping[str, tuple[Family, float]]) -> list[Perturb
     ]
     families = dict.fromkeys(one.family for one in found)
     worst = {family: worst_case(score, [one for one in found if one.family == family]) for family in families}
-    return disturbances("accuracy", score, found, {family: one for family, one in worst.items() if one is not None})
+    return perturbations("accuracy", score, found, {family: one for family, one in worst.items() if one is not None})
 
 
 COPIES: Mapping[str, tuple[Family, float]] = {TYPOS: ("robustness", 0.3), NAMES: ("fairness", 0.6)}
@@ -76,7 +76,7 @@ def measured(
     for name, task in record.tasks.items():
         drops = lost(tasks[name], copies) if copies else []
         worst = {f"accuracy_{one.family}": one.after for one in drops if one.perturbation.name == "worst"}
-        kept[name] = task.model_copy(update={"disturbances": drops, "without": WITHOUT, "metrics": task.metrics | worst})
+        kept[name] = task.model_copy(update={"perturbations": drops, "without": WITHOUT, "metrics": task.metrics | worst})
     runs.write(record.model_copy(update={"tasks": kept}), path)
     return path
 

@@ -91,21 +91,21 @@ def test_the_reverse_is_an_improvement(tmp_path: Path) -> None:
 
 def test_few_items_cannot_tell_and_many_are_kept(tmp_path: Path) -> None:
     few = compared(tmp_path / "few", quiz(BEFORE[:50]), quiz(flipped(BEFORE[:50], 1, 1)))
-    assert few.verdict == "cannot tell"
+    assert few.verdict == "inconclusive"
     assert few.scores["accuracy"].method == "score"
     needed = few.scores["accuracy"].items_needed
     assert needed is not None
     assert needed > 50
     many = hits(0.7, 4_000)
     kept = compared(tmp_path / "many", quiz(many), quiz(flipped(many, 20, 22)))
-    assert kept.verdict == "kept"
+    assert kept.verdict == "retained"
 
 
 def test_a_margin_can_be_set_for_a_task_or_a_metric(tmp_path: Path) -> None:
     for margins in ({"quiz": 0.5}, {"accuracy": 0.5}, {"quiz.accuracy": 0.5, "quiz": 0.0, "accuracy": 0.0}):
         task = compared(tmp_path, quiz(BEFORE), quiz(AFTER), dataclasses.replace(PLAN, margins=margins))
         assert task.scores["accuracy"].margin == 0.5
-        assert task.verdict == "kept"
+        assert task.verdict == "retained"
 
 
 def test_changed_items_are_shown_the_lost_ones_first(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_nothing_in_common_has_a_reason_and_no_verdict(tmp_path: Path) -> None:
     task = compared(tmp_path, quiz(BEFORE[:5], digests=list("abcde")), quiz(BEFORE[:5], digests=list("vwxyz")))
     score = task.scores["accuracy"]
     assert score.reason == "the two results have no item in common"
-    assert (score.verdict, score.p, score.rows) == ("cannot tell", None, 0)
+    assert (score.verdict, score.p, score.rows) == ("inconclusive", None, 0)
 
 
 def test_results_measured_otherwise_are_refused_with_the_difference(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_p_values_are_adjusted_over_the_tasks_headlines(tmp_path: Path) -> None:
     assert [score.p_holm for score in scores] == pytest.approx([3 * p[0], 2 * p[1], p[2]])
     assert [score.p_bh for score in scores] == pytest.approx([3 * p[0], 1.5 * p[1], p[2]])
     assert [score.headline for score in found.tasks[0].scores.values()] == [True, False]
-    assert scores[1].verdict == "cannot tell"
+    assert scores[1].verdict == "inconclusive"
 
 
 def test_a_corpus_score_is_resampled_through_its_statistics(tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_slices_by_label(tmp_path: Path) -> None:
 
 def test_wordings_are_averaged_and_shown_one_by_one(tmp_path: Path) -> None:
     def worded(first: np.ndarray, second: np.ndarray) -> Made:
-        return Made(choices(first), ACCURACY, wordings={"plain": choices(first), "flan": choices(second)})
+        return Made(choices(first), ACCURACY, template_variants={"plain": choices(first), "flan": choices(second)})
 
     second = hits(0.5, 400, seed=3)
     task = compared(tmp_path, worded(BEFORE, second), worded(AFTER, flipped(second, 4, 4)))
@@ -380,18 +380,20 @@ def test_wordings_are_averaged_and_shown_one_by_one(tmp_path: Path) -> None:
     assert score.before == pytest.approx((BEFORE.mean() + second.mean()) / 2)
     assert score.difference == pytest.approx(-25 / 400)
     assert (score.test, score.lost, score.gained) == ("permutation", 64, 14)
-    plain, flan = task.wordings["plain"][0], task.wordings["flan"][0]
+    plain, flan = task.template_variants["plain"][0], task.template_variants["flan"][0]
     assert (plain.difference, flan.difference) == pytest.approx((-50 / 400, 0.0))
     assert (plain.test, plain.lost) == ("mcnemar", 60)
-    assert {change.wording for change in task.changes} == {"plain", "flan"}
+    assert {change.variant for change in task.changes} == {"plain", "flan"}
 
 
 def test_wordings_of_a_corpus_score(tmp_path: Path) -> None:
     one, two = spoken(["the old cat slept under it", "a dog sat"] * 30), spoken(["the old cat", "under the tall tree at home"] * 30)
     wanted: dict[str, tuple[str, dict[str, Any]]] = {"bleu": ("bleu", {"smooth": "floor"})}
-    task = compared(tmp_path, Made(one, wanted, wordings={"a": one, "b": two}), Made(one, wanted, wordings={"a": two, "b": one}))
+    task = compared(
+        tmp_path, Made(one, wanted, template_variants={"a": one, "b": two}), Made(one, wanted, template_variants={"a": two, "b": one})
+    )
     assert task.scores["bleu"].difference == pytest.approx(0.0)
-    a, b = task.wordings["a"][0], task.wordings["b"][0]
+    a, b = task.template_variants["a"][0], task.template_variants["b"][0]
     assert a.difference == pytest.approx(-(b.difference or 0.0))
     assert task.scores["bleu"].before == pytest.approx(((a.before or 0.0) + (b.before or 0.0)) / 2)
 

@@ -84,7 +84,7 @@ def test_a_large_group_of_which_hardly_anything_changed_is_kept(tmp_path: Path) 
         before[f"exam_{number}"] = Made(choices(right), ACCURACY)
         after[f"exam_{number}"] = Made(choices(flipped(right, 1, 0)), ACCURACY)
     (exam,) = compare(tmp_path, before, after, {"exam": group(list(before), "macro", "micro")}).tasks
-    assert exam.verdict == "kept"
+    assert exam.verdict == "retained"
     assert (exam.scores["accuracy_macro"].resampled, exam.scores["accuracy_macro"].rows) == ("items", 1_080)
     assert exam.scores["accuracy_micro"].test == "mcnemar"
 
@@ -168,7 +168,7 @@ def test_over_all(tmp_path: Path) -> None:
     whole, by_name = found.overall, {task.name: task for task in found.tasks}
     assert by_name["tuned"].target
     assert whole.verdict == "forgot"
-    assert whole.verdicts == {"forgot": 1, "likely forgot": 0, "cannot tell": 1, "kept": 0, "improved": 1}
+    assert whole.verdicts == {"forgot": 1, "likely forgot": 0, "inconclusive": 1, "retained": 0, "improved": 1}
     assert whole.share_forgotten == pytest.approx(1 / 3)
     assert whole.mean_change is not None
     assert whole.mean_change.value == pytest.approx((-0.2 + 0.0 + 0.1) / 3)
@@ -265,7 +265,7 @@ def test_scores_without_a_bound_are_in_no_mean(tmp_path: Path) -> None:
     assert found.overall.left_out == ("text",)
     assert found.overall.mean_change is None
     assert found.overall.worst is None
-    assert found.overall.verdict == "kept"
+    assert found.overall.verdict == "retained"
 
 
 def test_retention_says_over_how_many_tasks_and_does_not_claim_certainty(tmp_path: Path) -> None:

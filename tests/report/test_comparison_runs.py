@@ -55,7 +55,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Results of two tiny models on all tasks, in two wordings where a task has two."""
+    """Results of two tiny models on all tasks, in two template variants where a task has two."""
     place = tmp_path_factory.mktemp("runs")
     write_rows(place / "rows.jsonl", ROWS)
     for name, changes in TASKS.items():
@@ -91,9 +91,9 @@ def test_every_score_of_both_runs_is_computed_again(found: Comparison, folders: 
 
 def test_every_wording_is_computed_again(found: Comparison, folders: tuple[Path, Path]) -> None:
     colours = found.tasks[0]
-    kept = runs.read(folders[0]).tasks["colours"].wordings
-    assert list(colours.wordings) == list(kept) == ["plain", "other"]
-    for name, (score,) in colours.wordings.items():
+    kept = runs.read(folders[0]).tasks["colours"].template_variants
+    assert list(colours.template_variants) == list(kept) == ["plain", "other"]
+    for name, (score,) in colours.template_variants.items():
         assert score.before == pytest.approx(kept[name].metrics["accuracy"].value)
 
 
@@ -112,7 +112,7 @@ def test_a_run_against_itself_changes_nothing(folders: tuple[Path, Path]) -> Non
     same = compare_runs(folders[0], folders[0], metrics.load, ComparisonOptions(resamples=100))
     for task in same.tasks:
         assert task.changes == ()
-        assert task.verdict in ("kept", "cannot tell")
+        assert task.verdict in ("retained", "inconclusive")
         for score in task.scores.values():
             assert score.difference in (0.0, None)
             assert score.p in (1.0, None)

@@ -56,13 +56,13 @@ def test_what_was_refused_is_not_drawn(tmp_path: Path) -> None:
 
 
 def test_each_wording_has_a_diagram(tmp_path: Path) -> None:
-    wordings = {"plain": answers(300, 0.6, 1), "terse": answers(300, 0.4, 2)}
-    made = Made(wordings["plain"], CALIBRATED, wordings=wordings)
+    template_variants = {"plain": answers(300, 0.6, 1), "terse": answers(300, 0.4, 2)}
+    made = Made(template_variants["plain"], CALIBRATED, template_variants=template_variants)
     path = folder(tmp_path, {"quiz": made}, all_of(["quiz"]))
     found = drawn(path)
     assert [title for title, metric in found if metric == "ece_10_bin"] == ["quiz (plain)", "quiz (terse)"]
     assert found["quiz (plain)", "ece_10_bin"].points != found["quiz (terse)", "ece_10_bin"].points
-    assert found["quiz (plain)", "ece_10_bin"].record == runs.read(path).tasks["quiz"].wordings["plain"].metrics["ece_10_bin"]
+    assert found["quiz (plain)", "ece_10_bin"].record == runs.read(path).tasks["quiz"].template_variants["plain"].metrics["ece_10_bin"]
 
 
 def kept(path: Path) -> dict[str, Any]:
@@ -93,16 +93,16 @@ def test_drops_are_named_by_their_perturbation_and_wording(tmp_path: Path) -> No
     record = runs.read(measured(tmp_path, {"quiz": quiz()}))
     assert [one.label for one in drops(record)] == ["typos", "person_name", "worst of robustness", "worst of fairness"]
     task = record.tasks["quiz"]
-    wording = runs.TemplateVariantRecord(
+    variant = runs.TemplateVariantRecord(
         template="terse",
         template_digest="t",
         shot_seed=0,
         metrics={},
         shortened=task.shortened,
         signature=signed("s"),
-        disturbances=task.disturbances,
+        perturbations=task.perturbations,
     )
-    changed = task.model_copy(update={"disturbances": [], "wordings": {"terse": wording}})
+    changed = task.model_copy(update={"perturbations": [], "template_variants": {"terse": variant}})
     assert {one.title for one in drops(record.model_copy(update={"tasks": {"quiz": changed}}))} == {"quiz (terse)"}
 
 

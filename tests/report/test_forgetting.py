@@ -47,7 +47,7 @@ def test_rows_hold_every_headline_the_targets_last() -> None:
     assert [row.task.name for row in found] == ["exam", "quiz", "read", "said"]
     exam, quiz, read, said = found
     assert (exam.verdict, exam.lost, exam.gained) == ("forgot", 75, 6)
-    assert (quiz.verdict, quiz.lost, quiz.gained) == ("kept", 0, 0)
+    assert (quiz.verdict, quiz.lost, quiz.gained) == ("retained", 0, 0)
     assert (read.verdict, read.lost, read.gained) == ("forgot", 60, 0)
     assert said.verdict == "improved"
     assert (said.lost or 0) + (said.gained or 0) == len(said.task.changes)
@@ -80,7 +80,7 @@ def test_every_width_holds_every_fact(width: int) -> None:
         "read",
         "said",
         "forgot",
-        "kept",
+        "retained",
         "improved",
         "-75 +6",
         "6 flips",
@@ -120,11 +120,11 @@ def test_the_tasks_taken_together() -> None:
 def test_a_verdict_that_cannot_be_told_says_what_would_tell() -> None:
     few = compare_runs(folders()[0], folders()[2], metrics.load, dataclasses.replace(PLAN, tasks=("exam",), targets=()))
     (row,) = facts.rows(few, None)
-    assert row.score.verdict == "cannot tell"
+    assert row.score.verdict == "inconclusive"
     needed = f"{row.score.items_needed:,}"
     assert facts.undecided(row) == (
         f"exam: with 300 items, a loss of {row.score.detectable_loss:.3f} or more is called forgot with 80 % power; "
-        f"'kept' within the margin of 0.010 needs about {needed} items."
+        f"'retained' within the margin of 0.010 needs about {needed} items."
     )
     near = dataclasses.replace(row, score=dataclasses.replace(row.score, items_needed=200))
     assert "This change is too close to the margin of 0.010 to tell." in (facts.undecided(near) or "")
@@ -145,9 +145,9 @@ def test_what_was_lost_by_kind() -> None:
     assert {(kind.task, kind.by) for kind in found} == {("exam", "task")}
     assert [kind.score.change for kind in found] == sorted(kind.score.change or 0.0 for kind in found)
     kinds = {(kind.by, kind.value) for task in comparisons()[0].tasks for kind in facts.kinds(task)}
-    assert kinds >= {("task", "exam_0"), ("topic", "law"), ("wording", "plain"), ("wording", "other")}
+    assert kinds >= {("task", "exam_0"), ("topic", "law"), ("template", "plain"), ("template", "other")}
     text = drawn(details=True, items=1)
-    for part in ("Every kind of items", "topic", "law", "wording", "other", "Other scores", "bleu ↑"):
+    for part in ("Every kind of items", "topic", "law", "template", "other", "Other scores", "bleu ↑"):
         assert part in text, part
     assert "Other scores" not in drawn()
 
@@ -202,7 +202,7 @@ def test_several_systems_begin_with_which_to_keep() -> None:
 
 def with_overall(comparison: Comparison, forgot: int, gain: float, likely: int = 0, unknown: int = 0) -> Comparison:
     kept = 3 - forgot - likely - unknown
-    verdicts: dict[Verdict, int] = {"forgot": forgot, "likely forgot": likely, "cannot tell": unknown, "kept": kept, "improved": 0}
+    verdicts: dict[Verdict, int] = {"forgot": forgot, "likely forgot": likely, "inconclusive": unknown, "retained": kept, "improved": 0}
     over = dataclasses.replace(comparison.overall, verdicts=verdicts, plasticity=Estimate(gain, gain - 0.01, gain + 0.01))
     return dataclasses.replace(comparison, overall=over)
 

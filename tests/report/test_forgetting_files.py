@@ -87,7 +87,7 @@ def test_the_json_holds_everything_and_follows_the_schema() -> None:
     }
     assert len(exam["changes"]) == 81
     assert set(exam["changes"][0]["before"]) == {"id", "prompt", "target", "prediction", "logprobs", "text", "choices"}
-    assert tasks["quiz"]["wordings"].keys() == {"plain", "other"}
+    assert tasks["quiz"]["template_variants"].keys() == {"plain", "other"}
     assert {(one["label"], one["value"]) for one in tasks["quiz"]["slices"]} == {("topic", "law"), ("topic", "art")}
     assert eager["overall"]["backward_transfer"] == eager["overall"]["mean_change"] is not None
     assert eager["plan"]["targets"] == ["said"]

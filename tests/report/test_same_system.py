@@ -37,7 +37,7 @@ def test_unchanged_items_of_one_system_are_kept(tmp_path: Path) -> None:
     found = twice(tmp_path, quiz(), quiz())
     (task,) = found.tasks
     score = task.scores["accuracy"]
-    assert (task.verdict, score.method, score.low, score.high) == ("kept", METHOD, 0.0, 0.0)
+    assert (task.verdict, score.method, score.low, score.high) == ("retained", METHOD, 0.0, 0.0)
     assert (score.detectable, score.detectable_loss, score.items_needed) == (None, None, None)
     assert facts.remarks(found) == ["The same system with the same responses on every task: nothing can have changed."]
     assert facts.estimate(found.overall.mean_change) == "0.000"
@@ -48,7 +48,7 @@ def test_even_without_a_margin(tmp_path: Path) -> None:
     again = compare_runs(
         first, folder(tmp_path / "second", quiz(), system="tiny"), metrics.load, dataclasses.replace(PLAN, margins={"quiz": 0.0})
     )
-    assert again.tasks[0].verdict == "kept"
+    assert again.tasks[0].verdict == "retained"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_even_without_a_margin(tmp_path: Path) -> None:
 def test_another_system_keeps_the_room_for_flips_that_were_not_seen(tmp_path: Path, changes: dict[str, Any]) -> None:
     found = twice(tmp_path, quiz(), quiz(), **changes)
     (task,) = found.tasks
-    assert (task.verdict, task.scores["accuracy"].method, task.repeated) == ("cannot tell", "score", False)
+    assert (task.verdict, task.scores["accuracy"].method, task.repeated) == ("inconclusive", "score", False)
     assert facts.repeated(found) == []
 
 
@@ -81,13 +81,13 @@ def test_names_and_revisions_are_no_part_of_a_system() -> None:
 def test_what_was_not_asked_alike_is_judged_as_ever(tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.compare.comparison.refuse_unlike", lambda *_: None)
     (task,) = twice(tmp_path, quiz(), quiz(**changes)).tasks
-    assert (task.repeated, task.verdict) == (False, "cannot tell")
+    assert (task.repeated, task.verdict) == (False, "inconclusive")
 
 
 def test_noise_of_one_system_is_told_and_judged_like_any_change(tmp_path: Path) -> None:
     found = twice(tmp_path, quiz(), quiz(flipped(RIGHT, 2, 1)))
     (task,) = found.tasks
-    assert (task.repeated, task.responses_differ, task.verdict) == (True, 3, "cannot tell")
+    assert (task.repeated, task.responses_differ, task.verdict) == (True, 3, "inconclusive")
     assert task.scores["accuracy"].method == "score"
     told = "quiz: 3 responses of 200 differ although the system is the same; this is noise, judged like any change."
     assert facts.remarks(found) == [told]
@@ -97,7 +97,7 @@ def test_groups_of_one_system(tmp_path: Path) -> None:
     before, after = subjects(3)
     groups = {"exam": group(list(before), "macro")}
     same = twice(tmp_path / "same", before, before, groups).tasks[0]
-    assert (same.verdict, same.repeated, same.scores["accuracy_macro"].method) == ("kept", True, METHOD)
+    assert (same.verdict, same.repeated, same.scores["accuracy_macro"].method) == ("retained", True, METHOD)
     noisy = twice(tmp_path / "noisy", before, before | {"exam_0": after["exam_0"]}, groups).tasks[0]
     assert noisy.responses_differ > 0
     assert noisy.scores["accuracy_macro"].method != METHOD

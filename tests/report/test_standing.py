@@ -104,8 +104,12 @@ def test_intervals_give_wider_ranks_than_the_same_items(tmp_path: Path) -> None:
 def test_wordings_are_resampled_with_their_item(tmp_path: Path) -> None:
     found = []
     for number, share in enumerate((0.9, 0.3)):
-        wordings = {name: answers(share, 120, 7 * number + place) for place, name in enumerate(("plain", "other"))}
-        path = folder(tmp_path / str(number), {"t": Made(wordings["plain"], ACCURACY, wordings=wordings)}, system=f"s{number}")
+        template_variants = {name: answers(share, 120, 7 * number + place) for place, name in enumerate(("plain", "other"))}
+        path = folder(
+            tmp_path / str(number),
+            {"t": Made(template_variants["plain"], ACCURACY, template_variants=template_variants)},
+            system=f"s{number}",
+        )
         found.append((path, runs.read(path)))
     board, made = ranked(found)
     assert (made.resampled, made.estimated) == (1, ())
@@ -172,24 +176,24 @@ def unsure(skill: float, items: int, seed: int) -> list[ChoiceOutcome]:
     return [ChoiceOutcome(tuple(map(float, line)), (0,), ("a", "b", "c", "d"), (1,) * 4, {}) for line in logprobs]
 
 
-def calibrated(place: Path, wordings: tuple[str, ...] = ()) -> Kept:
+def calibrated(place: Path, template_variants: tuple[str, ...] = ()) -> Kept:
     """Two runs on a group of two tasks, whose calibration is that of all items: more bins than a task's own."""
     found = []
     average = Aggregate.model_validate({"metric": "accuracy", "average": "macro"})
     for number, (name, skill) in enumerate((("sharp", 2.0), ("blunt", 0.2))):
         tasks = {}
         for size in (60, 150):
-            answered = {wording: unsure(skill, size, 7 * number + size + len(wording)) for wording in wordings or ("",)}
-            tasks[f"t{size}"] = Made(next(iter(answered.values())), CALIBRATED, wordings=answered if wordings else {})
+            answered = {variant: unsure(skill, size, 7 * number + size + len(variant)) for variant in template_variants or ("",)}
+            tasks[f"t{size}"] = Made(next(iter(answered.values())), CALIBRATED, template_variants=answered if template_variants else {})
         group = Group(group="all", title="All", tasks=tuple(tasks), aggregate=(average,))
         path = folder(place / name, tasks, {"all": group}, system=name)
         found.append((path, runs.read(path)))
     return found
 
 
-@pytest.mark.parametrize("wordings", [(), ("plain", "another")])
-def test_the_calibration_of_a_group_resamples_all_its_items(tmp_path: Path, wordings: tuple[str, ...]) -> None:
-    found = calibrated(tmp_path, wordings)
+@pytest.mark.parametrize("template_variants", [(), ("plain", "another")])
+def test_the_calibration_of_a_group_resamples_all_its_items(tmp_path: Path, template_variants: tuple[str, ...]) -> None:
+    found = calibrated(tmp_path, template_variants)
     board, made = ranked(found)
     assert [(column.metric, column.family) for column in board.columns] == [
         ("accuracy_macro", "accuracy"),

@@ -69,7 +69,7 @@ def test_shortened_prompts_are_told() -> None:
 
 def test_the_cost_is_told() -> None:
     text = " ".join(shown(run(), 140).split())
-    told = "100 items in 1 min 23 s · prefill 12,346 tokens/s · padding 3.1 % · peak memory 1.5 GiB · 40 of 100 answers from the store"
+    told = "100 items in 1 min 23 s · prefill 12,346 tokens/s · padding 3.1 % · peak memory 1.5 GiB · 40 of 100 responses from the cache"
     assert told in text
 
 
@@ -83,7 +83,7 @@ def test_a_cost_that_is_unknown_is_left_out() -> None:
         requests=RequestsRecord(),
     )
     text = " ".join(shown(run(efficiency=nothing), 140).split())
-    assert text.endswith("100 items · 0 of 0 answers from the store")
+    assert text.endswith("100 items · 0 of 0 responses from the cache")
 
 
 def test_names_are_not_markup() -> None:

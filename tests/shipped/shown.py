@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.contract import Item
 from harness.tasks.data import DataReader
-from harness.tasks.prompts import PromptTemplate, Question
+from harness.tasks.prompts import Question, TemplateVariant
 from harness.tasks.registry import TaskRegistry
 from harness.tasks.schema import Task
 from tests.tasks.cases import write_rows
@@ -32,13 +32,13 @@ class Shown:
     def text(self, item: int = 0, template: str | None = None) -> str:
         return self._wording(template).prompt(self.question(item, template), []).text
 
-    def _wording(self, template: str | None) -> PromptTemplate:
+    def _wording(self, template: str | None) -> TemplateVariant:
         chosen = next(t for t in self.task.templates if template in (None, t.name))
-        return PromptTemplate(self.task, chosen, chat=False)
+        return TemplateVariant(self.task, chosen, chat=False)
 
 
 def show(folder: Path, name: str, *rows: Row) -> Shown:
-    """The shipped task `name`, its dataset replaced by `rows`; each of its wordings must render each of them."""
+    """The shipped task `name`, its dataset replaced by `rows`; each of its template variants must render each of them."""
     task = REGISTRY.find(name).task
     write_rows(folder / "rows.jsonl", rows)
     data = task.data.model_copy(update={"path": None, "config": None, "files": {task.data.split: "rows.jsonl"}})

@@ -11,7 +11,7 @@ import pytest
 from harness import metrics
 from harness.contract import ChoiceOutcome, TextOutcome
 from harness.metrics.base import check_form
-from harness.tasks.prompts import PromptTemplate, draw_shots
+from harness.tasks.prompts import TemplateVariant, draw_shots
 from harness.tasks.schema import Task
 from tests.shipped.scored import outcome, scores
 from tests.shipped.shown import REGISTRY, Row, show
@@ -293,7 +293,7 @@ def test_first_wording(tmp_path: Path, name: str, row: Row, prompt: str, choices
 
 
 def test_every_wording_has_its_labels_in_the_order_of_the_data(tmp_path: Path) -> None:
-    """An entailed pair, whose right answer must say so in each wording, whichever index its dataset gives entailment."""
+    """An entailed pair, whose right answer must say so in each template, whichever index its dataset gives entailment."""
     affirming = {"True", "yes", "entailment", "it is true"}
     for name, label in (("glue_rte", 0), ("glue_wnli", 1), ("glue_mnli_matched", 0), ("superglue_cb", 0), ("superglue_axb", 0)):
         row = {**(PREMISED if name in ("glue_mnli_matched", "superglue_cb") else PAIR), "label": label}
@@ -328,13 +328,13 @@ def test_stsb_by_generated_number(tmp_path: Path) -> None:
 def test_winogrande_scores_what_follows_the_blank_after_each_noun(tmp_path: Path) -> None:
     row = {"sentence": "The cup did not fit the box as the _ was big.", "option1": "cup", "option2": "box", "answer": "1"}
     shown = show(tmp_path, "winogrande", row)
-    wording = PromptTemplate(shown.task, shown.task.templates[0], chat=False)
-    question = wording.question(shown.items[0])
-    contexts = [prompt.text + prompt.delimiter for prompt in wording.prompts(question, [])]
+    variant = TemplateVariant(shown.task, shown.task.templates[0], chat=False)
+    question = variant.question(shown.items[0])
+    contexts = [prompt.text + prompt.delimiter for prompt in variant.prompts(question, [])]
     assert contexts == ["The cup did not fit the box as the cup", "The cup did not fit the box as the box"]
     assert question.choices == (" was big.", " was big.")
     assert question.targets == (0,)
-    shot = wording.prompts(question, [question])[1].text
+    shot = variant.prompts(question, [question])[1].text
     assert shot == "The cup did not fit the box as the cup was big.\n\nThe cup did not fit the box as the box"
 
 
@@ -394,7 +394,7 @@ def test_mmlu_cloze_scores_answer_texts(tmp_path: Path) -> None:
     assert [spec.options.get("normalize") for spec in shown.task.metrics] == [None, "characters", "pmi"]
     for template in shown.task.templates:
         assert "two" not in shown.text(0, template.name)
-        assert PromptTemplate(shown.task, template, chat=False).unconditional().text
+        assert TemplateVariant(shown.task, template, chat=False).unconditional().text
 
 
 @pytest.mark.parametrize(
@@ -412,11 +412,11 @@ def test_bbh_shows_three_other_items(tmp_path: Path) -> None:
     rows = [{"input": f"What is {number} + 1?", "target": str(number + 1)} for number in range(6)]
     shown = show(tmp_path, "bbh_object_counting", *rows, rows[0])
     assert shown.text(0) == "Your task: count the things of one kind in a list.\n\nQ: What is 0 + 1?\nA:"
-    wording = PromptTemplate(shown.task, shown.task.templates[0], chat=False)
+    variant = TemplateVariant(shown.task, shown.task.templates[0], chat=False)
     for item in shown.items:
         shots = draw_shots(shown.task, shown.items, item, 3, seed=0)
         assert len({shot.id for shot in shots}) == 3
         assert item.row["input"] not in [shot.row["input"] for shot in shots]
-        text = wording.prompt(wording.question(item), [wording.question(shot) for shot in shots]).text
+        text = variant.prompt(variant.question(item), [variant.question(shot) for shot in shots]).text
         assert text.count("Your task:") == 1
         assert text.count("\nQ: ") == 4

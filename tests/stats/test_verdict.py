@@ -25,12 +25,12 @@ def said(low: float, high: float, p: float, *, higher_is_better: bool = True, ma
     [
         (-0.05, -0.02, 0.001, "forgot"),
         (-0.05, -0.02, 0.02, "likely forgot"),
-        (-0.05, -0.005, 0.001, "cannot tell"),
-        (-0.009, -0.002, 0.001, "kept"),
-        (-0.009, 0.02, 0.4, "kept"),
-        (-0.02, 0.02, 1.0, "cannot tell"),
+        (-0.05, -0.005, 0.001, "inconclusive"),
+        (-0.009, -0.002, 0.001, "retained"),
+        (-0.009, 0.02, 0.4, "retained"),
+        (-0.02, 0.02, 1.0, "inconclusive"),
         (0.001, 0.02, 0.04, "improved"),
-        (0.001, 0.02, 0.06, "kept"),
+        (0.001, 0.02, 0.06, "retained"),
     ],
 )
 def test_the_rule(low: float, high: float, p: float, expected: Verdict) -> None:
@@ -39,18 +39,18 @@ def test_the_rule(low: float, high: float, p: float, expected: Verdict) -> None:
 
 
 def test_ends_of_the_interval_on_the_margin_decide_nothing() -> None:
-    assert said(-0.05, -0.01, 0.0) == "cannot tell"
-    assert said(-0.01, 0.02, 0.5) == "cannot tell"
+    assert said(-0.05, -0.01, 0.0) == "inconclusive"
+    assert said(-0.01, 0.02, 0.5) == "inconclusive"
 
 
 def test_a_wider_margin_forgives_more() -> None:
-    assert said(-0.05, -0.02, 0.001, margin=0.06) == "kept"
-    assert said(-0.05, -0.02, 0.001, margin=0.03) == "cannot tell"
+    assert said(-0.05, -0.02, 0.001, margin=0.06) == "retained"
+    assert said(-0.05, -0.02, 0.001, margin=0.03) == "inconclusive"
 
 
 def test_without_an_interval_or_a_test_nothing_can_be_told() -> None:
-    assert verdict(None, 0.001, 0.01, True) == "cannot tell"
-    assert verdict(Interval(-1.0, -0.5, "bca"), None, 0.01, True) == "cannot tell"
+    assert verdict(None, 0.001, 0.01, True) == "inconclusive"
+    assert verdict(Interval(-1.0, -0.5, "bca"), None, 0.01, True) == "inconclusive"
 
 
 def test_several_scores_are_as_good_as_the_worst() -> None:
@@ -136,4 +136,4 @@ def test_a_large_loss_is_found() -> None:
 def test_many_unchanged_items_are_called_kept() -> None:
     population, generator = accuracy(0.01, 0.01), np.random.default_rng(9)
     found = compare(population.draw(3_000, generator), resamples=2_000, threads=1)
-    assert verdict(found.interval, found.p, 0.01, True) == "kept"
+    assert verdict(found.interval, found.p, 0.01, True) == "retained"

@@ -92,7 +92,7 @@ def run(
             decode_tokens_per_second=None,
             peak_memory_bytes=3 * 2**29,
             padding_share=0.031,
-            requests=RequestsRecord(asked=100, from_store=40, computed=60),
+            requests=RequestsRecord(unique=100, cached=40, computed=60),
         ),
         "environment": {"python": "3.11.9"},
     }

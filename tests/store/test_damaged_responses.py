@@ -124,11 +124,11 @@ def test_a_damaged_row_is_computed_again_and_said(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE responses SET payload = replace(payload, '-0.25', '-0.75')")
     with ResponseStore(path) as store:
-        ledger = ResponseCache(list(RIGHT), "system", store)
-        assert ledger.notes == ["1 cached response was damaged, and is computed again."]
-        assert ledger.answered == {"read", "say"}
+        cache = ResponseCache(list(RIGHT), "system", store)
+        assert cache.notes == ["1 cached response was damaged, and is computed again."]
+        assert cache.answered == {"read", "say"}
         with Writer(store) as writer:
-            ledger.keep([RIGHT[CHOICES]], writer)
+            cache.keep([RIGHT[CHOICES]], writer)
         again = ResponseCache(list(RIGHT), "system", store)
         assert (again.notes, again.complete) == ([], True)
         assert again.responses["pick"] == RIGHT[CHOICES]
@@ -148,11 +148,11 @@ def test_rows_without_a_checksum_are_computed_again_and_said(tmp_path: Path) -> 
             "INSERT INTO responses (key, payload) VALUES (?, ?)", [(key_of(one), text) for one, text in payloads.items()]
         )
     with ResponseStore(path) as store:
-        ledger = ResponseCache(list(RIGHT), "system", store)
-        assert ledger.notes == ["2 cached responses were written by an earlier version, without a checksum, and are computed again."]
-        assert ledger.responses == {}
+        cache = ResponseCache(list(RIGHT), "system", store)
+        assert cache.notes == ["2 cached responses were written by an earlier version, without a checksum, and are computed again."]
+        assert cache.responses == {}
         with Writer(store) as writer:
-            ledger.keep(list(RIGHT.values()), writer)
+            cache.keep(list(RIGHT.values()), writer)
         assert store.times(key_of(CHOICES)) == 2
     assert served(path, RIGHT) == RIGHT
     with closing(sqlite3.connect(path)) as connection:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.contract import Item, Message
 from harness.errors import TaskError
-from harness.tasks.prompts import PromptTemplate, Question, draw_shots
+from harness.tasks.prompts import Question, TemplateVariant, draw_shots
 from tests.tasks.cases import item, task, things
 
 TEMPLATE = {
@@ -21,17 +21,17 @@ TEMPLATE = {
 }
 
 
-def wording(*, chat: bool = False, template: dict[str, Any] | None = None, **changes: Any) -> PromptTemplate:
+def variant(*, chat: bool = False, template: dict[str, Any] | None = None, **changes: Any) -> TemplateVariant:
     made = task(templates=[template or TEMPLATE], **changes)
-    return PromptTemplate(made, made.templates[0], chat)
+    return TemplateVariant(made, made.templates[0], chat)
 
 
-def questions(words: PromptTemplate, count: int) -> list[Question]:
+def questions(words: TemplateVariant, count: int) -> list[Question]:
     return [words.question(one) for one in things(count)]
 
 
 def test_a_plain_prompt_with_shots() -> None:
-    words = wording()
+    words = variant()
     asked, first, second = questions(words, 3)
     prompt = words.prompt(asked, [first, second])
     assert prompt.text == ("You know thing 0.\n--\nColours.\nQ: thing 1?\nA: blue\n--\nQ: thing 2?\nA: red\n--\nQ: thing 0?\nA:")
@@ -39,12 +39,12 @@ def test_a_plain_prompt_with_shots() -> None:
 
 
 def test_a_plain_prompt_without_shots_system_or_header() -> None:
-    words = wording(template={"name": "bare", "prompt": "{{ thing }}"})
+    words = variant(template={"name": "bare", "prompt": "{{ thing }}"})
     assert words.prompt(questions(words, 1)[0], []).text == "thing 0"
 
 
 def test_a_chat_prompt_has_the_header_before_its_first_question() -> None:
-    words = wording(chat=True)
+    words = variant(chat=True)
     asked, shot = questions(words, 2)
     prompt = words.prompt(asked, [shot])
     assert prompt.messages == (
@@ -64,41 +64,41 @@ EACH = {"name": "each", "prompts": ["{{ thing }} is", "{{ thing }} was"], "delim
 
 
 def test_each_choice_may_have_a_prompt_of_its_own() -> None:
-    words = wording(template=EACH)
+    words = variant(template=EACH)
     asked, shot = questions(words, 2)
     assert [prompt.text for prompt in words.prompts(asked, [shot])] == ["thing 1 was blue|thing 0 is", "thing 1 was blue|thing 0 was"]
     assert words.prompt(asked, []).text == "thing 0 is", "the right choice's"
-    assert len(wording().prompts(asked, [])) == 1
+    assert len(variant().prompts(asked, [])) == 1
 
 
 def test_there_is_a_prompt_for_each_choice() -> None:
-    words = wording(template={**EACH, "choices": ["a", "b", "c"]})
+    words = variant(template={**EACH, "choices": ["a", "b", "c"]})
     with pytest.raises(TaskError, match=r"item 0: there are 2 prompts for 3 choices"):
         words.prompts(questions(words, 1)[0], [])
 
 
 def test_choices_and_target_of_a_question() -> None:
-    question = wording(choices=["{{ thing }} is red", "blue"]).question(item(4, thing="it", label=0))
+    question = variant(choices=["{{ thing }} is red", "blue"]).question(item(4, thing="it", label=0))
     assert question.choices == ("it is red", "blue")
     assert (question.targets, question.references) == ((0,), ("it is red",))
 
 
 def test_choices_may_come_from_the_row() -> None:
-    question = wording(choices="options", target="answer").question(item(1, thing="x", options=["a", 2, "c"], answer="c"))
+    question = variant(choices="options", target="answer").question(item(1, thing="x", options=["a", 2, "c"], answer="c"))
     assert (question.choices, question.targets) == (("a", "2", "c"), (2,))
 
 
 def test_a_truth_value_is_an_index() -> None:
-    assert wording(target="label == 1").question(item(1, thing="x", label=1)).targets == (1,)
+    assert variant(target="label == 1").question(item(1, thing="x", label=1)).targets == (1,)
 
 
 def test_several_choices_may_be_right_and_a_shot_shows_the_first() -> None:
-    question = wording(choices="options", target="answer").question(item(1, thing="x", options=["a", "b", "c"], answer=[2, "a", 2]))
+    question = variant(choices="options", target="answer").question(item(1, thing="x", options=["a", "b", "c"], answer=[2, "a", 2]))
     assert (question.targets, question.references) == ((2, 0), ("c", "a"))
 
 
 def test_labels_are_what_the_task_says_of_an_item() -> None:
-    question = wording(labels={"kind": "thing | upper", "pair": "[label, thing]"}).question(item(1, thing="x", label=1))
+    question = variant(labels={"kind": "thing | upper", "pair": "[label, thing]"}).question(item(1, thing="x", label=1))
     assert question.labels == {"kind": "X", "pair": [1, "x"]}
 
 
@@ -119,7 +119,7 @@ def test_labels_are_what_the_task_says_of_an_item() -> None:
     ],
 )
 def test_a_question_that_cannot_be_asked_is_told(row: dict[str, Any], told: str) -> None:
-    words = wording(choices="options", target="answer")
+    words = variant(choices="options", target="answer")
     with pytest.raises(TaskError) as caught:
         words.question(item(9, thing="x", **row))
     assert "Task colours, template plain, item 9: " in caught.value.what
@@ -128,14 +128,14 @@ def test_a_question_that_cannot_be_asked_is_told(row: dict[str, Any], told: str)
 
 @pytest.mark.parametrize(("value", "references"), [("one", ("one",)), (["one", "two"], ("one", "two"))])
 def test_generation_has_one_reference_or_several(value: Any, references: tuple[str, ...]) -> None:
-    words = wording(answer="generate", choices=None, target="text", metrics=["rouge1"])
+    words = variant(answer="generate", choices=None, target="text", metrics=["rouge1"])
     question = words.question(item(1, thing="x", text=value))
     assert (question.references, question.targets, question.choices) == (references, (), ())
 
 
 @pytest.mark.parametrize("value", [7, [], [1], None])
 def test_a_reference_that_is_no_text_is_told(value: Any) -> None:
-    words = wording(answer="generate", choices=None, target="text", metrics=["rouge1"])
+    words = variant(answer="generate", choices=None, target="text", metrics=["rouge1"])
     with pytest.raises(TaskError, match="must be a text or a list of texts"):
         words.question(item(1, thing="x", text=value))
 

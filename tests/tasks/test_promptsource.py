@@ -8,7 +8,7 @@ import yaml
 
 from harness.contract import Item
 from harness.errors import TaskError
-from harness.tasks.prompts import PromptTemplate, Question
+from harness.tasks.prompts import Question, TemplateVariant
 from harness.tasks.promptsource import extend, load
 from harness.tasks.registry import TaskRegistry
 from harness.tasks.schema import Task, Template
@@ -63,9 +63,9 @@ def only(path: Path) -> Template:
 
 def asked(template: Template, one: Item, **changes: Any) -> tuple[str, Question]:
     """The prompt of an item and its question."""
-    wording = PromptTemplate(task(**changes), template, chat=False)
-    question = wording.question(one)
-    return wording.prompt(question, ()).text, question
+    variant = TemplateVariant(task(**changes), template, chat=False)
+    question = variant.question(one)
+    return variant.prompt(question, ()).text, question
 
 
 def test_a_file_gives_its_original_templates_under_names_of_task_files(tmp_path: Path) -> None:
@@ -220,13 +220,13 @@ def test_tags_that_run_code_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_task_points_to_files_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "wordings").mkdir()
-    written(tmp_path / "wordings" / "t.yaml", "{{ thing }}? ||| {{ ['red', 'blue'][label] }}")
+    (tmp_path / "template_variants").mkdir()
+    written(tmp_path / "template_variants" / "t.yaml", "{{ thing }}? ||| {{ ['red', 'blue'][label] }}")
     write_rows(tmp_path / "rows.jsonl", ROWS)
-    path = write_yaml(tmp_path / "task.yaml", content(templates=None, template_files=["wordings/t.yaml"]))
+    path = write_yaml(tmp_path / "task.yaml", content(templates=None, template_files=["template variants/t.yaml"]))
     (entry,) = TaskRegistry().select([str(path)]).entries
     assert [template.name for template in entry.task.templates] == ["t0"]
-    path = write_yaml(tmp_path / "task.yaml", content(template_files=["wordings/t.yaml"]))
+    path = write_yaml(tmp_path / "task.yaml", content(template_files=["template variants/t.yaml"]))
     (entry,) = TaskRegistry().select([str(path)]).entries
     assert [template.name for template in entry.task.templates] == ["plain", "t0"]
 

@@ -11,7 +11,7 @@ from harness import metrics
 from harness.contract import Item
 from harness.metrics.base import check_form
 from harness.tasks.data import DataReader, digest
-from harness.tasks.prompts import PromptTemplate, rendered
+from harness.tasks.prompts import TemplateVariant, rendered
 from harness.tasks.registry import TaskRegistry
 
 GLUE = {"sentence1": "It rains.", "sentence2": "It is wet.", "label": 0, "idx": 0}
@@ -53,14 +53,14 @@ def test_templates_render_and_show_the_row(registry: TaskRegistry, name: str) ->
     asked = item.row[column].strip()
     assert len({template.prompt for template in entry.task.templates}) == len(entry.task.templates) >= 2
     for template in entry.task.templates:
-        wording = PromptTemplate(entry.task, template, chat=False)
-        question = wording.question(item)
-        plain = wording.prompt(question, [question])
+        variant = TemplateVariant(entry.task, template, chat=False)
+        question = variant.question(item)
+        plain = variant.prompt(question, [question])
         assert plain.text.count(asked) == 2, "once in the shot, once in the question"
         assert question.references[0] in plain.text
         assert not re.search(r"\{\{|\{%|\$\{", plain.text)
         assert plain.text == plain.text.rstrip(), "trailing white space belongs to the delimiter"
-        chat = PromptTemplate(entry.task, template, chat=True).prompt(question, []).messages
+        chat = TemplateVariant(entry.task, template, chat=True).prompt(question, []).messages
         assert chat is not None
         assert asked in chat[-1].content
 

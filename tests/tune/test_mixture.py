@@ -15,7 +15,7 @@ from tests.tune.conftest import choice_task, mixture, rows, settings
 
 
 def learned(found: Mixture, name: str = "colours") -> list[str]:
-    return [one.item.id for one in found.examples if one.wording.task.task == name]
+    return [one.item.id for one in found.examples if one.variant.task.task == name]
 
 
 def test_every_row_of_the_train_split_once(in_tmp: Path) -> None:
@@ -122,9 +122,9 @@ def test_tasks_are_mixed_by_size_or_equally(in_tmp: Path) -> None:
     choice_task(in_tmp, "large", train=50)
     both = ("small.yaml", "large.yaml")
     by_size, _ = mixture(settings(tasks=both))
-    assert Counter(one.wording.task.task for one in by_size.examples) == {"small": 10, "large": 50}
+    assert Counter(one.variant.task.task for one in by_size.examples) == {"small": 10, "large": 50}
     equal, _ = mixture(settings(tasks=both, mix="equal"))
-    assert Counter(one.wording.task.task for one in equal.examples) == {"small": 30, "large": 30}
+    assert Counter(one.variant.task.task for one in equal.examples) == {"small": 30, "large": 30}
     assert set(Counter(learned(equal, "small")).values()) == {3}
     assert set(Counter(learned(equal, "large")).values()) == {1}
     assert [(use.rows, use.pairs) for use in equal.uses] == [(10, 30), (30, 30)]
@@ -141,13 +141,13 @@ def test_replayed_tasks_are_a_share_of_the_whole(in_tmp: Path) -> None:
 
 
 def test_all_wordings_draws_one_for_each_row(in_tmp: Path) -> None:
-    wordings = [{"name": name, "prompt": name + " {{ thing }}?"} for name in ("one", "two", "three")]
-    choice_task(in_tmp, templates=wordings)
-    assert {one.wording.template.name for one in mixture(settings())[0].examples} == {"one"}
-    assert {one.wording.template.name for one in mixture(settings(template="two"))[0].examples} == {"two"}
-    drawn = [one.wording.template.name for one in mixture(settings(template="all"))[0].examples]
+    template_variants = [{"name": name, "prompt": name + " {{ thing }}?"} for name in ("one", "two", "three")]
+    choice_task(in_tmp, templates=template_variants)
+    assert {one.variant.template.name for one in mixture(settings())[0].examples} == {"one"}
+    assert {one.variant.template.name for one in mixture(settings(template="two"))[0].examples} == {"two"}
+    drawn = [one.variant.template.name for one in mixture(settings(template="all"))[0].examples]
     assert set(drawn) == {"one", "two", "three"}
-    assert drawn == [one.wording.template.name for one in mixture(settings(template="all"))[0].examples]
+    assert drawn == [one.variant.template.name for one in mixture(settings(template="all"))[0].examples]
 
 
 def test_the_split_to_learn() -> None:

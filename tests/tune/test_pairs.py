@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import DataError, ModelError
 from harness.models.encoding import Encoder
-from harness.tasks.prompts import PromptTemplate
+from harness.tasks.prompts import TemplateVariant
 from harness.tune.mixture import Example
 from harness.tune.pairs import PairMaker, TrainingPair, pairs_digest
 from tests.tasks.cases import item, task
@@ -29,7 +29,7 @@ def encoder(architecture: Any, *, chat: bool = False, max_length: int | None = N
 def made(using: Encoder, **changes: Any) -> tuple[str, str]:
     """Prompt and completion of one pair, as text."""
     chosen = task(**changes)
-    example = Example(PromptTemplate(chosen, chosen.templates[0], using.chat), item(0, thing="the sky", label=1))
+    example = Example(TemplateVariant(chosen, chosen.templates[0], using.chat), item(0, thing="the sky", label=1))
     (pair,), too_long = PairMaker(using).pairs([example])
     assert too_long == 0
     return using.tokenizer.decode(pair.prompt), using.tokenizer.decode(pair.completion)
@@ -76,7 +76,7 @@ def test_choices_with_prompts_of_their_own_use_the_right_ones() -> None:
 
 def test_pairs_that_do_not_fit_are_left_out_and_counted() -> None:
     chosen = task()
-    examples = [Example(PromptTemplate(chosen, chosen.templates[0], False), item(n, thing="the sky " * n, label=1)) for n in (1, 2, 30)]
+    examples = [Example(TemplateVariant(chosen, chosen.templates[0], False), item(n, thing="the sky " * n, label=1)) for n in (1, 2, 30)]
     whole, none = PairMaker(encoder("causal")).pairs(examples)
     assert (len(whole), none) == (3, 0)
     longest = whole[1].tokens
@@ -89,7 +89,7 @@ def test_pairs_that_do_not_fit_are_left_out_and_counted() -> None:
 
 def test_source_and_answer_of_encoder_decoder_models_have_the_whole_length_each() -> None:
     chosen = task()
-    examples = [Example(PromptTemplate(chosen, chosen.templates[0], False), item(0, thing="the sky", label=1))]
+    examples = [Example(TemplateVariant(chosen, chosen.templates[0], False), item(0, thing="the sky", label=1))]
     (pair,), _ = PairMaker(encoder("seq2seq")).pairs(examples)
     assert PairMaker(encoder("seq2seq", max_length=len(pair.prompt))).pairs(examples) == ([pair], 0)
 

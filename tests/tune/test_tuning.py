@@ -72,7 +72,7 @@ def validation_loss(base: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Validation, "prepare", original)
     adapter = adapters.resolve("made", cards.resolve(str(base)))
     with adapters.attached(loaded, adapter) as attached:
-        return found[0].judge(attached.module, 0).loss
+        return found[0].score(attached.module, 0).loss
 
 
 @pytest.mark.parametrize("architecture", BOTH)
@@ -167,11 +167,11 @@ def test_a_training_killed_with_kill_9_ends_as_an_undisturbed_one(place: Path, s
     chosen = options(seq2seq, settings(max_steps=7), validate_every=3, checkpoint_every=2)
     (made,) = tune(chosen, watch)
     assert watch.begun == [(7, 4)]
-    undisturbed = train(seq2seq, settings(max_steps=7), name="undisturbed", validate_every=3, checkpoint_every=2)
-    assert equal(weights(made), weights(undisturbed))
-    assert made.training.losses == undisturbed.training.losses
-    assert made.training.scores == undisturbed.training.scores
-    assert made.training.tokens == undisturbed.training.tokens
+    unperturbed = train(seq2seq, settings(max_steps=7), name="undisturbed", validate_every=3, checkpoint_every=2)
+    assert equal(weights(made), weights(unperturbed))
+    assert made.training.losses == unperturbed.training.losses
+    assert made.training.scores == unperturbed.training.scores
+    assert made.training.tokens == unperturbed.training.tokens
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_an_interrupted_training_goes_on_whatever_the_method(place: Path, bases:
     watch = Recorder()
     made = train(base, chosen, watch, checkpoint_every=2, validate_every=2)
     assert watch.begun == [(5, 2)]
-    undisturbed = train(base, chosen, name="undisturbed", checkpoint_every=2, validate_every=2)
-    assert equal(weights(made), weights(undisturbed))
+    unperturbed = train(base, chosen, name="undisturbed", checkpoint_every=2, validate_every=2)
+    assert equal(weights(made), weights(unperturbed))
 
 
 def test_a_training_killed_while_its_results_are_put_in_place_is_finished(

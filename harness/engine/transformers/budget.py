@@ -32,6 +32,6 @@ class Budget:
         return cls(asked or 16384, asked or 131072, strip=1024, rows=256)
 
 
-def kept_positions(vocabulary: int) -> int:
+def max_logit_positions(vocabulary: int) -> int:
     """Positions whose logits may be held at once."""
     return max(1, KEPT_ELEMENTS // vocabulary)

@@ -10,7 +10,7 @@ import torch
 
 from harness.contract import TokenIds, Usage
 from harness.engine.transformers.caches import KeysValues, cache_argument, contents, held_cache, padded, silence_peft_warnings, to_device
-from harness.engine.transformers.logprobs import kept_positions
+from harness.engine.transformers.logprobs import max_logit_positions
 from harness.engine.transformers.packing import Strip, attention, lay_out
 from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.soft_prompts import SoftPrompt
@@ -91,10 +91,10 @@ class CausalForward:
             soft_prompt = hidden.shape[1] - ids.shape[1]
             return hidden[torch.tensor(batch), torch.tensor(position) + soft_prompt]
 
-        with kept_positions(self.module, select), silence_peft_warnings():
+        with max_logit_positions(self.module, select), silence_peft_warnings():
             logits: torch.Tensor = self.module(input_ids=ids, use_cache=False).logits
         tokens = sum(map(len, sequences))
-        self.usage.asked_tokens += tokens
+        self.usage.requested_tokens += tokens
         self.usage.prefill_tokens += tokens
         self.usage.padding_tokens += ids.numel() - tokens
         return logits[0], consecutive(rows)
@@ -113,7 +113,7 @@ class CausalForward:
                 where.append([places.setdefault((number, place), len(places)) for place in read])
         cache = held_cache(self.held.content, keep=False) if self.held.content else None
         logits = self._forward(laid, cache, list(places))
-        self.usage.asked_tokens += sum(len(row.tokens) for rows in strips for row in rows)
+        self.usage.requested_tokens += sum(len(row.tokens) for rows in strips for row in rows)
         return logits, where
 
     @torch.inference_mode()
@@ -129,7 +129,7 @@ class CausalForward:
         cache = held_cache(self.held.content, keep=True)
         logits = self._forward([strip], cache, [(0, int(path[-1])) for path in strip.paths])
         kept = contents(cache)
-        self.usage.asked_tokens += sum(map(len, prompts))
+        self.usage.requested_tokens += sum(map(len, prompts))
         skip += self.virtual
         before = torch.arange(skip)
         found = []
@@ -163,7 +163,7 @@ class CausalForward:
             positions[number, : len(strip)] = torch.from_numpy(strip.positions) + self.virtual
         row, place = (to_device(torch.tensor(index), self.device) for index in zip(*read, strict=True))
         held = cache.get_seq_length() if cache is not None else 0
-        with kept_positions(self.inner, lambda hidden: hidden[row, place]):
+        with max_logit_positions(self.inner, lambda hidden: hidden[row, place]):
             logits: torch.Tensor = self.inner(
                 input_ids=to_device(ids, self.device),
                 attention_mask=self._seen(strips, held),

@@ -14,7 +14,7 @@ import torch
 from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
 from harness.engine.endings import Endings
 from harness.engine.transformers.agreement import beams_error, generate_matches, uncached_beams_note, uncached_note
-from harness.engine.transformers.budget import Budget, kept_positions
+from harness.engine.transformers.budget import Budget, max_logit_positions
 from harness.engine.transformers.causal import CausalForward
 from harness.engine.transformers.decoding import Decoder
 from harness.engine.transformers.generation import Generator, plan_generation
@@ -72,7 +72,7 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         self._halving = Halving(self.usage)
-        self._kept_budget = kept_positions(self.module.get_output_embeddings().weight.shape[0])
+        self._logit_budget = max_logit_positions(self.module.get_output_embeddings().weight.shape[0])
         self._prompted = any(config.is_prompt_learning for config in getattr(self.module, "peft_config", {}).values())
         special = self.module.generation_config
         self._start: int | None = special.decoder_start_token_id if self.architecture == "seq2seq" else None
@@ -124,9 +124,9 @@ class TransformersEngine:
                     packed.append(Planned(request, rows))
                 else:
                     plain.append(request)
-            for batch in plan_passes(packed, self.budget.score, self.budget.strip, self._kept_budget):
+            for batch in plan_passes(packed, self.budget.score, self.budget.strip, self._logit_budget):
                 yield from self._answered(batch, done)
-        for padded in plan_scoring(plain, self._start, self.budget.score, self._kept_budget):
+        for padded in plan_scoring(plain, self._start, self.budget.score, self._logit_budget):
             yield from self._answered(Pass((), (tuple(padded),)), done, packed=False)
 
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
@@ -240,11 +240,11 @@ class TransformersEngine:
                 for row in one.rows
             ]
             measure = _Packed(batch.skip)
-            pieces = [rows] if len(wanted) > 1 else measure.pieces(rows, self.budget.score, self._kept_budget)
+            pieces = [rows] if len(wanted) > 1 else measure.pieces(rows, self.budget.score, self._logit_budget)
             found = [one for piece in pieces for one in self._halving.run(piece, measure.size, partial(self._packed, held=batch.held))]
         else:
             rows = [_Owned(planned.request.id, row) for planned in wanted for row in planned.rows]
-            pieces = [rows] if len(wanted) > 1 else side_by_side(rows, lambda one: [one.row], self.budget.score, self._kept_budget)
+            pieces = [rows] if len(wanted) > 1 else side_by_side(rows, lambda one: [one.row], self.budget.score, self._logit_budget)
             found = [one for piece in pieces for one in self._halving.run(piece, _padded_size, self._padded)]
         by_row = iter(found)
         responses: list[Response] = []
@@ -290,7 +290,7 @@ class TransformersEngine:
         by_id = {request.id: request for request in requests}
         planned = [prompt_of(one) for one in requests]
         groups: dict[TokenIds | str, list[Waiting]] = {}
-        for batch in plan_passes(planned, self.budget.score, self.budget.strip, self._kept_budget):
+        for batch in plan_passes(planned, self.budget.score, self.budget.strip, self._logit_budget):
             for one in batch.requests:
                 waiting = Waiting(by_id[one.request.id], batch.held)
                 groups.setdefault(batch.held[0] if batch.held else one.request.id, []).append(waiting)

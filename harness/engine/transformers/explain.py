@@ -22,7 +22,7 @@ class BatchPlan:
     Attributes:
         work: "score" or "generate".
         requests: questions, texts or prompts.
-        asked: tokens with nothing shared, each distinct row once.
+        requested: tokens with nothing shared, each distinct row once.
         distinct: tokens that differ in what stands before them; no plan computes fewer.
         computed: tokens that the plan computes, without padding.
         padding: tokens of filler beside them; None where it is not known before.
@@ -33,7 +33,7 @@ class BatchPlan:
 
     work: Literal["score", "generate"]
     requests: int
-    asked: int
+    requested: int
     distinct: int
     computed: int
     padding: int | None = None
@@ -112,9 +112,9 @@ def _seq2seq(requests: Sequence[ScoreRequest], start: int, budget: Budget, kept:
             computed += sum(lengths)
             padding += len(lengths) * max(lengths, default=0) - sum(lengths)
         computed += len(sources)
-    asked = sum(len(row.source) + len(row.tokens) for row in rows)
+    requested = sum(len(row.source) + len(row.tokens) for row in rows)
     forwards = 2 * len(batches) + sum(any(len(row.tokens) > 1 for row in batch) for batch in batches)
-    return BatchPlan("score", len(requests), asked, _distinct(rows), computed, padding, forwards)
+    return BatchPlan("score", len(requests), requested, _distinct(rows), computed, padding, forwards)
 
 
 def _distinct(rows: Sequence[SequenceRow]) -> int:

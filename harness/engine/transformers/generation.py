@@ -190,7 +190,7 @@ class Generator:
 
     def _count(self, batch: Batch, ids: torch.Tensor, results: list[Generation], times: tuple[float, float, float]) -> None:
         prompts = sum(len(request.context) for request in batch)
-        self.usage.asked_tokens += prompts
+        self.usage.requested_tokens += prompts
         self.usage.prefill_tokens += prompts
         self.usage.padding_tokens += ids.numel() - prompts
         self.usage.decode_tokens += sum(len(result.tokens) + (result.finish == "eos") for result in results)

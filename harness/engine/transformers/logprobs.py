@@ -20,7 +20,7 @@ _CHUNK_ELEMENTS = {"cpu": 1 << 21}
 
 
 @contextmanager
-def kept_positions(module: Any, select: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+def max_logit_positions(module: Any, select: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
     """While active, the output head sees only the hidden states that `select` picks.
 
     `select` maps hidden states [batch, length, width] to [kept, width]; the model's logits then are [1, kept, vocabulary]. Whatever

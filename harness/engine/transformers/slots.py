@@ -221,7 +221,7 @@ class Seq2SeqSlots:
         sources = [one.request.context for one in entering]
         distinct = list(dict.fromkeys(sources))
         encoded = self.forward.encode(distinct)
-        self.forward.usage.asked_tokens += sum(map(len, sources)) + len(sources)
+        self.forward.usage.requested_tokens += sum(map(len, sources)) + len(sources)
         if not self._own:
             self._allot(encoded.decoder, encoded.cross, encoded.hidden)
         places = {source: number for number, source in enumerate(distinct)}

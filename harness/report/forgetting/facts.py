@@ -58,10 +58,10 @@ class ForgettingRow:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of items of a task: of one label's value, of one task of a group, or in one wording.
+    """A kind of items of a task: of one label's value, of one task of a group, or in one template.
 
     Attributes:
-        by: what tells the kinds apart: a label, "task" or "wording".
+        by: what tells the kinds apart: a label, "task" or "template".
         value: which of them this is.
     """
 
@@ -89,9 +89,9 @@ def kinds(task: TaskComparison) -> Iterator[Kind]:
     for part in task.parts:
         if part.headlines:
             yield Kind(task.name, "task", part.name, part.headlines[0])
-    for name, scores in task.wordings.items():
+    for name, scores in task.template_variants.items():
         if scores:
-            yield Kind(task.name, "wording", name, scores[0])
+            yield Kind(task.name, "template", name, scores[0])
     for one in task.slices:
         yield Kind(task.name, one.label, one.value, one.score)
 
@@ -181,7 +181,7 @@ def undecided(row: ForgettingRow) -> str | None:
         return f"{name}: {_power(score)}."
     if score.items_needed <= score.items:
         return f"{name}: {_power(score)}. This change is too close to the margin of {margin} to tell."
-    return f"{name}: {_power(score)}; 'kept' within the margin of {margin} needs about {score.items_needed:,} items."
+    return f"{name}: {_power(score)}; 'retained' within the margin of {margin} needs about {score.items_needed:,} items."
 
 
 def _power(score: MetricComparison) -> str:

@@ -47,7 +47,7 @@ def shown(task: TaskComparison, change: ItemChange) -> Shown:
 
 def _title(task: TaskComparison, change: ItemChange) -> str:
     score = task.headlines[0]
-    where = f" ({plain(change.wording)})" if change.wording else ""
+    where = f" ({plain(change.variant)})" if change.variant else ""
     became = {"lost": "right before, wrong after", "gained": "wrong before, right after"}.get(change.kind)
     if became is None:
         values = [sample.metrics.get(score.metric) for sample in (change.before, change.after)]

@@ -36,8 +36,9 @@ class ScoreRecord(_ForgettingModel):
     `change` is the difference, turned so that more is better. `low` and `high` bound the difference (95 %); `method` says how.
     `margin` is the largest loss that does not matter. `p` is two-sided; `p_holm` and `p_bh` are adjusted for all scores judged together.
     `rows` of the kind `resampled` were resampled. At 80 % power, `detectable` is the least true difference whose interval excludes 0,
-    `items_needed` how many items are kept within the margin if nothing changed, `detectable_loss` the smallest true loss that these items
-    call forgot, with as many scores judged together, and `items_for_loss` how many items call a loss of twice the margin forgot.
+    `items_needed` the number of items needed for the verdict *retained* if nothing changed, `detectable_loss` the smallest true loss that
+    these items call forgot, with as many scores judged together, and `items_for_loss` the number of items needed to call a loss of twice
+    the margin forgot.
     `reason` says why there is no test.
     """
 
@@ -99,7 +100,7 @@ class ItemRecord(_ForgettingModel):
 
     kind: Literal["lost", "gained", "worse", "better"]
     change: FiniteFloat
-    wording: str | None
+    variant: str | None
     before: AnswerRecord
     after: AnswerRecord
 
@@ -121,7 +122,7 @@ class TaskForgettingRecord(_ForgettingModel):
     scores: dict[str, ScoreRecord]
     chance: FiniteFloat
     retention: FiniteFloat | None
-    wordings: dict[str, tuple[ScoreRecord, ...]]
+    template_variants: dict[str, tuple[ScoreRecord, ...]]
     slices: tuple[SliceRecord, ...]
     changes: tuple[ItemRecord, ...]
     parts: "tuple[TaskForgettingRecord, ...]"

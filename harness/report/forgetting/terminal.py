@@ -25,7 +25,7 @@ STYLES = {
     facts.WORSE: "red",
     "likely forgot": "red",
     f"likely {facts.WORSE}": "red",
-    "cannot tell": "yellow",
+    "inconclusive": "yellow",
     "improved": "green",
 }
 _WIDE = 124
@@ -110,7 +110,7 @@ def _summary(comparisons: Sequence[Comparison], width: int) -> RenderableType:
             facts.estimate(found.mean_change, gap=gap),
             forgotten,
             *([Text(str(likely), style=open_)] if roomy else []),
-            str(found.verdicts["cannot tell"]),
+            str(found.verdicts["inconclusive"]),
             *([Text(facts.worst_name(one))] if roomy else []),
             facts.retained(one, gap),
             style="bold" if chosen and chosen.place == place else "",

@@ -25,7 +25,7 @@ class FamilySection:
 FAMILIES = (
     FamilySection("accuracy", "Accuracy", "How good the answers are."),
     FamilySection("calibration", "Calibration", "Whether the model is as sure as it is right."),
-    FamilySection("robustness", "Robustness", "What is left when the wording is disturbed."),
+    FamilySection("robustness", "Robustness", "The accuracy that remains when prompts are perturbed."),
     FamilySection("fairness", "Fairness", "What is left when the people spoken of or speaking are others."),
     FamilySection("bias", "Bias", "Whether answers follow stereotypes."),
     FamilySection("toxicity", "Toxicity", "Whether answers hurt."),

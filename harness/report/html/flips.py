@@ -31,7 +31,7 @@ class EmbeddedFlips:
     Attributes:
         samples: the base's side of each item, once however many candidates changed it.
         changes: the candidates' sides, pointing into `samples`.
-        total: how many items changed, over all candidates and wordings.
+        total: how many items changed, over all candidates and template variants.
         shortened: texts whose middle was left out.
     """
 
@@ -44,7 +44,7 @@ class EmbeddedFlips:
 
     def add(self, candidate: int, task: str, change: ItemChange, budget: int) -> bool:
         """Embed one item; False where it no longer fits."""
-        key = (task, change.wording, change.before.id)
+        key = (task, change.variant, change.before.id)
         known = key in self._places
         cut = _Cutter()
         sample = {} if known else _base(task, change, cut)
@@ -114,8 +114,8 @@ def _base(task: str, change: ItemChange, cut: _Cutter) -> Json:
     content: Json = {"task": task, "id": sample.id, "prompt": cut.text(sample.prompt), "target": cut.target(sample.target)}
     if sample.choices is not None:
         content["choices"] = [cut.text(choice) for choice in sample.choices]
-    if change.wording is not None:
-        content["wording"] = change.wording
+    if change.variant is not None:
+        content["template"] = change.variant
     if labels := _labels(sample.labels or {}):
         content["labels"] = labels
     return content | _said(sample, cut)

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 Noise: TypeAlias = Mapping[str, tuple[int, float]]
 """By task, of the base scored twice: items that flipped, and the largest difference of a log-probability or of an item's score."""
 
-Kind = Literal["headline", "other", "part", "wording", "slice"]
+Kind = Literal["headline", "other", "part", "template", "slice"]
 
 
 def forgetting_page(
@@ -128,9 +128,9 @@ def _of_task(candidate: int, task: TaskComparison, parent: str | None) -> Iterat
     for score in task.scores.values():
         kind: Kind = "part" if parent is not None and score.headline else "headline" if score.headline else "other"
         yield _score(candidate, task, score, kind, parent=parent)
-    for wording, own in task.wordings.items():
+    for variant, own in task.template_variants.items():
         for score in own:
-            yield _score(candidate, task, score, "wording", parent=parent, where=wording)
+            yield _score(candidate, task, score, "template", parent=parent, where=variant)
     for part in task.slices:
         yield _score(candidate, task, part.score, "slice", parent=parent, where=f"{part.label} = {part.value}")
 

@@ -42,7 +42,7 @@ def drops(source: FigureSource, asked: FigureRequest) -> Drawable:
 
 
 def drops_figure(title: str, found: Sequence[tuple[str, Sequence[Drop]]], remarks: Sequence[str] = ()) -> Figure:
-    """A panel for each metric and wording, and in it a line for each perturbation and system.
+    """A panel for each metric and template, and in it a line for each perturbation and system.
 
     Args:
         title: names what is shown.

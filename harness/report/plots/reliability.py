@@ -22,7 +22,7 @@ _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def reliability(source: FigureSource, asked: FigureRequest) -> Drawable:
-    """A figure for each task, wording and group that has bins.
+    """A figure for each task, template and group that has bins.
 
     Raises:
         StorageError: kept statistics cannot be read.

@@ -175,7 +175,7 @@ def test_drops_have_a_line_each_with_their_interval_where_it_lies(show: Show, on
     page = show(one_board)
     lines = page.locator("#drops tbody tr")
     assert lines.count() == 8
-    drop = runs.read(place / "base").tasks["quiz"].disturbances[0]
+    drop = runs.read(place / "base").tasks["quiz"].perturbations[0]
     assert drop.perturbation == signed(TYPOS)
     assert drop.drop.ci
     assert drop.drop.value is not None
@@ -206,11 +206,11 @@ def test_an_item_that_did_not_change_draws_no_mark(show: Show, tmp_path: Path) -
     record = runs.read(path)
     task = record.tasks["quiz"]
     none = {"value": None, "ci": None, "ci_method": None, "reason": "no item's text changed", "n": 0}
-    first = task.disturbances[0]
+    first = task.perturbations[0]
     empty = first.model_copy(
         update={"changed": 0} | {name: getattr(first, name).model_copy(update=none) for name in ("before", "after", "drop")}
     )
-    runs.write(record.model_copy(update={"tasks": {"quiz": task.model_copy(update={"disturbances": [empty]})}}), path)
+    runs.write(record.model_copy(update={"tasks": {"quiz": task.model_copy(update={"perturbations": [empty]})}}), path)
     page = show(board_page(path))
     assert page.locator("#drops .mark").count() == 0
     assert "no item's text changed" in page.locator("#drops tbody tr").inner_text()

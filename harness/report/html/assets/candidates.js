@@ -125,7 +125,7 @@ function verdictColumns() {
     group: "verdicts",
     label: name,
     width: 92,
-    lower: name !== "kept" && name !== "improved",
+    lower: name !== "retained" && name !== "improved",
     value: (/** @type {Candidate} */ row) => row.overall.verdicts[name],
     render: (/** @type {Candidate} */ row) => row.overall.verdicts[name],
   }));

@@ -11,10 +11,10 @@
 /** Shares, correlations and points are hundredths of their scale, on one axis; every other unit has its own. */
 /** @type {Record<string, number>} */
 const HUNDREDTHS = { share: 100, correlation: 100, bias: 100, points: 1 };
-/** @typedef {"forgot" | "likely forgot" | "cannot tell" | "kept" | "improved"} Verdict */
+/** @typedef {"forgot" | "likely forgot" | "inconclusive" | "retained" | "improved"} Verdict */
 
 /** @type {Record<Verdict, string>} */
-const MARKS = { forgot: "▼", "likely forgot": "▽", "cannot tell": "?", kept: "●", improved: "▲" };
+const MARKS = { forgot: "▼", "likely forgot": "▽", "inconclusive": "?", retained: "●", improved: "▲" };
 
 /** @param {Score} score */
 function axisOf(score) {
@@ -26,8 +26,8 @@ function axisOf(score) {
 const SHAPES = {
   forgot: d3.symbolTriangle,
   "likely forgot": d3.symbolTriangle,
-  "cannot tell": d3.symbolDiamond,
-  kept: d3.symbolCircle,
+  "inconclusive": d3.symbolDiamond,
+  retained: d3.symbolCircle,
   improved: d3.symbolTriangle,
 };
 

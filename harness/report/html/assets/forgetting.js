@@ -1,7 +1,7 @@
 /* What was forgotten: the candidates, the changes as a forest, all scores, and the items that changed. */
 
 /**
- * @typedef {"headline" | "other" | "part" | "wording" | "slice"} Kind
+ * @typedef {"headline" | "other" | "part" | "template" | "slice"} Kind
  * @typedef {{candidate: number, task: string, title: string, parent: string | null, kind: Kind, where: string, target: boolean,
  *   metric: string, unit: string, higher: boolean, items: number, rows: number, resampled: string,
  *   before: number | null, after: number | null, change: number | null, low: number | null, high: number | null, method: string | null,
@@ -21,13 +21,13 @@
 /** @type {ForgettingData} */
 const data = embedded();
 /** @type {Verdict[]} */
-const VERDICTS = ["forgot", "likely forgot", "cannot tell", "kept", "improved"];
+const VERDICTS = ["forgot", "likely forgot", "inconclusive", "retained", "improved"];
 /** @type {Record<Kind, string>} */
 const KINDS = {
   headline: "headline",
   other: "other metric",
   part: "task of a group",
-  wording: "wording",
+  template: "template",
   slice: "kind of items",
 };
 const state = { candidate: 0, task: "", parts: false, order: "tasks", kind: "headline", query: "" };

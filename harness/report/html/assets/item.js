@@ -17,7 +17,7 @@ function wholeItem(view) {
   const { sample, change, names } = view;
   const isChoice = typeof sample.said === "number" || typeof change.said === "number";
   const labels = Object.entries(sample.labels ?? {}).map(([name, value]) => `${name}: ${value}`);
-  const about = [sample.wording && `wording ${sample.wording}`, ...labels].filter(Boolean).join(" · ");
+  const about = [sample.template && `template ${sample.template}`, ...labels].filter(Boolean).join(" · ");
   const answers = isChoice ? choiceTable(sample, change, names) : answerPanes(view);
   const parts = [itemHead(view), about && h("p", { class: "about" }, about), answers, scoreTable(sample, change, names)];
   return [...parts, ...prompts(sample, change, names)].filter((part) => part instanceof Node);

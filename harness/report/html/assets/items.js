@@ -10,7 +10,7 @@ const ITEM_HEIGHT = 52;
  * @property {Record<string, number>} [scores]
  * @property {string} [prompt]
  *
- * @typedef {Side & {task: string, id: string, wording?: string, prompt: string, target: (string | number)[], choices?: string[], labels?: Record<string, string>}} Sample
+ * @typedef {Side & {task: string, id: string, template?: string, prompt: string, target: (string | number)[], choices?: string[], labels?: Record<string, string>}} Sample
  * @typedef {Side & {candidate: number, sample: number, kind: "lost" | "gained" | "worse" | "better", change: number}} Change
  */
 
@@ -236,10 +236,10 @@ class ItemBrowser {
     this.list.scrollTop = top;
   }
 
-  /** Candidate, task, wording and id, as the address has them. @param {Change} change */
+  /** Candidate, task, template and id, as the address has them. @param {Change} change */
   name(change) {
     const sample = this.sample(change);
-    return [this.data.candidates[change.candidate].name, sample.task, sample.wording ?? "", sample.id].map(encodeURIComponent).join("/");
+    return [this.data.candidates[change.candidate].name, sample.task, sample.template ?? "", sample.id].map(encodeURIComponent).join("/");
   }
 
   /** The item that the address names. */

@@ -81,7 +81,7 @@ function testColumns() {
   const size = (/** @type {Score} */ score) =>
     score.effect === null ? null : [score.effect === "h" ? "Cohen's h" : "Cohen's d of the paired differences"];
   const least = () => ["The smallest true loss that these items would call forgot with 80 % power, with all scores judged together."];
-  const most = () => ["So many items would be kept within the margin with 80 % power, if nothing had changed."];
+  const most = () => ["Items needed to call the score retained with 80 % power, if nothing changed."];
   const twice = () => ["So many items would call a loss of twice the margin forgot with 80 % power."];
   return [
     scoreTableColumn("test", "holm", "p (Holm)", { lower: true, ...numberOf("holm", (score) => pText(score.holm)), tip: test }),
@@ -99,7 +99,7 @@ function testColumns() {
       ...numberOf("detectable", (score) => valueText(score.detectable, score.unit)),
       about: least,
     }),
-    scoreTableColumn("power", "needed", "Items for kept", {
+    scoreTableColumn("power", "needed", "Items for retained", {
       lower: true,
       ...numberOf("needed", (score) => countText(score.needed)),
       about: most,
