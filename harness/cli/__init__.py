@@ -115,8 +115,9 @@ def _add_commands() -> None:
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` with 3, inconclusive. What nobody foresaw is told in
-    one line, and its traceback kept in a file.
+    Exit codes: 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` also 3 for inconclusive. An unforeseen error is
+    reported in one line, and its traceback is written to a file.
+
     """
     _accept_any_text()
     try:

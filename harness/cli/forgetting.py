@@ -17,8 +17,8 @@ from harness.contract import LARGEST_SEED
 from harness.errors import InputError
 
 if TYPE_CHECKING:
+    from harness.compare.before_after import ForgettingComparisons
     from harness.compare.metric import ComparisonOptions
-    from harness.evaluation.forgetting import ForgettingComparisons
     from harness.evaluation.options import Options, StageTimer
 
 
@@ -153,14 +153,15 @@ def forgetting(
 def _from_results(before: Path | None, after: list[Path], plan: ComparisonOptions, noise: bool) -> ForgettingComparisons:
     if before is None or not after:
         raise InputError(f"--{'after' if before is None else 'before'} stands alone.", "Give both: --before BASE --after TUNED [TUNED …].")
-    from harness.evaluation.forgetting import compare, noise_folder
+    from harness.compare.before_after import compare, noise_folder
 
     return compare(before, after, plan, noise_folder(before) if noise else None)
 
 
 def _from_runs(options: Options, plan: ComparisonOptions, text: Path | None, noise: bool, timer: StageTimer) -> ForgettingComparisons:
     from harness.cli.progress import ConsoleProgress
-    from harness.evaluation.forgetting import check_margins, compare, score
+    from harness.compare.before_after import check_margins, compare
+    from harness.evaluation.forgetting import score
 
     if text is None:
         check_margins(plan.margins, options.tasks)
