@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`. They install the releases of constraints.txt.
+# On a fresh machine `make demo` and `make test` need no preparation: they install the releases in constraints.txt first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,28 +9,42 @@ PIP ?= pip==26.3
 TORCH ?= torch==2.13.0
 DEMO_MODEL ?= smollm2-135m-instruct
 DEMO_ADAPTER ?= lora_r8
-# One thread a test process: tiny models run many times slower when processes share cores.
+# One thread for each test process: tiny models run many times slower when processes share cores.
 WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist worksteal
+# Set COVERAGE= to run without it.
+COVERAGE ?= --cov=harness --cov-report=term:skip-covered
 
-.PHONY: demo test test-latest test-lowest constraints lint format browser bench clean
+.PHONY: setup demo test unit test-latest test-lowest constraints lint format bench clean
 
-demo: $(VENV)/.demo  ## score a small embedded model and its adapter on the project's own items: before, after, and what changed
+# The only target that installs system packages, and only as root: the HTML reports are tested in headless Chromium. Without it these tests
+# are skipped; in continuous integration (CI=true) they fail.
+setup: $(VENV)/.dev  ## install everything that development needs: environment, pre-commit hooks, a browser for the page tests
+	@if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/pre-commit install || echo "The pre-commit hooks are not installed."; fi
+	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit 0; done; \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } \
+		|| echo "Chromium is missing: the tests of the HTML reports will be skipped."
+
+demo: $(VENV)/.demo  ## evaluate a small embedded model and its adapter on the demo tasks, then compare them
 	rm -rf results/demo
 	HARNESS_OFFLINE=1 $(BIN)/harness run --model $(DEMO_MODEL) --adapter none,$(DEMO_ADAPTER) --tasks demo --output results/demo
 	$(BIN)/harness leaderboard results/demo
 	$(BIN)/harness forgetting --before results/demo/$(DEMO_MODEL) --after results/demo/$(DEMO_MODEL)+$(DEMO_ADAPTER) --target demo_dialogue
 
-test: $(VENV)/.dev lint browser  ## lint, types, and the whole suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+test: setup lint  ## lint, types, and every test: unit, real and slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --all $(COVERAGE)
 
-test-latest: browser  ## the suite with the newest releases that pyproject.toml allows, in an environment made anew
+unit: $(VENV)/.dev  ## the unit tests only: no pretrained models, no benchmark data, nothing slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
+
+test-latest:  ## every test with the newest releases that pyproject.toml allows, in a new environment
 	$(call environment,$(LATEST),/dev/null,dev$(comma)bench)
-	OMP_NUM_THREADS=1 $(LATEST)/bin/pytest -n $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(LATEST)/bin/pytest $(PARALLEL) --all
 	touch $(LATEST)/.passed
 
-test-lowest: browser  ## the suite with the lowest releases that pyproject.toml allows, in an environment made anew
+test-lowest:  ## every test with the lowest releases that pyproject.toml allows, in a new environment
 	$(call environment,$(LOWEST),constraints-lowest.txt,dev$(comma)bench)
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest $(PARALLEL) --all
 
 constraints: $(LATEST)/.passed  ## write constraints.txt: the releases with which `make test-latest` has passed
 	{ sed -n '/^#/p' constraints.txt; $(LATEST)/bin/python -m pip freeze --exclude-editable | sed -n 's/^\([A-Za-z0-9._-]*==[^+ ]*\).*/\1/p'; } > $(LATEST)/constraints
@@ -39,7 +53,7 @@ constraints: $(LATEST)/.passed  ## write constraints.txt: the releases with whic
 $(LATEST)/.passed:
 	$(error `make test-latest` has to pass first)
 
-lint: $(VENV)/.dev  ## ruff and mypy
+lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -48,12 +62,6 @@ format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The HTML pages are tested in headless Chromium; without it these tests skip, except in continuous integration, where they fail.
-browser:
-	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit 0; done; \
-		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } \
-		|| echo "Chromium is missing: the tests of the HTML pages will be skipped."
-
 # MODELS: a folder with smollm2-135m-instruct and flan-t5-small-titles; DATA: a folder of dataset snapshots.
 bench: $(VENV)/.bench  ## measure against lm-eval and CTranslate2 on a quiet machine: make bench MODELS=DIR DATA=DIR
 	$(BIN)/python -m benchmarks.bootstrap
@@ -61,10 +69,10 @@ bench: $(VENV)/.bench  ## measure against lm-eval and CTranslate2 on a quiet mac
 	$(BIN)/python -m benchmarks.engine --models $(MODELS) --data $(DATA) --json benchmarks/results/engine-cpu.json --document docs/performance.md
 	$(BIN)/python -m benchmarks.engine.where --models $(MODELS) --data $(DATA) --json benchmarks/results/where-cpu.json --document docs/performance.md
 
-clean:  ## remove the environment and what runs left
+clean:  ## remove the environments, caches and demo results
 	rm -rf $(VENV) $(LATEST) $(LOWEST) results/demo .pytest_cache .mypy_cache .ruff_cache
 
-# torch comes first and by itself, so that TORCH can be another release, or a build that is there already; the rest leaves it alone.
+# torch is installed first and alone, so that TORCH can name another release or an installed build; later installs leave it as it is.
 # Arguments: the environment, a file of constraints.
 define torch
 	$(1)/bin/python -m pip install -q '$(PIP)'

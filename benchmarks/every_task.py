@@ -1,4 +1,4 @@
-"""Every task whose rows are at hand, scored on each model in one command; prints a table.
+"""Every task whose data are available, evaluated on each model in one command; prints a table.
 
 Example: python -m benchmarks.every_task --model DIR --model DIR --data DIR --limit 20 --markdown docs/every-task.md
 
@@ -24,6 +24,7 @@ import yaml
 
 from harness.errors import HarnessError
 from harness.store import runs
+from harness.store.records import MetricRecord, RunRecord
 from harness.tasks.data import DataReader
 from harness.tasks.registry import TaskEntry, TaskRegistry
 
@@ -71,7 +72,7 @@ def at_hand(registry: TaskRegistry, data: Path, folder: Path) -> Asked:
     return asked
 
 
-def scored(model: Path, asked: Asked, data: Path, limit: int, output: Path) -> tuple[runs.RunRecord, str]:
+def scored(model: Path, asked: Asked, data: Path, limit: int, output: Path) -> tuple[RunRecord, str]:
     """One `harness run` over all tasks; returns its record and what it said on standard error."""
     command = [sys.executable, "-m", "harness", "run", "--model", str(model), "--tasks", ",".join([*asked.names, *asked.files])]
     command += ["--limit", str(limit), "--data", str(data), "--output", str(output)]
@@ -81,7 +82,7 @@ def scored(model: Path, asked: Asked, data: Path, limit: int, output: Path) -> t
     return runs.read(output), done.stderr.strip()
 
 
-def _cell(metric: runs.MetricRecord | None) -> str:
+def _cell(metric: MetricRecord | None) -> str:
     if metric is None:
         return ""
     if metric.value is None:
@@ -90,30 +91,31 @@ def _cell(metric: runs.MetricRecord | None) -> str:
     return f"{metric.value:.3g}{interval}"
 
 
-def _rows(records: Sequence[runs.RunRecord]) -> Iterator[list[str]]:
+def _rows(records: Sequence[RunRecord]) -> Iterator[list[str]]:
     for name, task in records[0].tasks.items():
         for metric in task.headline or list(task.metrics)[:1] or [""]:
             cells = [_cell(record.tasks[name].metrics.get(metric)) for record in records]
-            yield [name, str(task.items), str(task.shots), task.answer.replace("_", " "), metric or "kept to be judged", *cells]
+            yield [name, str(task.items), str(task.shots), task.answer.replace("_", " "), metric or "none: samples only", *cells]
 
 
-def table(records: Sequence[runs.RunRecord]) -> list[str]:
+def table(records: Sequence[RunRecord]) -> list[str]:
     """A Markdown table: a row for each task's headline metric, a column for each system."""
     header = ["task", "items", "shots", "answer", "metric", *(record.system.name for record in records)]
     lines = [header, ["---"] * len(header), *_rows(records)]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-def _document(records: Sequence[runs.RunRecord], asked: Asked, limit: int) -> str:
+def _document(records: Sequence[RunRecord], asked: Asked, limit: int) -> str:
     first = records[0]
     count = len(first.tasks)
     return "\n".join(
         [
-            "# Every task with rows at hand",
+            "# Every task whose data are available",
             "",
-            f"Printed by `python -m benchmarks.every_task`: {count} tasks, the first {limit} items of each, each task's own number of",
-            "shots and first template, one `harness run` a model. 95 % intervals in brackets. So few items tell that a task runs, not how",
-            f"good a model is. A name ending in `{_TRAIN}` was run on training rows, because its scored split was not at hand.",
+            f"Printed by `python -m benchmarks.every_task`: {count} tasks, the first {limit} items of each, with the task's own",
+            "number of few-shot examples and first template, in one `harness run` for each model. 95 % intervals in brackets. So few",
+            f"items show that a task runs, not how good a model is. Tasks ending in `{_TRAIN}` used training rows, because their",
+            "evaluation split was not available.",
             "",
             *(
                 f"- {record.system.name}: {record.system.dtype} on {record.environment.get('device', 'cpu')}, "
@@ -123,14 +125,14 @@ def _document(records: Sequence[runs.RunRecord], asked: Asked, limit: int) -> st
             "",
             *table(records),
             "",
-            f"Not run, for want of rows: {', '.join(f'`{name}`' for name in asked.missing)}.",
+            f"Not run, because the data were not available: {', '.join(f'`{name}`' for name in asked.missing)}.",
             "",
         ]
     )
 
 
 def main() -> None:
-    """Run every task at hand and print the table."""
+    """Run every task whose data are available and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", type=Path, action="append", required=True)
     parser.add_argument("--data", type=Path, required=True)

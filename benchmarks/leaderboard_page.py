@@ -27,6 +27,16 @@ from harness.evaluation.aggregate import MetricScore
 from harness.metrics.base import per_item
 from harness.report.html.leaderboard import leaderboard_page
 from harness.store import runs
+from harness.store.records import (
+    DataRecord,
+    EfficiencyRecord,
+    MetricRecord,
+    RequestsRecord,
+    RunRecord,
+    ShortenedRecord,
+    TaskRecord,
+    system_record,
+)
 from harness.store.samples import StatisticsRecord
 from harness.store.saving import SavedSamples, save
 from harness.store.signature import Signature
@@ -136,7 +146,7 @@ def _write(folder: Path, systems: int, tasks: int, items: int, keep: bool) -> No
     for number in range(systems):
         name = f"model-{number}"
         skill = generator.normal(0.5, 0.1)
-        records: dict[str, runs.TaskRecord] = {}
+        records: dict[str, TaskRecord] = {}
         parts: dict[str, list[SavedSamples]] = {}
         for task in range(tasks):
             right = hard[task] + generator.normal(0, 0.1, items) < skill
@@ -148,9 +158,9 @@ def _write(folder: Path, systems: int, tasks: int, items: int, keep: bool) -> No
         save(_run(name, records, generator), parts, folder / name)
 
 
-def _task(name: str, score: MetricScore) -> runs.TaskRecord:
+def _task(name: str, score: MetricScore) -> TaskRecord:
     error = 1.96 * (score.value * (1 - score.value) / len(score.statistics)) ** 0.5
-    metric = runs.MetricRecord(
+    metric = MetricRecord(
         value=score.value,
         ci=(score.value - error, score.value + error),
         ci_method="normal",
@@ -161,7 +171,7 @@ def _task(name: str, score: MetricScore) -> runs.TaskRecord:
         unit="share",
         signature=score.signature,
     )
-    return runs.TaskRecord.model_validate(
+    return TaskRecord.model_validate(
         {
             "title": name,
             "items": metric.n,
@@ -170,8 +180,8 @@ def _task(name: str, score: MetricScore) -> runs.TaskRecord:
             "template_digest": "0",
             "answer": "choices",
             "metrics": {"accuracy": metric},
-            "data": runs.DataRecord(path="made/up", config=None, split="test", revision=None, digest="0"),
-            "shortened": runs.ShortenedRecord(),
+            "data": DataRecord(path="made/up", config=None, split="test", revision=None, digest="0"),
+            "shortened": ShortenedRecord(),
             "seed": 0,
             "limit": None,
             "signature": Signature.of(name, {"version": 1}),
@@ -179,22 +189,22 @@ def _task(name: str, score: MetricScore) -> runs.TaskRecord:
     )
 
 
-def _run(name: str, tasks: dict[str, runs.TaskRecord], generator: np.random.Generator) -> runs.RunRecord:
+def _run(name: str, tasks: dict[str, TaskRecord], generator: np.random.Generator) -> RunRecord:
     size = int(10 ** generator.uniform(7, 10.5))
-    return runs.RunRecord(
+    return RunRecord(
         harness_version="0",
         created="2026-01-01T00:00:00+00:00",
         command=[],
-        system=runs.system_record(System(name, name, None, "causal", "float32", None, name, None, "t", None, None, size, 0)),
+        system=system_record(System(name, name, None, "causal", "float32", None, name, None, "t", None, None, size, 0)),
         tasks=tasks,
         groups={},
-        efficiency=runs.EfficiencyRecord(
+        efficiency=EfficiencyRecord(
             seconds={},
             prefill_tokens_per_second=1e12 / size,
             decode_tokens_per_second=1e11 / size,
             peak_memory_bytes=4 * size,
             padding_share=None,
-            requests=runs.RequestsRecord(),
+            requests=RequestsRecord(),
         ),
         environment={"device": "cpu"},
     )

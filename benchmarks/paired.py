@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import metrics
-from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
+from harness.compare.comparison import RunComparison, ComparisonOptions, compare_runs
 from harness.contract import ChoiceOutcome, System, TextOutcome
 from harness.evaluation.aggregate import Member, MetricScore, score_group
 from harness.stats.bootstrap import RESAMPLES
-from harness.store import runs
+from harness.store.records import DataRecord, EfficiencyRecord, RequestsRecord, RunRecord, ShortenedRecord, TaskRecord, system_record
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.saving import SavedSamples, save
 from harness.store.signature import Signature
@@ -84,7 +84,7 @@ def _timed(what: str, before: Path, after: Path, plan: ComparisonOptions) -> Tim
         began = time.perf_counter()
         found = compare_runs(before, after, metrics.load, plan)
         seconds.append(time.perf_counter() - began)
-    assert isinstance(found, Comparison)
+    assert isinstance(found, RunComparison)
     return Timing(what, sum(task.items for task in found.tasks), min(seconds), str(found.overall.verdict))
 
 
@@ -155,20 +155,20 @@ def _folder(
         if group
         else {}
     )
-    record = runs.RunRecord(
+    record = RunRecord(
         harness_version="0",
         created="2026-01-01T00:00:00+00:00",
         command=[],
-        system=runs.system_record(System(name, name, None, "causal", "float32", None, name, None, "t", None, None, 1, 0)),
+        system=system_record(System(name, name, None, "causal", "float32", None, name, None, "t", None, None, 1, 0)),
         tasks={task: _task(task, answer, len(outcomes), scores[task]) for task, outcomes in tasks.items()},
         groups=groups,
-        efficiency=runs.EfficiencyRecord(
+        efficiency=EfficiencyRecord(
             seconds={},
             prefill_tokens_per_second=None,
             decode_tokens_per_second=None,
             peak_memory_bytes=0,
             padding_share=None,
-            requests=runs.RequestsRecord(),
+            requests=RequestsRecord(),
         ),
         environment={},
     )
@@ -190,8 +190,8 @@ def _samples(outcomes: Outcomes, scores: Mapping[str, MetricScore]) -> list[Samp
     return lines
 
 
-def _task(name: str, answer: str, items: int, scores: Mapping[str, MetricScore]) -> runs.TaskRecord:
-    return runs.TaskRecord.model_validate(
+def _task(name: str, answer: str, items: int, scores: Mapping[str, MetricScore]) -> TaskRecord:
+    return TaskRecord.model_validate(
         {
             "title": name,
             "items": items,
@@ -200,8 +200,8 @@ def _task(name: str, answer: str, items: int, scores: Mapping[str, MetricScore])
             "template_digest": "0",
             "answer": answer,
             "metrics": {key: score.record() for key, score in scores.items()},
-            "data": runs.DataRecord(path="made/up", config=None, split="test", revision=None, digest="0"),
-            "shortened": runs.ShortenedRecord(),
+            "data": DataRecord(path="made/up", config=None, split="test", revision=None, digest="0"),
+            "shortened": ShortenedRecord(),
             "seed": 0,
             "limit": None,
             "signature": Signature.of(name, {"version": 1}),

@@ -30,7 +30,7 @@ from harness.compare.pairing import Results
 from harness.lm_eval import task_names
 from harness.models import digests
 from harness.util.atomic import write_text
-from tests.interop.peer import BACKEND, Theirs, ours, theirs
+from tests.lm_eval.peer import BACKEND, Theirs, ours, theirs
 
 TOLERANCE = 1e-4
 """Of a log-likelihood, in nats."""
@@ -172,7 +172,7 @@ class Kept:
 
 def rows(record: Any, folder: Path, peer: Peer, task: str) -> list[Row]:
     """One task on both sides."""
-    mine = Results.read(folder).kept(f"lm_eval:{task}", None).samples
+    mine = Results.read(folder).task_samples(f"lm_eval:{task}", None).samples
     apart, differ = None, 0
     if peer.texts:
         differ = sum(sample.text != text for sample, text in zip(mine, peer.texts, strict=True))

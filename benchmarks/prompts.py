@@ -28,8 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.contract import ScoreChoices, TokenIds
-from harness.evaluation.requests import ItemRequests, PreparationTime, RequestBuilder
-from harness.evaluation.systems import open_encoder
+from harness.evaluation.progress import StageTimer
+from harness.evaluation.requests import ItemRequests, RequestBuilder
+from harness.models.opening import open_encoder
 from harness.lm_eval import building
 from harness.lm_eval.quiet import quiet
 from harness.models import cards
@@ -89,7 +90,7 @@ class Measured:
 
 def ours(encoder: Encoder, entries: Sequence[TaskEntry], data: Path) -> Measured:
     """Prepare every subject as a run does."""
-    reader, seconds = DataReader(data), PreparationTime()
+    reader, timer = DataReader(data), StageTimer()
     ids: dict[str, list[tuple[TokenIds, TokenIds]]] = {}
     prompts = 0
     for entry in entries:
@@ -97,10 +98,10 @@ def ours(encoder: Encoder, entries: Sequence[TaskEntry], data: Path) -> Measured
         items = reader.split(task, task.data.split, folder).items
         pool = reader.split(task, task.shots.split or "", folder).items
         (template,) = entry.templates(None)
-        item_requests = RequestBuilder(TemplateVariant(task, template, encoder.chat), encoder, pool, SHOTS, SEED).prepare(items, seconds)
+        item_requests = RequestBuilder(TemplateVariant(task, template, encoder.chat), encoder, pool, SHOTS, SEED).prepare(items, timer)
         ids[task.task] = list(_pairs(item_requests))
         prompts += len(item_requests)
-    return Measured(ids, prompts, seconds.render, seconds.tokenize)
+    return Measured(ids, prompts, timer.render, timer.tokenize)
 
 
 def _pairs(item_requests: Sequence[ItemRequests]) -> Iterator[tuple[TokenIds, TokenIds]]:

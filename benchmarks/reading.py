@@ -23,6 +23,7 @@ from rich.table import Table
 
 from harness.contract import ChoiceScores, Request, Response, ScoreChoices
 from harness.store import digests, responses, runs
+from harness.store.records import RunRecord
 from harness.store.responses import ResponseStore
 from harness.store.saving import save
 
@@ -111,7 +112,7 @@ def _undigested() -> Iterator[None]:
         yield
 
 
-def _run(number: int) -> runs.RunRecord:
+def _run(number: int) -> RunRecord:
     from tests.store import records
 
     return records.run(f"system {number}", {f"task_{place}": records.task((number * place % 97) / 97) for place in range(TASKS)})

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.documents import put, table
 from harness import metrics
-from harness.compare.comparison import Comparison, ComparisonOptions, TaskComparison, compare_runs
+from harness.compare.comparison import RunComparison, ComparisonOptions, TaskComparison, compare_runs
 from harness.compare.pairing import Results
 from harness.models.adapter_cards import AdapterCard, Training, read_card
 from harness.store import runs
@@ -102,7 +102,7 @@ class Study:
             asked = ["--tasks", tasks, "--limit", str(limit), "--adapter", ",".join(["none", *names]), "--data", str(self.data)]
             self._harness("run", "--model", str(self.models / model), *asked, *precision, "--output", str(self.work / "runs"))
 
-    def comparison(self, candidate: Candidate) -> Comparison:
+    def comparison(self, candidate: Candidate) -> RunComparison:
         """A candidate against its base of the same precision."""
         base = candidate.model + (f"@{candidate.quantize}" if candidate.quantize else "")
         kept = self.work / "runs"
@@ -170,10 +170,10 @@ def _answers(study: Study) -> Iterator[str]:
         base = model + (f"@{quantize}" if quantize else "")
         for system in [base, *(one.system for one in CANDIDATES if (one.model, one.quantize) == (model, quantize))]:
             folder = study.work / "runs" / system
-            written = {task: Results.read(folder).kept(task, None).samples for task in WRITTEN}
+            written = {task: Results.read(folder).task_samples(task, None).samples for task in WRITTEN}
             lengths = [f"{statistics.mean(len(_words(str(one.prediction))) for one in found):.1f}" for found in written.values()]
             copied = [word in _words(one.prompt) for one in written[TRANSLATION] for word in _words(str(one.prediction))]
-            chosen = [_most_frequent(Results.read(folder).kept(task, None).samples) for task in CHOSEN]
+            chosen = [_most_frequent(Results.read(folder).task_samples(task, None).samples) for task in CHOSEN]
             rows.append([f"`{system}`", *lengths, f"{statistics.mean(copied):.0%}", *chosen])
     yield from table(header, rows)
 

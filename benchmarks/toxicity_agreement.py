@@ -178,7 +178,7 @@ def control(data: Path) -> list[TextOutcome]:
 def generations(source: Path) -> tuple[str, list[str]]:
     """A model's name and its texts: of a results folder, or of a file of JSON lines with `prediction`, named by the file."""
     if source.is_dir():
-        kept = [sample.prediction for sample in Results.read(source).kept(TASK, None).samples]
+        kept = [sample.prediction for sample in Results.read(source).task_samples(TASK, None).samples]
         return runs.read(source).system.name, [text for text in kept if isinstance(text, str)]
     return source.stem, [json.loads(line)["prediction"] for line in source.read_text(encoding="utf-8").splitlines()]
 

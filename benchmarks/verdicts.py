@@ -119,15 +119,15 @@ def settings_of_groups() -> Iterator[Setting]:
         few = len(sizes) > MANY
         for discordance in (0.01, 0.05) if few else (0.01, 0.05, 0.2):
             flipping = _flipping((discordance - MARGIN) / 2)
-            yield Setting(name, f"right/wrong, {discordance:.0%} differ", _group(sizes, alike, flipping), 1.0, -MARGIN)
+            yield Setting(name, f"correct/incorrect, {discordance:.0%} differ", _group(sizes, alike, flipping), 1.0, -MARGIN)
         if not few:
-            yield Setting(name, "right/wrong, lost in the smallest", _group(sizes, small, _flipping(0.0)), 1.0, -MARGIN)
+            yield Setting(name, "correct/incorrect, lost in the smallest", _group(sizes, small, _flipping(0.0)), 1.0, -MARGIN)
             yield Setting(name, "graded, 30% change", _group(sizes, alike, _grading), 1.0, -MARGIN)
-        yield Setting(name, "right/wrong, the rest flips", _group(sizes, small, _flipping(0.05, least=200)), 1.0, -MARGIN)
+        yield Setting(name, "correct/incorrect, the rest flips", _group(sizes, small, _flipping(0.05, least=200)), 1.0, -MARGIN)
         yield Setting(name, "graded, few lose all", _group(sizes, alike, lumps), 1.0, -MARGIN)
     for name in ("24 tasks of 20 to 300", "57 subjects, 100 to 1500"):
         micro = _group(SIZES[name], [MARGIN] * len(SIZES[name]), _flipping(0.005), "micro")
-        yield Setting(f"{name}, over all items", "right/wrong, 2% differ", micro, 1.0, -MARGIN)
+        yield Setting(f"{name}, over all items", "correct/incorrect, 2% differ", micro, 1.0, -MARGIN)
 
 
 def _grading(rows: int, loss: float, generator: np.random.Generator) -> Pairs:

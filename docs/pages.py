@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from harness.report.comparison import Plan, compare_runs
-from harness.report.leaderboard import leaderboard
 from playwright.sync_api import Browser, sync_playwright
+from tests.compare.comparing import Made, choices, folder
 
 from harness import metrics
+from harness.compare.comparison import compare_runs
+from harness.compare.leaderboard import leaderboard
+from harness.compare.metric import ComparisonOptions
 from harness.contract import ChoiceOutcome, TextOutcome
 from harness.report.html.forgetting import forgetting_page
 from harness.report.html.leaderboard import leaderboard_page
 from harness.store import runs
 from harness.tasks.schema import Aggregate, Group
-from tests.report.comparing import Made, choices, folder
 
 SUBJECTS = ("astronomy", "botany", "chess", "geology", "harbours", "railways")
 SYSTEMS = {
@@ -65,7 +66,7 @@ def _pages(place: Path) -> Mapping[str, Path]:
     results = {name: _results(place / name, number) for number, name in enumerate(SYSTEMS)}
     found = [(path, runs.read(path)) for path in results.values()]
     candidates = [name for name in SYSTEMS if name.startswith("tiny-base+")]
-    plan = Plan(targets=("headlines",))
+    plan = ComparisonOptions(targets=("headlines",))
     comparisons = [compare_runs(results["tiny-base"], results[name], metrics.load, plan) for name in candidates]
     board = place / "leaderboard.html"
     board.write_text(leaderboard_page(leaderboard(found), found, metrics.load), encoding="utf-8")

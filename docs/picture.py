@@ -6,9 +6,9 @@ import io
 import sys
 from pathlib import Path
 
-from harness.report.leaderboard import leaderboard
 from rich.console import Console
 
+from harness.compare.leaderboard import leaderboard
 from harness.report.terminal import leaderboard_view, run_table
 from harness.store import runs
 

@@ -83,9 +83,9 @@ def main(target: Path) -> None:
     for row in rows:
         drawing.tokens(row, 0)
         drawing.y += ROW
-    held = {batch.held for batch in passes}
-    laid = [list(new_tokens(ordered_rows(strip), batch.skip)) for batch in passes for strip in batch.strips]
-    computed = sum(len(piece) for pieces in held for piece in pieces) + sum(len(part) for parts in laid for part in parts)
+    prefix = {batch.prefix for batch in passes}
+    laid = [list(new_tokens(ordered_rows(packed_row), batch.skip)) for batch in passes for packed_row in batch.packed_rows]
+    computed = sum(len(piece) for pieces in prefix for piece in pieces) + sum(len(part) for parts in laid for part in parts)
     drawing.y += 12
     drawing.text(f"Computed: {computed} tokens, each once. The header is held; {len(laid)} strips run behind it.", bold=True)
     drawing.text("In a strip (a frame) a token attends to the header and to its own question; choices (paler) branch off behind it.")

@@ -5,10 +5,10 @@ This module imports neither torch nor pydantic, so that tasks, metrics, statisti
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from operator import add, sub
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 AnswerForm: TypeAlias = Literal["choices", "generate", "score_text"]
@@ -17,6 +17,9 @@ LARGEST_SEED = 2**32 - 1
 
 Family: TypeAlias = Literal["accuracy", "calibration", "robustness", "fairness", "bias", "toxicity", "efficiency"]
 """What a measure is about: the seven of HELM (Liang et al., 2022)."""
+Identity: TypeAlias = Literal["files", "memory", "remote", "none"]
+"""How a system's weights are known: verified files, hashed in memory, reported by a remote server (unverified), or there are none."""
+
 TokenIds: TypeAlias = tuple[int, ...]
 Labels: TypeAlias = Mapping[str, Any]
 
@@ -67,24 +70,31 @@ class ScoreChoices:
         id: unique within a run.
         context: token ids that every choice follows.
         choices: token ids of each continuation, none empty.
+        prompt: the context as text or chat messages, for backends that tokenize themselves; not part of the request's identity.
+        answers: the text of each choice, without the prompt's delimiter, for the same backends.
     """
 
     id: str
     context: TokenIds
     choices: tuple[TokenIds, ...]
+    prompt: Prompt | None = field(default=None, compare=False, repr=False)
+    answers: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreText:
-    """Texts whose own log-probability is asked: one text in windows that fit the model, or several with contexts of their own.
+    """Texts to score: one text in windows that fit the model, or several texts, each with a context of its own.
 
     Attributes:
         id: unique within a run.
         windows: (context, scored) token ids, no scored part empty.
+        texts: (prompt, text) of the one text, or of each of several, for backends that tokenize themselves; not part of the request's
+            identity.
     """
 
     id: str
     windows: tuple[tuple[TokenIds, TokenIds], ...]
+    texts: tuple[tuple[Prompt, str], ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,7 @@ class Generate:
         top_p: nucleus mass; 1 for all.
         seed: seeds the sample of this one request; ignored when greedy.
         beams: rows of a beam search; 1 for none.
+        prompt: the context as text or chat messages, for backends that tokenize themselves; not part of the request's identity.
     """
 
     id: str
@@ -110,6 +121,7 @@ class Generate:
     top_p: float = 1.0
     seed: int = 0
     beams: int = 1
+    prompt: Prompt | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,27 +171,6 @@ class Generation:
 ScoreRequest: TypeAlias = ScoreChoices | ScoreText
 Request: TypeAlias = ScoreRequest | Generate
 Response: TypeAlias = ChoiceScores | TextScore | Generation
-
-
-class Engine(Protocol):
-    """Computes requests for one system. It knows no task and no metric.
-
-    `done` holds ids already answered. They take part in the plan but are not computed: an interrupted run that
-    continues then forms the same batches as an undisturbed one, and its numbers are equal to the last bit.
-    Each batch's responses are yielded together, as soon as the batch is finished.
-    `notes` grow with what the user should know, such as that a model's prompts cannot share what they begin with.
-    """
-
-    usage: Usage
-    notes: list[str]
-
-    def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
-        """Score choices and texts."""
-        ...
-
-    def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
-        """Continue prompts."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +307,8 @@ class System:
         revision: hub revision, where there is one.
         parameters: number of weights, the adapter's included.
         adapter_parameters: number of the adapter's weights.
-        engine: what computes: "transformers" or "vllm".
+        engine: name of the backend that computes.
+        identity: how the weights are known, see `Identity`.
     """
 
     name: str
@@ -333,4 +325,5 @@ class System:
     parameters: int
     adapter_parameters: int
     notes: tuple[str, ...] = field(default=())
-    engine: Literal["transformers", "vllm"] = "transformers"
+    engine: str = "transformers"
+    identity: Identity = "files"

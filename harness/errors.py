@@ -52,6 +52,10 @@ class MetricError(InputError):
     """A metric is unknown, wrongly configured, or cannot judge this kind of answer."""
 
 
+class MissingLibraryError(InputError):
+    """An optional library is not installed."""
+
+
 class ContentError(InputError):
     """A file does not hold what it should: it was changed while it was in use, or is not what the hub's cache calls it."""
 

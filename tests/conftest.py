@@ -1,4 +1,4 @@
-"""What the tests share: a clean cache, tiny random models, and the real models and data where they can be had."""
+"""What the tests share: a clean cache, test tiers, and real models and data where they are available."""
 
 from __future__ import annotations
 
@@ -11,7 +11,26 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiers
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--all`."""
+    parser.addoption("--all", action="store_true", help="run every tier: unit, real and slow tests")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say that a run is not of the whole suite."""
+    return "tier: unit tests only; --all also runs real and slow tests" if tiers.only_unit(config) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by tier, before `-m` selects, and leave out all but the unit tier where the whole suite is collected."""
+    tiers.mark(items)
+    tiers.select(config, items)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Arrows point down only: cli -> run and its helpers -> {tasks, models, engine, metrics, stats, store, report} -> contract."""
+"""The rooms of the package, and the arrows between them, which point down only."""
 
 from __future__ import annotations
 
@@ -12,27 +12,38 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "harness"
-FLOOR = {"collector", "contents", "contract", "errors", "folders", "lists", "plugins", "sequences", "weights", "__version__"}
-"""What everything may use."""
+AT_THE_ROOT = {"__init__.py", "__main__.py", "contract.py", "errors.py", "py.typed"}
+"""What stands beside the rooms, and nothing else."""
 
-PARTS = {"tasks", "models", "engine", "metrics", "stats", "store", "report", "perturb", "toxicity"}
-"""What `run` and its helpers are made of. Parts do not know each other, but for:"""
+FLOORS = (
+    ("contract", "errors"),
+    ("util",),
+    ("stats", "store", "lists"),
+    ("models", "perturb"),
+    ("toxicity",),
+    ("metrics",),
+    ("tasks", "engine"),
+    ("compare", "evaluation"),
+    ("gate", "export", "lm_eval"),
+    ("report",),
+    ("tune",),
+    ("api",),
+    ("cli", "__init__"),
+    ("__main__",),
+)
+"""Rooms from the ground up. A room may use those on the floors below, and none beside it or above."""
 
-SIDEWAYS = {
-    "tasks": {"metrics"},  # `harness tasks check` says whether a task's metrics can judge its answers
-    "metrics": {"toxicity", "store"},  # how toxic a text is, a model of its own tells; signatures are the store's
-    "perturb": {"store"},
-    "toxicity": {"store"},
-    "report": {"store", "stats"},  # every report can be made from kept results alone
-}
-TUNE_USES = {"tasks", "metrics", "models", "engine", "store", "judge", "prepare", "systems"}
-"""What training is made of: parts, and those helpers of `run` that prepare and judge; not the story of a run itself."""
-
-GATE_USES = {"report", "stats", "store"}
-"""A gate judges what kept results say; it runs nothing."""
+NEVER = [
+    ("gate", "report"),
+    ("compare", "report"),
+    ("evaluation", "report"),
+    ("engine", "tasks"),
+    ("engine", "metrics"),
+    *(("store", upper) for floor in FLOORS[3:] for upper in floor),
+]
 
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "accelerate"}
-LIGHT_PARTS = ["tasks", "metrics", "perturb", "stats", "store", "report", "gate"]
+LIGHT_PARTS = ["util", "tasks", "metrics", "perturb", "stats", "store", "compare", "report", "gate"]
 
 
 def part_of(path: Path) -> str:
@@ -61,30 +72,32 @@ def arrows() -> dict[str, set[str]]:
     return found
 
 
-def allowed(part: str) -> set[str]:
-    if part in FLOOR | {"__init__"}:
-        return FLOOR
-    if part in PARTS:
-        return FLOOR | SIDEWAYS.get(part, set())
-    if part == "tune":
-        return FLOOR | TUNE_USES
-    if part == "gate":
-        return FLOOR | GATE_USES
-    everything = set(arrows()) | FLOOR
-    return everything if part in ("cli", "__main__") else everything - {"cli", "__main__", "tune", "gate"}
+def floor_of(part: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if part in rooms)
 
 
-def test_the_parts_of_the_brief_are_there() -> None:
-    assert PARTS | {"run", "tune", "gate", "contract", "errors", "folders", "cli"} <= set(arrows())
+def test_only_the_contract_and_errors_stand_beside_the_rooms() -> None:
+    files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert files == AT_THE_ROOT
+
+
+def test_every_room_has_a_floor() -> None:
+    assert set(arrows()) <= {room for rooms in FLOORS for room in rooms}
 
 
 @pytest.mark.parametrize("part", sorted(arrows()))
 def test_arrows_point_down(part: str) -> None:
-    assert arrows()[part] <= allowed(part), f"{part} must not import {sorted(arrows()[part] - allowed(part))}"
+    up = {room for room in arrows()[part] - {"__version__"} if floor_of(room) >= floor_of(part)}
+    assert not up, f"{part} must not import {sorted(up)}"
+
+
+@pytest.mark.parametrize(("part", "other"), NEVER)
+def test_some_rooms_never_know_each_other(part: str, other: str) -> None:
+    assert other not in arrows().get(part, set())
 
 
 def test_the_contract_stands_on_the_standard_library_alone() -> None:
-    for name in ("contract.py", "errors.py", "folders.py"):
+    for name in ("contract.py", "errors.py", "util/paths.py"):
         outside = {
             dotted.split(".")[0] for dotted in imported(PACKAGE / name) if not dotted.startswith("harness.errors.")
         } - sys.stdlib_module_names
@@ -99,7 +112,7 @@ def test_light_parts_import_no_model_library(part: str) -> None:
 
 def test_only_figures_draw() -> None:
     users = {part_of(path) for path in PACKAGE.rglob("*.py") if "matplotlib" in {name.split(".")[0] for name in imported(path)}}
-    assert users == {"plot"}
+    assert users == {"report"}
 
 
 def loaded_by(code: str, *arguments: str) -> set[str]:

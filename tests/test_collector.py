@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from harness.cli.progress import ConsoleProgress
+from harness.api.progress import ConsoleProgress
 from harness.tune.view import ConsoleTuneProgress
 from harness.util import garbage
 

@@ -10,41 +10,43 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from harness.util.libraries import DISTRIBUTION, EXTRAS
+
 TOP = Path(__file__).resolve().parent.parent
 ELSEWHERE = {"vllm"}
-"""Extras that no environment of ours holds: vLLM brings a torch of its own."""
+"""Extras that are in none of these environments: vLLM brings its own torch."""
 
 
 def direct() -> dict[str, Requirement]:
     """Everything that pyproject.toml names, by canonical name."""
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for name, lines in project["optional-dependencies"].items() if name not in ELSEWHERE for line in lines]
-    found: dict[str, Requirement] = {}
+    requirements: dict[str, Requirement] = {}
     for line in [*project["dependencies"], *extras]:
         requirement = Requirement(line)
         if requirement.name != project["name"]:
-            known = found.setdefault(canonicalize_name(requirement.name), requirement)
+            known = requirements.setdefault(canonicalize_name(requirement.name), requirement)
             assert known.specifier == requirement.specifier, f"{requirement.name} has two bounds"
-    return found
+    return requirements
 
 
 def pinned(name: str) -> dict[str, Version]:
     """The releases of a file of constraints, by canonical name; a line that is anything else fails."""
-    found: dict[str, Version] = {}
+    releases: dict[str, Version] = {}
     for line in (TOP / name).read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             continue
         match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][0-9A-Za-z.]*)", line)
-        assert match, f"{name}: {line!r} is no plain pin"
+        assert match, f"{name}: {line!r} is not NAME==VERSION"
         key = canonicalize_name(match[1])
-        assert key not in found, f"{name} pins {key} twice"
-        found[key] = Version(match[2])
-    return found
+        assert key not in releases, f"{name} pins {key} twice"
+        releases[key] = Version(match[2])
+    return releases
 
 
 def lower(requirement: Requirement) -> Version:
     """A requirement's lowest release."""
-    (bound,) = [Version(one.version) for one in requirement.specifier if one.operator in (">=", "==")]
+    (bound,) = [Version(limit.version) for limit in requirement.specifier if limit.operator in (">=", "==")]
     return bound
 
 
@@ -69,3 +71,27 @@ def test_the_tested_releases_are_within_the_bounds() -> None:
 def test_torch_is_the_makefiles_everywhere() -> None:
     assert torch_of_the_makefile().specifier.contains(pinned("constraints.txt")["torch"])
     assert "torch" not in pinned("constraints-lowest.txt")
+
+
+LIGHT = {"filelock", "jinja2", "numpy", "pydantic", "pyyaml", "rich", "scipy", "typer"}
+
+
+def test_the_base_install_needs_no_model_library() -> None:
+    """Reading results (gate, leaderboard, ...) installs these alone; everything that evaluates models is in extras."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == DISTRIBUTION
+    assert {canonicalize_name(Requirement(line).name) for line in project["dependencies"]} == LIGHT
+
+
+def test_every_optional_library_names_an_extra_that_installs_it() -> None:
+    extras = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(EXTRAS.values()) <= set(extras)
+    brought = {
+        "huggingface_hub": "transformers",
+        "pyarrow": "datasets",
+        "profanity_check": "alt-profanity-check",
+        "tokenizers": "transformers",
+    }
+    for module, extra in EXTRAS.items():
+        package = canonicalize_name(brought.get(module, module))
+        assert package in {canonicalize_name(Requirement(line).name) for line in extras[extra]}, module

@@ -72,7 +72,7 @@ def test_a_column_that_the_target_reads_is_left_alone() -> None:
 
 
 def test_a_task_may_name_the_columns() -> None:
-    assert columns(variant(disturb=["thing"], templates=[{"name": "plain", "prompt": "{{ text }}"}])) == {"thing"}
+    assert columns(variant(perturb=["thing"], templates=[{"name": "plain", "prompt": "{{ text }}"}])) == {"thing"}
 
 
 def test_perturbations_of_references_change_the_whole_item_alike() -> None:

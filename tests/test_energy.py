@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.evaluation.energy import Meter
+from harness.evaluation.cost import EnergyMeter
 
 
 def nvml(readings: list[int], **more: object) -> SimpleNamespace:
@@ -24,12 +24,12 @@ def nvml(readings: list[int], **more: object) -> SimpleNamespace:
 
 def test_energy_is_summed_over_gpus_in_joules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml([1_000, 2_000, 6_000, 4_500]))
-    assert Meter.start().joules() == pytest.approx(7.5)
+    assert EnergyMeter.start().joules() == pytest.approx(7.5)
 
 
 def test_without_nvml_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert Meter.start().joules() is None
+    assert EnergyMeter.start().joules() is None
 
 
 def test_a_driver_that_does_not_count_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,4 +40,4 @@ def test_a_driver_that_does_not_count_gives_nothing(monkeypatch: pytest.MonkeyPa
 
     library.nvmlDeviceGetTotalEnergyConsumption = refuse
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert Meter.start().joules() is None
+    assert EnergyMeter.start().joules() is None

@@ -1,4 +1,4 @@
-"""A task, its templates and a metric from the user's own folder, with no change to the package."""
+"""A task, its templates, a metric and a backend from the user's own folder, with no change to the package."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from harness.tasks.checking import check_files
+from tests.tasks import cases
+from tests.tasks.cases import ROWS, write_rows, write_yaml
 from tests.tiny import tiny_causal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "tasks.md"
@@ -67,12 +69,21 @@ def own(tmp_path: Path) -> Path:
     return folder
 
 
+def environment(place: Path, own: Path) -> dict[str, str]:
+    """The environment of a user whose folder is `own`."""
+    added = {"HARNESS_PATH": str(own), "HF_DATASETS_CACHE": str(place / "datasets"), "OMP_NUM_THREADS": "1"}
+    return os.environ | added | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "COLUMNS": "200"}
+
+
 def harness(place: Path, own: Path, *arguments: str) -> str:
     """What `harness ARGUMENTS` prints, run in a process of its own as a user would run it."""
-    environment = os.environ | {"HARNESS_PATH": str(own), "HF_DATASETS_CACHE": str(place / "datasets"), "OMP_NUM_THREADS": "1"}
-    environment |= {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "COLUMNS": "200"}
     done = subprocess.run(
-        [sys.executable, "-m", "harness", *arguments], cwd=place, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=place,
+        env=environment(place, own),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -82,7 +93,7 @@ def test_a_users_own_task_template_and_metric_run_from_end_to_end(tmp_path: Path
     listed = harness(tmp_path, own, "tasks", "list", "mine")
     assert "All of mine" in listed
     assert "my_tickets" in listed
-    assert "right    my_tickets: 3 items, 2 templates, 3 metrics" in harness(tmp_path, own, "tasks", "check", str(own / "tasks"))
+    assert "OK       my_tickets: 3 items, 2 templates, 3 metrics" in harness(tmp_path, own, "tasks", "check", str(own / "tasks"))
     model = tiny_causal(tmp_path / "tiny")
     harness(tmp_path, own, "run", "--model", str(model), "--tasks", "mine", "--template", "question", "--shots", "1", "--output", "out")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -103,8 +114,86 @@ def test_a_users_own_task_template_and_metric_run_from_end_to_end(tmp_path: Path
         assert sample["labels"] == {"letters": len(row["ticket"])}
 
 
+BACKEND = """
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from harness.contract import ChoiceScores, Usage
+from harness.engine.base import Backend, Capabilities, backend
+from harness.models.encoding import Encoder
+from harness.models.identity import ModelIdentity
+from harness.models.opening import Opening
+from harness.engine.mock import ByteTokenizer
+
+
+@backend("vowels")
+class Vowels(Backend):
+    capabilities = Capabilities(choices=True, reads="text")
+
+    def prepare(self, options, note):
+        return Opening(options, options.model, Encoder(ByteTokenizer(), "causal", None, bool(options.chat)))
+
+    def identify(self, opening):
+        return ModelIdentity("remote", "0" * 64, "1" * 64, "none")
+
+    def open(self, opening):
+        return Session()
+
+
+class Session:
+    @contextmanager
+    def engine(self, adapter):
+        yield Engine()
+
+    def close(self):
+        print("closed")
+
+
+@dataclass
+class Engine:
+    usage: Usage = field(default_factory=Usage)
+    notes: list = field(default_factory=lambda: ["Vowels are counted."])
+
+    def score(self, requests, done=()):
+        for request in requests:
+            yield [ChoiceScores(request.id, tuple(-9.0 + sum(map(answer.count, "aeiou")) for answer in request.answers))]
+
+    def generate(self, requests, done=()):
+        yield from ()
+"""
+
+
+def test_a_users_own_backend_runs_from_end_to_end(tmp_path: Path, own: Path) -> None:
+    """It reads the text beside the token ids; what it does not support is refused before anything is computed."""
+    (own / "engines").mkdir()
+    (own / "engines" / "vowels.py").write_text(BACKEND)
+    assert "vowels" in harness(tmp_path, own, "run", "--help")
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    write_yaml(tmp_path / "pick.yaml", cases.content(task="pick"))
+    printed = harness(tmp_path, own, "run", "--model", "any", "--tasks", "pick.yaml", "--engine", "vowels")
+    assert "closed" in printed
+    results = json.loads((tmp_path / "results" / "any@vowels" / "results.json").read_text())
+    assert results["system"]["engine"] == "vowels"
+    assert results["system"]["identity"] == "remote"
+    assert results["efficiency"]["requests"]["computed"] == len(ROWS)
+    samples = [json.loads(line) for line in (tmp_path / "results" / "any@vowels" / "samples" / "pick.jsonl").read_text().splitlines()]
+    assert samples[0]["logprobs"] == [-9.0 + sum(map(choice.count, "aeiou")) for choice in samples[0]["choices"]]
+    again = harness(tmp_path, own, "run", "--model", "any", "--tasks", "pick.yaml", "--engine", "vowels")
+    assert f"{len(ROWS)} of {len(ROWS)} responses from the cache" in " ".join(again.split())
+    refused = subprocess.run(
+        [sys.executable, "-m", "harness", "run", "--model", "any", "--tasks", "mine", "--engine", "vowels"],
+        cwd=tmp_path,
+        env=environment(tmp_path, own),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "--engine vowels does not support tasks that generate text" in refused.stderr
+
+
 def test_the_examples_of_the_page_on_tasks_are_right(tmp_path: Path) -> None:
-    assert set(BLOCKS) == {"support.yaml", "_wordings.yaml", "products.yaml", "group.yaml", "metrics/brevity.py"}
+    assert set(BLOCKS) == {"support.yaml", "_templates.yaml", "products.yaml", "group.yaml", "metrics/brevity.py"}
     for name, text in BLOCKS.items():
         if name.endswith(".yaml"):
             (tmp_path / name).write_text(text, encoding="utf-8")
@@ -114,8 +203,8 @@ def test_the_examples_of_the_page_on_tasks_are_right(tmp_path: Path) -> None:
     ]
     for split, part in (("train", rows), ("test", rows[:3])):
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-    found = {one.name: one for one in check_files([tmp_path / name for name in ("support.yaml", "products.yaml", "group.yaml")])}
-    assert [one.told for one in found.values() if one.state != "right"] == []
-    assert set(found) == {"support_summaries", "support_lamp", "support_parcel", "products"}
-    assert found["support_summaries"].told == "3 items, 3 templates, 3 metrics"
-    assert found["products"].told == "group of 2 tasks, score_macro, rougeL_micro"
+    results = {result.name: result for result in check_files([tmp_path / name for name in ("support.yaml", "products.yaml", "group.yaml")])}
+    assert [result.summary for result in results.values() if result.state != "OK"] == []
+    assert set(results) == {"support_summaries", "support_lamp", "support_parcel", "products"}
+    assert results["support_summaries"].summary == "3 items, 3 templates, 3 metrics"
+    assert results["products"].summary == "group of 2 tasks, score_macro, rougeL_micro"

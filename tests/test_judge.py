@@ -13,7 +13,7 @@ from harness.errors import MetricError, TaskError
 from harness.evaluation.aggregate import Member, score_group
 from harness.evaluation.requests import ItemRequests
 from harness.evaluation.scoring import TaskScorer, TaskScores, combine
-from harness.store.runs import GroupRecord, MetricRecord
+from harness.store.records import GroupRecord, MetricRecord
 from harness.store.signature import Signature
 from harness.tasks.prompts import Question, TemplateVariant
 from harness.tasks.schema import Group

@@ -9,7 +9,8 @@ import pytest
 
 from harness.contract import Generate, Item, ScoreChoices, ScoreText
 from harness.errors import TaskError
-from harness.evaluation.requests import ItemRequests, PreparationTime, RequestBuilder
+from harness.evaluation.progress import StageTimer
+from harness.evaluation.requests import ItemRequests, RequestBuilder
 from harness.models.encoding import Encoder
 from harness.tasks.prompts import TemplateVariant, draw_shots
 from harness.tasks.templates import Where, render
@@ -49,7 +50,7 @@ def prepared(
 ) -> list[ItemRequests]:
     made = task(**{"templates": [BARE], "choices": ["no", "yes!"], "shots": {"split": "dev", "select": select}} | changes)
     encoder = Encoder(tokenizer, architecture, length, chat=False)
-    return RequestBuilder(TemplateVariant(made, made.templates[0], False), encoder, pool, shots, seed).prepare(items, PreparationTime())
+    return RequestBuilder(TemplateVariant(made, made.templates[0], False), encoder, pool, shots, seed).prepare(items, StageTimer())
 
 
 GENERATE: dict[str, Any] = {"answer": "generate", "choices": None, "target": "text", "metrics": ["rouge1"]}
@@ -243,7 +244,7 @@ def test_one_requests_content_does_not_depend_on_the_others(characters: Any) -> 
 
 def test_seconds_are_counted(characters: Any) -> None:
     made = task(templates=[BARE])
-    seconds = PreparationTime()
+    seconds = StageTimer()
     RequestBuilder(TemplateVariant(made, made.templates[0], False), Encoder(characters, "causal", None, False), (), 0, 0).prepare(
         rows("a"), seconds
     )

@@ -12,11 +12,12 @@ import pytest
 
 from harness.compare.pairing import Results
 from harness.contract import ScoreChoices
-from harness.engine.cluster import Replicas
+from harness.engine.base import known
+from harness.engine.cluster import ClusterSession
 from harness.errors import ModelError
 from harness.evaluation.options import Options
 from harness.evaluation.run import FinishedRun, run
-from harness.evaluation.systems import open_quietly
+from harness.models.opening import ModelOptions, Opening, open_files
 from tests.silent import Recorder
 from tests.tasks.cases import content, write_rows, write_yaml
 from tests.tiny import tiny_causal
@@ -38,19 +39,28 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     adapted.save_pretrained(str(folder / "tuned"))
     write_rows(folder / "rows.jsonl", [{"thing": f"thing {number}", "label": number % 2} for number in range(17)])
     write_yaml(folder / "pick.yaml", content(task="pick"))
-    told = {"answer": "generate", "choices": None, "target": "thing", "metrics": ["exact_match"], "generation": {"max_new_tokens": 5}}
-    write_yaml(folder / "write.yaml", content(task="write", **told))
+    generation = {"answer": "generate", "choices": None, "target": "thing", "metrics": ["exact_match"], "generation": {"max_new_tokens": 5}}
+    write_yaml(folder / "write.yaml", content(task="write", **generation))
     return folder
 
 
 def scored(root: Path, output: Path, **options: Any) -> list[FinishedRun]:
     tasks = (str(root / "pick.yaml"), str(root / "write.yaml"))
-    item_requests: dict[str, Any] = {"model": str(root / "model"), "adapters": (None, str(root / "tuned")), "device": "cpu"} | options
-    return run(Options(tasks=tasks, output=output, fresh=True, any_base=True, **item_requests), Recorder())
+    chosen: dict[str, Any] = {"model": str(root / "model"), "adapter": (None, str(root / "tuned")), "device": "cpu"} | options
+    return run(Options(tasks=tasks, output=output, fresh=True, any_base=True, **chosen), Recorder())
 
 
-def test_two_devices_say_what_one_says(root: Path, tmp_path: Path) -> None:
-    alone, together = scored(root, tmp_path / "one"), scored(root, tmp_path / "two", devices=TWO)
+@pytest.fixture
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every backend uses two processes on the CPU, where one can name it only once."""
+    for backend in known().values():
+        monkeypatch.setattr(backend, "devices", lambda *_: TWO)
+
+
+def test_two_devices_say_what_one_says(root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    alone = scored(root, tmp_path / "one")
+    request.getfixturevalue("two_devices")
+    together = scored(root, tmp_path / "two")
     assert [one.record.system.name for one in together] == ["model", "model+tuned"]
     for one, other in zip(alone, together, strict=True):
         assert one.record.system == other.record.system
@@ -58,14 +68,19 @@ def test_two_devices_say_what_one_says(root: Path, tmp_path: Path) -> None:
         assert other.record.efficiency.tokens.requested == one.record.efficiency.tokens.requested
         for task in ("pick", "write"):
             for mine, theirs in zip(
-                Results.read(one.folder).kept(task, None).samples, Results.read(other.folder).kept(task, None).samples, strict=True
+                Results.read(one.folder).task_samples(task, None).samples,
+                Results.read(other.folder).task_samples(task, None).samples,
+                strict=True,
             ):
                 assert (mine.id, mine.prediction, mine.text) == (theirs.id, theirs.prediction, theirs.text)
                 assert theirs.logprobs == (None if mine.logprobs is None else pytest.approx(mine.logprobs, abs=1e-5))
-    assert Results.read(alone[0].folder).kept("pick", None).samples != Results.read(alone[1].folder).kept("pick", None).samples
+    assert (
+        Results.read(alone[0].folder).task_samples("pick", None).samples != Results.read(alone[1].folder).task_samples("pick", None).samples
+    )
 
 
-def test_what_fails_in_a_process_is_told_as_it_is(root: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("two_devices")
+def test_an_error_in_a_process_is_raised_as_it_is(root: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -76,38 +91,52 @@ def test_what_fails_in_a_process_is_told_as_it_is(root: Path, tmp_path: Path) ->
     weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], float("nan"))
     save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match=r"model\.safetensors: the tensor model\.norm\.weight holds NaN"):
-        scored(root, tmp_path / "out", model=str(tmp_path / "model"), adapters=(None,), devices=TWO)
+        scored(root, tmp_path / "out", model=str(tmp_path / "model"), adapter=(None,))
     assert not (tmp_path / "out" / "results.json").exists()
 
 
-def unforeseen(_: Options) -> Any:
-    """A function that processes call to open systems, and that fails as nobody foresaw."""
+def opening(root: Path) -> Opening:
+    return open_files(ModelOptions(str(root / "model"), devices=("cpu",)), lambda note: None)
+
+
+def unexpected(engine: str, options: ModelOptions) -> Any:
+    """Opens a model in a process; fails with an error that nobody expects."""
     raise KeyError("colours")
 
 
-def test_what_nobody_foresaw_comes_with_its_traceback(root: Path) -> None:
-    replicas = Replicas(unforeseen, Options(model=str(root / "model"), tasks=()), ("cpu",))
+def test_an_unexpected_error_comes_with_its_traceback(root: Path) -> None:
+    session = ClusterSession("transformers", opening(root), ("cpu",), unexpected)
     try:
-        with pytest.raises(RuntimeError, match="on cpu: KeyError: 'colours'") as caught:
-            list(replicas.engine(0).score([ScoreChoices("one", (1,), ((2,), (3,)))]))
+        with session.engine(None) as engine, pytest.raises(RuntimeError, match="on cpu: KeyError: 'colours'") as caught:
+            list(engine.score([ScoreChoices("one", (1,), ((2,), (3,)))]))
     finally:
-        replicas.close()
+        session.close()
     whole = "".join(traceback.format_exception(caught.value))
-    assert "in unforeseen" in whole
+    assert "in unexpected" in whole
     assert whole.count("Traceback (most recent call last)") == 2
 
 
 def test_a_process_that_dies_is_missed(root: Path) -> None:
-    replicas = Replicas(open_quietly, Options(model=str(root / "model"), tasks=(), device="cpu"), TWO)
+    session = ClusterSession("transformers", opening(root), TWO)
     try:
-        for process in replicas.processes:
+        for process in session.processes:
             os.kill(process.pid or 0, signal.SIGKILL)
-        with pytest.raises(ModelError, match="ended with code -9"):
-            list(replicas.engine(0).score([ScoreChoices("a", (1,), ((5,), (6,)))]))
+        with session.engine(None) as engine, pytest.raises(ModelError, match="ended with code -9"):
+            list(engine.score([ScoreChoices("a", (1,), ((5,), (6,)))]))
     finally:
-        replicas.close()
+        session.close()
+
+
+def test_any_backend_runs_on_several_devices(root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    options: dict[str, Any] = {"model": "longest", "adapter": (None,), "engine": "mock"}
+    (alone,) = scored(root, tmp_path / "one", **options)
+    request.getfixturevalue("two_devices")
+    (together,) = scored(root, tmp_path / "two", **options)
+    assert alone.record.system == together.record.system
+    assert together.record.tasks == alone.record.tasks
+    assert together.record.efficiency.requests.computed == 34
 
 
 def test_an_unknown_device_is_told_before_anything_starts(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Unknown device 'gpu9'"):
-        scored(root, tmp_path / "out", devices=("cpu", "gpu9"))
+        scored(root, tmp_path / "out", device="cpu,gpu9")

@@ -1,16 +1,17 @@
-"""B1 to B7: the engine against lm-eval 0.4.13 at its best batch size, on the same tasks, prompts, weights and machine.
+"""The engine against lm-eval 0.4.13 at its best batch size, on the same tasks, prompts, weights and machine.
 
 Example: python -m benchmarks.engine --models DIR --data DIR --runs 3 --json benchmarks/results/engine-cpu.json
 
 Every measurement is a process of its own, as a user would start it, with a cache of its own that begins empty; both sides take turns.
 On a GPU: python -m benchmarks.engine --models DIR --data DIR --device cuda --dtype bfloat16 --shapes DIR --batch-sizes 8,32,64,128
---only B1,B3,B4 --json benchmarks/results/engine-gpu.json
+--only mmlu_5shot,hellaswag --json benchmarks/results/engine-gpu.json
 
 lm-eval's batch size is the fastest of 1, 8 and 16, or of those asked for, on a quarter of each workload's items. What was measured is in
 the JSON file after each process, and is not measured again when the command is repeated: take another file for new figures.
 
-Ratios are of medians. B1 to B4: seconds of scoring. B5: seconds for each decoded token, because lm-eval lets T5 write more than the task
-allows; against CTranslate2, which writes the same texts, seconds. B6: whole processes, B1 to B5. B7: four processes of ours against one.
+Ratios are of medians of seconds of scoring, with three exceptions. dialogsum_t5: seconds for each decoded token, because lm-eval lets T5
+write more than the task allows, and seconds against CTranslate2, which writes the same texts. end_to_end: whole processes of the five
+workloads. adapters: four processes of ours against one.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ from benchmarks.engine.workloads import ADAPTERS_AIM, CAUSAL, CTRANSLATE2_AIM, W
 SHARES = (16, 4, 1)
 ADAPTERS = ("one", "two", "three")
 DETAILS = (
-    "useful share of the matrix rate, ours / lm-eval",
-    "peak GiB, ours / lm-eval",
-    "tokens asked / computed / decoded",
+    "useful share of the matrix rate, harness / lm-eval",
+    "peak GiB, harness / lm-eval",
+    "tokens requested / computed / decoded",
     "padding",
-    "ms an item at 1/16, 1/4, 1",
+    "ms per item at 1/16, 1/4, 1",
     "lm-eval's batch",
 )
 
@@ -173,9 +174,9 @@ def adapters(bench: Bench, workload: Workload, runs: int) -> None:
             bench.process(["benchmarks.engine.adapter", str(bench.models / workload.model), str(folder), str(number)], bench.folder)
         folders.append(str(folder))
     for run in range(runs):
-        bench.part(f"B7 joint {run}", "ours", workload.model, part, workload.limit, "--adapters", ",".join(["none", *folders]))
+        bench.part(f"adapters joint {run}", "ours", workload.model, part, workload.limit, "--adapters", ",".join(["none", *folders]))
         for name, asked in zip(("none", *ADAPTERS), ("none", *folders), strict=True):
-            bench.part(f"B7 {name} {run}", "ours", workload.model, part, workload.limit, "--adapters", asked)
+            bench.part(f"adapters {name} {run}", "ours", workload.model, part, workload.limit, "--adapters", asked)
 
 
 @dataclass(frozen=True)
@@ -233,19 +234,21 @@ class Found:
                 found.append(self.sums(f"{one.key} {side}", "wall"))
             if not ours or not theirs:
                 continue
-            if one.key == "B5":
-                ours = [a / b for a, b in zip(ours, self.sums("B5 ours", "decoded"), strict=True)]
-                theirs = [a / b for a, b in zip(theirs, self.sums("B5 lm-eval", "decoded"), strict=True)]
-            yield Line(one.key, f"{one.title}, {one.model}" + (", a decoded token" if one.key == "B5" else ""), ours, theirs, one.aim)
-            if one.key == "B5" and (other := self._ctranslate2()):
-                yield Line("B5", "the same against CTranslate2", self.sums("B5 ours"), other, CTRANSLATE2_AIM)
+            if one.key == "dialogsum_t5":
+                ours = [a / b for a, b in zip(ours, self.sums("dialogsum_t5 ours", "decoded"), strict=True)]
+                theirs = [a / b for a, b in zip(theirs, self.sums("dialogsum_t5 lm-eval", "decoded"), strict=True)]
+            yield Line(
+                one.key, f"{one.title}, {one.model}" + (", a decoded token" if one.key == "dialogsum_t5" else ""), ours, theirs, one.aim
+            )
+            if one.key == "dialogsum_t5" and (other := self._ctranslate2()):
+                yield Line("dialogsum_t5", "the same against CTranslate2", self.sums("dialogsum_t5 ours"), other, CTRANSLATE2_AIM)
         if all(whole["ours"]) and all(whole["lm-eval"]):
             ours, theirs = ([sum(run) for run in zip(*found, strict=False)] for found in whole.values())
-            yield Line("B6", "whole processes, B1 to B5", ours, theirs, WHOLE_AIM)
-        joint = self._walls("B7 joint")
-        apart = [sum(run) for run in zip(*(self._walls(f"B7 {name}") for name in ("none", *ADAPTERS)), strict=False)]
+            yield Line("end_to_end", "whole processes, the five workloads above", ours, theirs, WHOLE_AIM)
+        joint = self._walls("adapters joint")
+        apart = [sum(run) for run in zip(*(self._walls(f"adapters {name}") for name in ("none", *ADAPTERS)), strict=False)]
         if joint and apart:
-            yield Line("B7", "three adapters and base, one process against four", joint, apart, ADAPTERS_AIM)
+            yield Line("adapters", "three adapters and base, one process against four", joint, apart, ADAPTERS_AIM)
 
     def _walls(self, prefix: str) -> list[float]:
         names = [name for name in self.kept["measurements"] if name.rsplit(" ", 1)[0] == prefix]
@@ -254,7 +257,7 @@ class Found:
     def _ctranslate2(self) -> list[float]:
         by_size: dict[str, list[float]] = {}
         for name, one in self.kept["measurements"].items():
-            if name.startswith("B5 ctranslate2 "):
+            if name.startswith("dialogsum_t5 ctranslate2 "):
                 by_size.setdefault(name.split()[2], []).append(float(one["scoring"]))
         return min(by_size.values(), key=statistics.median, default=[])
 
@@ -319,7 +322,7 @@ def document(kept: dict[str, Any]) -> str:
         [
             f"{where}. Median [lowest, highest] of the runs; {place.get('dtype', 'float32')} on {place.get('device', 'cpu')}.",
             "",
-            *table(("", "workload", "runs", "ours", "the other", "ratio", "aim", "met"), rows),
+            *table(("", "workload", "runs", "harness", "the other", "ratio", "aim", "met"), rows),
             "",
             *table(("", *DETAILS), more),
         ]
@@ -364,13 +367,13 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--batch-sizes", default="1,8,16", help="of lm-eval, of which the fastest is taken")
     parser.add_argument("--shapes", type=Path, help="folder for models of larger shapes with random weights, which are taken instead")
-    parser.add_argument("--only", default="", help="of B1 to B5, B7, separated by commas")
+    parser.add_argument("--only", default="", help="workloads, separated by commas; adapters included")
     parser.add_argument("--json", type=Path, required=True, help="what was measured; read again and completed")
     parser.add_argument("--document", type=Path, help="Markdown whose tables are written anew")
     parser.add_argument("--show", action="store_true", help="print what the file holds, and measure nothing")
     given = parser.parse_args()
     kept = Kept(given.json)
-    wanted = given.only.split(",") if given.only else [*(one.key for one in WORKLOADS), "B7"]
+    wanted = given.only.split(",") if given.only else [*(one.key for one in WORKLOADS), "adapters"]
     if not given.show:
         kept.found["environment"] = environment(given, kept.found.get("environment", {}).get("dates", ()))
         with tempfile.TemporaryDirectory() as folder:
@@ -385,10 +388,10 @@ def main() -> None:
             for workload in (one for one in WORKLOADS if one.key in wanted):
                 against_lm_eval(bench, workload, given.runs)
                 growth(bench, workload)
-                if workload.key == "B5" and given.device == "cpu":
+                if workload.key == "dialogsum_t5" and given.device == "cpu":
                     against_ctranslate2(bench, workload, given.runs)
                 _count(bench, workload)
-            if "B7" in wanted:
+            if "adapters" in wanted:
                 adapters(bench, next(one for one in WORKLOADS if one.model == CAUSAL), given.runs)
     show(kept.found)
     if given.document:

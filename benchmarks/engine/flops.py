@@ -24,8 +24,8 @@ from harness.engine.transformers.packing import attention, lay_out
 from harness.engine.transformers.planning import Planned, rows_of
 from harness.engine.transformers.prefixes import plan_passes
 from harness.evaluation.options import Options
-from harness.evaluation.systems import open_encoder
-from harness.lm_eval.suite import Suite
+from harness.models.opening import open_encoder
+from harness.lm_eval.suite import open_suite
 from harness.models import cards
 
 
@@ -66,20 +66,20 @@ class Causal:
     def scoring(self, requests: Sequence[Any]) -> float:
         """Scored choices, each distinct token once behind what stands before it, as the engine's plan lays them out."""
         budget = Budget.choose(None, "cpu")
-        passes = plan_passes([Planned(one, rows_of(one, None)) for one in requests], budget.score, budget.strip, 1 << 30)
+        passes = plan_passes([Planned(one, rows_of(one, None)) for one in requests], budget.score, budget.packed_row, 1 << 30)
         tokens = pairs = kept = 0
-        held: set[tuple[Any, ...]] = set()
+        prefix: set[tuple[Any, ...]] = set()
         for batch in passes:
             before = 0
-            for number, piece in enumerate(batch.held):
-                if batch.held[: number + 1] not in held:
-                    held.add(batch.held[: number + 1])
+            for number, piece in enumerate(batch.prefix):
+                if batch.prefix[: number + 1] not in prefix:
+                    prefix.add(batch.prefix[: number + 1])
                     tokens += len(piece)
                     pairs += len(piece) * before + len(piece) * (len(piece) + 1) // 2
                 before += len(piece)
-            strips = [lay_out([row.tokens for planned in strip for row in planned.rows], batch.skip) for strip in batch.strips]
-            tokens += sum(map(len, strips))
-            pairs += sum(int(attention([strip], batch.skip).sum()) for strip in strips)
+            packed_rows = [lay_out([row.tokens for planned in packed_row for row in planned.rows], batch.skip) for packed_row in batch.packed_rows]
+            tokens += sum(map(len, packed_rows))
+            pairs += sum(int(attention([packed_row], batch.skip).sum()) for packed_row in packed_rows)
             kept += sum(row.kept for planned in batch.requests for row in planned.rows)
         return tokens * self.token + pairs * self.pair + kept * self.logits
 
@@ -142,7 +142,7 @@ def useful(workload: Workload, models: Path, tasks: Path, decoded: int) -> float
     for part in workload.parts:
         names = tuple(f"{tasks / name}.yaml" for name in part.tasks)
         options = Options(model=str(model), tasks=names, shots=part.shots, limit=workload.limit, chat=False)
-        requests: list[Request] = Suite.prepare(names, options, encoder, None).requests
+        requests: list[Request] = open_suite(names, options, encoder).requests
         texts = [one for one in requests if isinstance(one, Generate)]
         total += counter.generating(texts, decoded) if texts else counter.scoring(requests)
     return total

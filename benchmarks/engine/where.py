@@ -1,4 +1,4 @@
-"""Where the engine's time goes: seconds in products of matrices, attention, what else torch does, and Python, for B1 to B5.
+"""Where the engine's time goes: seconds in products of matrices, attention, what else torch does, and Python, by workload.
 
 Example: python -m benchmarks.engine.where --models DIR --data DIR --json benchmarks/results/where-cpu.json --document docs/performance.md
 

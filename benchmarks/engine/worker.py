@@ -102,7 +102,7 @@ def ctranslate2(given: argparse.Namespace) -> Report:
     if not converted.exists():
         library.converters.TransformersConverter(str(given.model)).convert(str(converted))
     (path,) = given.ours.rglob("*.jsonl")
-    kept = Results.read(path.parent.parent).kept(path.stem, None).samples
+    kept = Results.read(path.parent.parent).task_samples(path.stem, None).samples
     tokenizer = AutoTokenizer.from_pretrained(given.model)
     translator = library.Translator(str(converted), device="cpu", compute_type="float32", intra_threads=2, inter_threads=1)
     translator.translate_batch([["▁warm", "</s>"]], beam_size=1, max_decoding_length=2)

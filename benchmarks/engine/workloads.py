@@ -45,11 +45,13 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("B1", "MMLU anatomy, professional_law, 5 shots", CAUSAL, (Part(("mmlu_anatomy", "mmlu_professional_law"), 5),), 100, 5.0),
-    Workload("B2", "MMLU anatomy, 0 and 2 shots", SEQ2SEQ, (Part(("mmlu_anatomy",), 0), Part(("mmlu_anatomy",), 2)), 135, 3.5),
-    Workload("B3", "HellaSwag", CAUSAL, (Part(("hellaswag",), 0),), 100, 3.0),
-    Workload("B4", "DialogSum, 64 new tokens", CAUSAL, (Part(("dialogsum",), 0),), 60, 1.7),
-    Workload("B5", "DialogSum, 64 new tokens", SEQ2SEQ, (Part(("dialogsum",), 0),), 60, 2.5),
+    Workload(
+        "mmlu_5shot", "MMLU anatomy, professional_law, 5 shots", CAUSAL, (Part(("mmlu_anatomy", "mmlu_professional_law"), 5),), 100, 5.0
+    ),
+    Workload("t5_choices", "MMLU anatomy, 0 and 2 shots", SEQ2SEQ, (Part(("mmlu_anatomy",), 0), Part(("mmlu_anatomy",), 2)), 135, 3.5),
+    Workload("hellaswag", "HellaSwag", CAUSAL, (Part(("hellaswag",), 0),), 100, 3.0),
+    Workload("dialogsum_causal", "DialogSum, 64 new tokens", CAUSAL, (Part(("dialogsum",), 0),), 60, 1.7),
+    Workload("dialogsum_t5", "DialogSum, 64 new tokens", SEQ2SEQ, (Part(("dialogsum",), 0),), 60, 2.5),
 )
 CTRANSLATE2_AIM, WHOLE_AIM, ADAPTERS_AIM = 1.0, 3.5, 1.3
 

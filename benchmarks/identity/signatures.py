@@ -59,7 +59,7 @@ SETTINGS = (
     Setting("--seed of sampled texts, without examples", SAMPLED, options=("--seed", "7")),
     Setting("--texts", SAMPLED, options=("--texts", "2"), both=("--measures", "bias")),
     Setting("--seed of a perturbation", TEXTS, options=("--seed", "7"), both=("--perturb", "typos:0.3")),
-    Setting("perturbed columns", TEXTS, {"disturb": ["question", "answer"]}, both=("--perturb", "typos:0.3")),
+    Setting("perturbed columns", TEXTS, {"perturb": ["question", "answer"]}, both=("--perturb", "typos:0.3")),
     Setting("content of the few-shot pool", CHOICES, pool="other pool"),
     Setting("shots.split", CHOICES, {"shots": {"split": "other", "number": 1}}),
     Setting("label expression behind by:", CHOICES, {"labels": {"group": "group // 2"}}),

@@ -17,6 +17,7 @@ from harness import __version__
 from harness.cli import internal_errors
 from harness.errors import HarnessError, InputError
 from harness.util import garbage
+from harness.util.libraries import missing_library
 
 _LONGEST_NAME = 300
 _SURROUNDINGS = {
@@ -53,6 +54,8 @@ def _meant_for_users(error: Exception) -> HarnessError | None:
     """The error as a message that the user can act on; None where it is a fault of the harness."""
     if isinstance(error, HarnessError):
         return error
+    if (missing := missing_library(error)) is not None:
+        return missing
     if isinstance(error, OSError) and error.filename and error.errno in _SURROUNDINGS:
         return InputError(f"{str(error.filename)[:_LONGEST_NAME]}: {error.strerror}.", _SURROUNDINGS[error.errno])
     if isinstance(error, RecursionError):
@@ -100,13 +103,15 @@ def _options(
 
 @cache
 def _add_commands() -> None:
-    from harness.cli import adapters, forgetting, gate, leaderboard, models, plot, results, run, tasks, tune
+    from harness.cli import adapters, comparison, export, forgetting, gate, leaderboard, models, plot, results, run, tasks, tune
 
     run.add_to(app)
     forgetting.add_to(app)
+    comparison.add_to(app)
     leaderboard.add_to(app)
     plot.add_to(app)
     gate.add_to(app)
+    export.add_to(app)
     tune.add_to(app)
     for group in (tasks, models, adapters, results):
         group.add_to(app)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.store.runs import RunRecord
+    from harness.store.records import RunRecord
 
 _PIPE_WIDTH = 160
 
@@ -21,17 +21,24 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
+def print_text(text: str) -> None:
+    """Print a report that is drawn already; colours stay where `console()` would use them."""
+    import typer
+
+    typer.echo(text, nl=False, color=console().is_terminal)
+
+
 def print_run(record: RunRecord, folder: Path) -> None:
     """The table of a run, and where its results lie."""
     from rich.text import Text
 
-    from harness.report.measures import disturbances_table, measured, measures_table
+    from harness.report.measures import measured, measures_table, perturbations_table
     from harness.report.terminal import run_table
 
     out = console()
     out.print(run_table(record))
     if measured(record):
         out.print(measures_table(record))
-        if (perturbed := disturbances_table(record)) is not None:
+        if (perturbed := perturbations_table(record)) is not None:
             out.print(perturbed)
     out.print(Text(f"Results: {folder if folder.suffix == '.json' else folder / 'results.json'}", style="dim"), soft_wrap=True)

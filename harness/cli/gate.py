@@ -38,12 +38,10 @@ def gate(
     """
     from harness import metrics
     from harness.cli.arguments import check_places
-    from harness.cli.console import console
+    from harness.cli.console import console, print_text
     from harness.gate import policy as policies
     from harness.gate.decision import decide
-    from harness.report.gate import advice_lines, decision_view
-    from harness.report.gate import summary as as_summary
-    from harness.report.junit import junit as as_junit
+    from harness.report.base import load
     from harness.util.atomic import write_text
 
     check_places({"--junit": junit, "--summary": summary})
@@ -51,13 +49,11 @@ def gate(
     before = "" if summary is None else _before(summary)
     decision = decide(run, baseline, stated, metrics.load, on_undecided.value if on_undecided else None)
     if junit is not None:
-        write_text(junit, as_junit(decision))
+        write_text(junit, load("junit", "decision").decision(decision))
     if summary is not None:
-        write_text(summary, before + as_summary(decision))
+        write_text(summary, before + load("md", "decision").decision(decision))
     out = console()
-    out.print(decision_view(decision))
-    for line in advice_lines(decision):
-        out.print(line, soft_wrap=True)
+    print_text(load("table", "decision", width=out.width, color=out.is_terminal).decision(decision))
     raise typer.Exit(decision.exit_code)
 
 

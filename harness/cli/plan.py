@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from harness.engine.transformers.explain import BatchPlan
+    from harness.engine.base import BatchPlan
     from harness.evaluation.dry_run import DryRun
 
 _WORK = {"score": "scored", "generate": "continued"}
@@ -31,7 +31,7 @@ def plan_table(name: str, explained: DryRun) -> Table:
 
 
 def _cells(one: BatchPlan) -> list[str]:
-    prefixes, tokens = one.held
+    prefixes, tokens = one.prefixes
     return [
         _WORK[one.work],
         f"{one.requests:,}",

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.arguments import check_places, split
+from harness.cli.arguments import check_places
 from harness.errors import InputError
+from harness.evaluation.options import split
 
 
 class _What(StrEnum):
@@ -53,7 +54,7 @@ def plot(
         refuse_changed(folder, record)
     found = sides(read)
     kinds = KINDS if what is _What.all else tuple(kind for kind in KINDS if kind == what.value)
-    made = plots(FigureSource(found, metrics.load, reliability), FigureRequest(kinds, tuple(split(task)), measure))
+    made = plots(FigureSource(found, metrics.load, reliability), FigureRequest(kinds, split(task or ()), measure))
     files, form = places(made, out)
     write(made, files, form)
     for file in files:
@@ -66,4 +67,4 @@ def _need_matplotlib() -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        raise InputError("Figures are drawn by matplotlib, which is not installed.", "Install it: pip install 'harness[plot]'.")
+        raise InputError("Figures are drawn by matplotlib, which is not installed.", "Install it: pip install 'adapter-harness[plot]'.")

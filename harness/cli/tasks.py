@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import MOST_ITEMS, MOST_SHOTS
 from harness.contract import LARGEST_SEED
 from harness.errors import TaskError
+from harness.evaluation.options import MOST_ITEMS, MOST_SHOTS
 
 if TYPE_CHECKING:
     from rich.panel import Panel
     from rich.text import Text
 
     from harness.models.encoding import Encoder
+    from harness.tasks.checking import CheckState
     from harness.tasks.prompts import Rendered
     from harness.tasks.registry import TaskEntry
 
@@ -196,7 +197,7 @@ def check(
 ) -> None:
     """Check task files: keys, templates on real rows, metrics, answers, duplicates, and with --model the tokens.
 
-    Exit code 2 when a file is wrong. Data that cannot be had are told, and do not make a file wrong.
+    Exit code 2 if a file has errors. Missing datasets are reported, not counted as errors.
     """
     from collections import Counter
 
@@ -207,25 +208,24 @@ def check(
     from harness.util import paths
 
     folder, out = paths.data_folder(data), console()
-    styles = {"right": "green", "no data": "yellow", "wrong": "bold red"}
+    styles: dict[CheckState, str] = {"OK": "green", "no data": "yellow", "error": "bold red"}
     tally: Counter[str] = Counter()
-    for one in check_files(_yaml_files(files), folder, _encoder(model, folder) if model else None):
-        tally[one.state] += 1
-        tally["warnings"] += len(one.warnings)
-        told = one.told.replace("\n", f"\n{'':9}")
-        out.print(Text.assemble((f"{one.state:<7}", styles[one.state]), "  ", (one.name, "bold"), f": {told}"), soft_wrap=True)
-        for warning in one.warnings:
+    for result in check_files(_yaml_files(files), folder, _encoder(model, folder) if model else None):
+        tally[result.state] += 1
+        tally["warnings"] += len(result.warnings)
+        summary = result.summary.replace("\n", f"\n{'':9}")
+        out.print(Text.assemble((f"{result.state:<7}", styles[result.state]), "  ", (result.name, "bold"), f": {summary}"), soft_wrap=True)
+        for warning in result.warnings:
             out.print(Text.assemble(f"{'':9}", ("warning: ", "yellow"), f"{warning}."), soft_wrap=True)
-    counts = ", ".join(f"{tally[state]} {state}" for state in styles)
-    note = f"{counts}; warnings: {tally['warnings']}. Answers were looked at on up to {SAMPLE} items a task, drawn from its whole split."
-    out.print(Text(note, style="dim"), soft_wrap=True)
-    if tally["wrong"]:
+    counts = f"{tally['OK']} passed, {tally['no data']} skipped, {tally['error']} failed; warnings: {tally['warnings']}."
+    out.print(Text(f"{counts} Answers were checked on up to {SAMPLE} items of each task, drawn from its whole split.", style="dim"), soft_wrap=True)
+    if tally["error"]:
         raise typer.Exit(2)
 
 
 def _encoder(model: str, folder: Path | None) -> Encoder:
-    from harness.evaluation.systems import open_encoder
     from harness.models.cards import resolve
+    from harness.models.opening import open_encoder
 
     return open_encoder(resolve(model, data=folder))
 

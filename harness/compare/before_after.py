@@ -1,4 +1,4 @@
-"""The results of a base and of systems that were fine-tuned from it, compared: all that a report on forgetting needs."""
+"""Compare the results of a base model with those of systems fine-tuned from it: everything a forgetting report needs."""
 
 from __future__ import annotations
 
@@ -8,64 +8,67 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import metrics
-from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
-from harness.compare.names import opened
-from harness.compare.noise import NoiseOf, measure
+from harness.compare.comparison import ComparisonOptions, RunComparison, compare_runs
+from harness.compare.names import expand_globs
+from harness.compare.noise import NoiseByTask, measure
 from harness.errors import InputError
-from harness.lm_eval import task_names
 from harness.store import runs
 from harness.tasks.registry import TaskRegistry
 
 
 @dataclass(frozen=True)
 class ForgettingComparisons:
-    """What the reports show: the base against each system, and what scoring the base again in other batches changes.
+    """What forgetting reports show: the base against each system, and the noise of scoring the base again in other batches.
 
     Attributes:
+        comparisons: the base with each system, in the order given.
+        noise: by task and group; None where the base was scored once.
         folders: of the base's results, then of each system's.
     """
 
-    comparisons: tuple[Comparison, ...]
-    noise: NoiseOf | None
+    comparisons: tuple[RunComparison, ...]
+    noise: NoiseByTask | None
     folders: tuple[Path, ...]
 
 
-def compare(before: Path, after: Sequence[Path], plan: ComparisonOptions, noise: Path | None = None) -> ForgettingComparisons:
+def compare(before: Path, after: Sequence[Path], options: ComparisonOptions, noise: Path | None = None) -> ForgettingComparisons:
     """Compare the base's results with those of every system.
 
     Args:
         before: the base's folder.
         after: the systems' folders.
-        plan: names of tasks and targets may be globs, and paths of task files.
+        options: names of tasks and targets may be globs, and paths of task files.
         noise: folder of the base's second scoring.
 
     Raises:
-        InputError: a name is unknown, or results were not measured alike.
+        InputError: a name is unknown, or results were measured with different settings.
         StorageError: results cannot be read.
     """
-    comparisons = tuple(compare_runs(before, one, metrics.load, _named(plan, before, one)) for one in after)
-    places = (before, *after)
+    comparisons = tuple(compare_runs(before, folder, metrics.load, _resolved(options, before, folder)) for folder in after)
+    folders = (before, *after)
     if noise is None:
-        return ForgettingComparisons(comparisons, None, places)
-    return ForgettingComparisons(comparisons, measure(before, noise, metrics.load, _named(plan, before, noise)), places)
+        return ForgettingComparisons(comparisons, None, folders)
+    return ForgettingComparisons(comparisons, measure(before, noise, metrics.load, _resolved(options, before, noise)), folders)
 
 
 def check_margins(margins: Iterable[str], tasks: Sequence[str]) -> None:
-    """Refuse margins that name nothing of the tasks asked for, before anything is scored.
+    """Refuse margins for unknown tasks and metrics before anything is scored.
 
-    What tasks of lm-eval measure is known only once they are built; `compare` checks margins as well.
+    Args:
+        margins: names as `--margin` gives them: a task, a metric, or `task.metric`.
+        tasks: names of tasks, groups and task files of the harness. Metrics of lm-eval's tasks are known only once the tasks are built;
+            `compare` checks margins as well.
 
     Raises:
         InputError: a margin names no task and no metric, or a task is unknown.
     """
-    own, theirs = task_names.split(tasks)
-    if margins and not theirs:
-        entries = TaskRegistry.default().select(own).entries
+    if margins:
+        entries = TaskRegistry.default().select(tasks).entries
         _refuse_unknown_margins(margins, {entry.task.task: [spec.key for spec in entry.task.metrics] for entry in entries})
 
 
 def noise_folder(before: Path) -> Path:
-    """Where the second scoring of these results lies.
+    """The folder of the second scoring of these results.
 
     Raises:
         InputError: there is none.
@@ -76,31 +79,33 @@ def noise_folder(before: Path) -> Path:
     return folder
 
 
-def _named(plan: ComparisonOptions, before: Path, after: Path) -> ComparisonOptions:
+def _resolved(options: ComparisonOptions, before: Path, after: Path) -> ComparisonOptions:
+    """The options with names of tasks and targets as the results have them."""
     records = runs.read(before), runs.read(after)
-    _refuse_unknown_margins(plan.margins, {task: one.metrics for record in records for task, one in record.tasks.items()})
-    targets = opened(_tasks_of(plan.targets), records)
-    return replace(plan, targets=targets, tasks=None if plan.tasks is None else opened(_tasks_of(plan.tasks), records))
+    _refuse_unknown_margins(options.margins, {name: task.metrics for record in records for name, task in record.tasks.items()})
+    targets = expand_globs(_tasks_of(options.targets), records)
+    tasks = None if options.tasks is None else expand_globs(_tasks_of(options.tasks), records)
+    return replace(options, targets=targets, tasks=tasks)
 
 
 def _refuse_unknown_margins(margins: Iterable[str], tasks: Mapping[str, Iterable[str]]) -> None:
-    """Refuse a margin of something that no task has: it would count for nothing in silence.
+    """Refuse a margin that applies to nothing: it would be ignored silently.
 
     Args:
         margins: their names.
         tasks: each with its metrics.
     """
-    known = {name for task, metrics_ in tasks.items() for key in metrics_ for name in (task, key, f"{task}.{key}")}
+    known = {name for task, keys in tasks.items() for key in keys for name in (task, key, f"{task}.{key}")}
     for name in margins:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             hint = f"Did you mean {', '.join(near)}?" if near else "Name a task, a metric, or TASK.METRIC."
-            raise InputError(f"--margin names {name!r}, which is none of these tasks and metrics.", hint)
+            raise InputError(f"--margin {name!r} names none of the tasks and metrics compared.", hint)
 
 
 def _tasks_of(names: Sequence[str]) -> list[str]:
     """The names, with paths of task files replaced by what the files define."""
-    found: list[str] = []
+    tasks: list[str] = []
     for name in names:
-        found += TaskRegistry().add_file(Path(name)) if name.endswith((".yaml", ".yml")) else [name]
-    return found
+        tasks += TaskRegistry().add_file(Path(name)) if name.endswith((".yaml", ".yml")) else [name]
+    return tasks

@@ -1,52 +1,89 @@
-"""In what systems were run differently, beyond their weights: precision and the form of their prompts."""
+"""What makes results comparable: reasons why scores are not, differences between signatures, and notes on how systems were run."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-from harness.util.text import plain
+from harness.store.signature import Signature
+from harness.util.text import plain, some
 
 if TYPE_CHECKING:
-    from harness.store.runs import SystemRecord
+    from harness.store.records import SystemRecord
 
-_MOST_NAMED = 4
+SignatureParts: TypeAlias = tuple[tuple[str, Signature], ...]
+"""What determines a number: (part, signature) for the metric, named "", and for each task that the number covers."""
+
+_LONGEST_VALUE = 24
+
+
+@dataclass(frozen=True, slots=True)
+class NotComparable:
+    """Returned in place of a table, an interval or a figure that cannot be made from the results.
+
+    Attributes:
+        reason: why, as a clause for a report, such as "the two results have no items in common".
+    """
+
+    reason: str
+
+
+def signature_differences(signature: SignatureParts, reference: SignatureParts) -> tuple[str, ...]:
+    """How a number's signature differs from another's, such as `shots: 0 instead of 5`; empty where they are equal."""
+    mine, theirs = dict(signature), dict(reference)
+    shared = [part for part in mine if part in theirs]
+    by_field: defaultdict[str, list[str]] = defaultdict(list)
+    for part in shared:
+        for difference in mine[part].difference(theirs[part]):
+            by_field[difference.field].append(f"{_shortened(difference.mine)} instead of {_shortened(difference.theirs)}")
+    notes = [_field_note(name, texts, tasks=len(shared) - 1) for name, texts in by_field.items()]
+    if mine.keys() != theirs.keys():
+        count = f"{len(mine) - 1} others" if len(mine) == len(theirs) else str(len(mine) - 1)
+        notes.insert(0, f"tasks: {count} instead of {len(theirs) - 1}")
+    return tuple(notes)
 
 
 def system_notes(systems: Sequence[tuple[str, SystemRecord]]) -> tuple[str, ...]:
-    """A sentence on each of precision and prompt form in which these systems differ; none where all are alike.
+    """One sentence each on differences in precision and in the form of prompts; none where all systems are alike.
 
-    Scores of systems that differ so are comparable, but part of their difference may come from it.
+    Scores of systems that differ in these are comparable, but part of their difference may come from it.
 
     Args:
         systems: label and system of each run.
     """
-    forms = {label: _form(system, [other for _, other in systems]) for label, system in systems}
+    forms = {label: _prompt_form(system, [other for _, other in systems]) for label, system in systems}
     sentences = [
-        _sentence("Weights differ in precision", {label: system.dtype for label, system in systems}),
-        _sentence("Prompts differ", forms),
+        _difference_note("Weights differ in precision", {label: system.dtype for label, system in systems}),
+        _difference_note("Prompts differ", forms),
     ]
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _form(system: SystemRecord, systems: Sequence[SystemRecord]) -> str:
-    """How a system gets its prompts; a template is told apart from another one of the same tokenizer."""
+def _field_note(name: str, texts: Sequence[str], tasks: int) -> str:
+    name = name.replace("_", " ")
+    where = f" in {len(texts)} of {tasks} tasks" if 0 < len(texts) < tasks else ""
+    return f"{name}: {texts[0]}{where}" if len(set(texts)) == 1 else f"{name}: differs{where}"
+
+
+def _shortened(value: str | None) -> str:
+    text = "none" if value is None else plain(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE // 2]}…"
+
+
+def _prompt_form(system: SystemRecord, systems: Sequence[SystemRecord]) -> str:
+    """How a system receives its prompts; a chat template carries its digest where the same tokenizer is used with another one."""
     if system.chat_template_digest is None:
         return "plain text"
     others = {other.chat_template_digest for other in systems if other.tokenizer_digest == system.tokenizer_digest} - {None}
     return "chat template" if len(others) == 1 else f"chat template {system.chat_template_digest[:8]}"
 
 
-def _sentence(what: str, values: dict[str, str]) -> str | None:
+def _difference_note(what: str, values: Mapping[str, str]) -> str | None:
     by_value: defaultdict[str, list[str]] = defaultdict(list)
     for label, value in values.items():
         by_value[value].append(plain(label))
     if len(by_value) < 2:
         return None
-    return f"{what}: {'; '.join(f'{value} for {_named(labels)}' for value, labels in by_value.items())}."
-
-
-def _named(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:_MOST_NAMED])
-    return shown if len(labels) <= _MOST_NAMED else f"{shown} and {len(labels) - _MOST_NAMED} more"
+    return f"{what}: {'; '.join(f'{value} for {some(labels)}' for value, labels in by_value.items())}."

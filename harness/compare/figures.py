@@ -1,8 +1,7 @@
-"""What figures of measures show, in pages and in files: reliability diagrams, and what disturbed copies cost."""
+"""Data behind figures, in pages and in files: reliability diagrams, and score drops under perturbation."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,24 +10,23 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.compare.comparability import NotComparable, SignatureParts, signature_differences
 from harness.compare.groups import member_metric
-from harness.compare.leaderboard import Parts, differences, leaderboard
-from harness.compare.pairing import LoadMeasure
+from harness.compare.names import run_labels
+from harness.compare.paired_tables import SCORE_NOT_REPRODUCED, LoadMeasure, agrees
 from harness.errors import MetricError
 from harness.stats.bootstrap import FloatArray
 from harness.stats.share import wilson
 from harness.store import samples
-from harness.store.runs import MetricRecord, PerturbationRecord, RunRecord
+from harness.store.records import MetricRecord, PerturbationRecord, RunRecord
 from harness.store.samples import StatisticsRecord
 
 BINNED = ("ece_10_bin", "platt_ece")
-"""Metrics that keep their bins, of which there are several."""
-
-_TOLERANCE = 1e-9
+"""Metrics whose statistics hold several bins."""
 
 
 class Bins(Protocol):
-    """Mean confidence, share of right answers and number of items [bins] of the bins of a reliability diagram."""
+    """Mean confidence, share of correct answers and number of items [bins] of the bins of a reliability diagram."""
 
     @property
     def confidence(self) -> FloatArray:
@@ -47,12 +45,12 @@ class Bins(Protocol):
 
 
 BinsOf: TypeAlias = Callable[[FloatArray], Bins]
-"""From kept statistics to bins: `harness.metrics.calibration.reliability`."""
+"""From saved statistics to bins: `harness.metrics.calibration.reliability`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A run under the name that figures give its system, which is unique among them."""
+    """A run with the label of its system in figures, which is unique among them."""
 
     label: str
     folder: Path
@@ -61,7 +59,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A bin. `low` and `high` are the 95 % interval of the share of right answers, the bin taken as given."""
+    """A bin. `low` and `high` are the 95 % interval of the share of correct answers, with the bin fixed."""
 
     confidence: float
     accuracy: float
@@ -79,7 +77,8 @@ class Diagram:
         variant: of the task, where it has several.
         metric: the calibration error, as results name it.
         record: its score.
-        points: its bins by rising confidence; none where `reason` says why.
+        points: its bins by rising confidence; empty where `reason` says why.
+        reason: why there is no diagram.
     """
 
     name: str
@@ -96,13 +95,13 @@ class Diagram:
 
     @property
     def measure(self) -> str:
-        """The error's name in tasks and groups alike."""
+        """The calibration error's name, the same for tasks and groups."""
         return self.metric.removesuffix("_micro")
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """What a perturbation did to a metric of a task; `variant` where the task has several."""
+    """The effect of a perturbation on a metric of a task; `variant` where the task has several templates."""
 
     name: str
     variant: str | None
@@ -126,29 +125,28 @@ def titled(name: str, variant: str | None) -> str:
 
 
 def sides(runs: Sequence[tuple[Path, RunRecord]]) -> list[Side]:
-    """Each run under its system's name; where two share one, with what tells their folders apart."""
-    labels = {row.folder: row.label for row in leaderboard(runs, "tasks").rows}
-    return [Side(labels[str(folder)], folder, record) for folder, record in runs]
+    """Each run with its label: the system's name, and where runs share one, the part of the folder that differs."""
+    return [Side(label, folder, record) for label, (folder, record) in zip(run_labels(runs), runs, strict=True)]
 
 
 def drops(record: RunRecord) -> Iterator[Drop]:
-    """Those of every task, in the order of the results."""
+    """The effects of perturbations on every task, in the order of the results."""
     for name, task in record.tasks.items():
-        yield from (Drop(name, None, one) for one in task.perturbations)
-        for variant, own in task.template_variants.items():
-            yield from (Drop(name, variant, one) for one in own.perturbations)
+        yield from (Drop(name, None, perturbation) for perturbation in task.perturbations)
+        for variant, record_of_variant in task.template_variants.items():
+            yield from (Drop(name, variant, perturbation) for perturbation in record_of_variant.perturbations)
 
 
 def diagrams(side: Side, load: LoadMeasure, bins: BinsOf) -> Iterator[Diagram]:
-    """Those of every group and task that has a calibration error, also where none can be drawn.
+    """Reliability diagrams of every group and task with a calibration error, including those without points.
 
     Args:
         side: the run.
-        load: finds metrics by name and options: `harness.metrics.load`.
-        bins: of kept statistics.
+        load: loads metrics by name and options: `harness.metrics.load`.
+        bins: from saved statistics to bins.
 
     Raises:
-        StorageError: kept statistics cannot be read.
+        StorageError: saved statistics cannot be read.
     """
     reader = _DiagramReader(side, load, bins)
     for name, group in side.record.groups.items():
@@ -157,7 +155,7 @@ def diagrams(side: Side, load: LoadMeasure, bins: BinsOf) -> Iterator[Diagram]:
                 yield reader.group(name, key, record)
     for name, task in side.record.tasks.items():
         template_variants: list[tuple[str | None, Mapping[str, MetricRecord]]] = [
-            (variant, own.metrics) for variant, own in task.template_variants.items()
+            (variant, of_variant.metrics) for variant, of_variant in task.template_variants.items()
         ]
         for variant, metrics in template_variants or [(None, task.metrics)]:
             for key, record in metrics.items():
@@ -166,18 +164,18 @@ def diagrams(side: Side, load: LoadMeasure, bins: BinsOf) -> Iterator[Diagram]:
 
 
 def departures(record: RunRecord, model: RunRecord, name: str, metric: str) -> tuple[str, ...]:
-    """In what a number of a task or group was measured otherwise than another run's; empty where it was not, or one has none."""
+    """How the settings behind a number of a task or group differ from another run's; empty where they are equal, or a run lacks it."""
     mine, theirs = _signature(record, name, metric), _signature(model, name, metric)
-    return differences(mine, theirs) if mine and theirs else ()
+    return signature_differences(mine, theirs) if mine and theirs else ()
 
 
-def _signature(record: RunRecord, name: str, metric: str) -> Parts:
+def _signature(record: RunRecord, name: str, metric: str) -> SignatureParts:
     owner = record.groups.get(name) or record.tasks.get(name)
-    found = owner.metrics.get(metric) if owner else None
-    if found is None:
+    score = owner.metrics.get(metric) if owner else None
+    if score is None:
         return ()
     members = sorted(record.groups[name].tasks) if name in record.groups else [name]
-    return ("", found.signature), *((member, record.tasks[member].signature) for member in members)
+    return ("", score.signature), *((member, record.tasks[member].signature) for member in members)
 
 
 def _is_binned(record: MetricRecord) -> bool:
@@ -186,7 +184,7 @@ def _is_binned(record: MetricRecord) -> bool:
 
 @dataclass(frozen=True)
 class _DiagramReader:
-    """Makes diagrams of what one run keeps."""
+    """Makes diagrams from the saved statistics of one run."""
 
     side: Side
     load: LoadMeasure
@@ -195,38 +193,44 @@ class _DiagramReader:
 
     def task(self, name: str, variant: str | None, key: str, record: MetricRecord) -> Diagram:
         place = name if variant is None else f"{name}@{variant}"
-        return self._drawn(Diagram(name, variant, key, record), [self._kept(name, place, key)])
+        return self._with_points(Diagram(name, variant, key, record), [self._statistics(name, place, key)])
 
     def group(self, name: str, key: str, record: MetricRecord) -> Diagram:
         tasks = self.side.record.groups[name].tasks
-        own = member_metric(record, [self.side.record.tasks[task] for task in tasks])
-        kept = [self._kept(task, task, own[0]) for task in tasks] if own and own[1] == "micro" else [None]
-        return self._drawn(Diagram(name, None, key, record), kept)
+        averaged = member_metric(record, [self.side.record.tasks[task] for task in tasks])
+        micro = averaged[0] if averaged and averaged[1] == "micro" else None
+        statistics = [None] if micro is None else [self._statistics(task, task, micro) for task in tasks]
+        return self._with_points(Diagram(name, None, key, record), statistics)
 
-    def _kept(self, task: str, place: str, key: str) -> StatisticsRecord | None:
+    def _statistics(self, task: str, place: str, key: str) -> StatisticsRecord | None:
         if place not in self._read:
             self._read[place] = samples.read_statistics(self.side.folder, place, self.side.record.tasks[task].files)
         return self._read[place].get(key)
 
-    def _drawn(self, made: Diagram, kept: Sequence[StatisticsRecord | None]) -> Diagram:
-        found = made.record.reason if made.record.value is None else self._points(made.record.value, kept)
-        return replace(made, points=found) if isinstance(found, tuple) else replace(made, reason=found)
+    def _with_points(self, diagram: Diagram, statistics: Sequence[StatisticsRecord | None]) -> Diagram:
+        if diagram.record.value is None:
+            return replace(diagram, reason=diagram.record.reason)
+        points = self._points(diagram.record.value, statistics)
+        return replace(diagram, reason=points.reason) if isinstance(points, NotComparable) else replace(diagram, points=points)
 
-    def _points(self, value: float, kept: Sequence[StatisticsRecord | None]) -> tuple[Point, ...] | str:
-        known = [one for one in kept if one is not None]
-        if not known or len(known) < len(kept):
-            return "these results keep no statistics of it; run the task again"
+    def _points(self, value: float, statistics: Sequence[StatisticsRecord | None]) -> tuple[Point, ...] | NotComparable:
+        known = [record for record in statistics if record is not None]
+        if not known or len(known) < len(statistics):
+            return NotComparable("the results hold no statistics of it; run the task again")
         try:
             measure = self.load(known[0].metric, known[0].options)
         except MetricError as error:
-            return error.what
-        table = known[0].table if len(known) == 1 else measure.gather([one.table for one in known])
-        if not math.isclose(float(measure.score(table.sum(axis=0))), value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-            return "the statistics kept do not give the score beside them; run the task again"
+            return NotComparable(error.what)
+        table = known[0].table if len(known) == 1 else measure.gather([record.table for record in known])
+        if not agrees(measure.score(table.sum(axis=0)), value):
+            return SCORE_NOT_REPRODUCED
         return _points(self.bins(table))
 
 
 def _points(bins: Bins) -> tuple[Point, ...]:
     low, high = wilson(bins.accuracy * bins.count, bins.count.astype(np.float64))
     columns = zip(bins.confidence, bins.accuracy, low, high, bins.count, strict=True)
-    return tuple(Point(float(sure), float(right), float(least), float(most), int(items)) for sure, right, least, most, items in columns)
+    return tuple(
+        Point(float(confidence), float(accuracy), float(least), float(most), int(count))
+        for confidence, accuracy, least, most, count in columns
+    )

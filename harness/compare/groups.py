@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.compare.pairing import Gather, mean_score
+from harness.compare.comparability import NotComparable
+from harness.compare.paired_tables import Gather, mean_score
 from harness.stats.bootstrap import FloatArray, by_cluster
 from harness.stats.pairs import MacroPairs, Pairs
-from harness.store.runs import GroupRecord, MetricRecord, TaskRecord
+from harness.store.records import GroupRecord, MetricRecord, TaskRecord
 from harness.store.signature import AVERAGE_FIELDS
 
 FEW_CLUSTERS = 20
-"""If fewer tasks change, their items are resampled; from here on, whole tasks (Cameron, Gelbach and Miller, 2008, on few clusters)."""
+"""With fewer changed tasks, items are resampled; from here on, whole tasks (Cameron, Gelbach and Miller, 2008, on few clusters)."""
 
 
 def member_metric(record: MetricRecord, tasks: Sequence[TaskRecord]) -> tuple[str, str] | None:
@@ -21,28 +22,28 @@ def member_metric(record: MetricRecord, tasks: Sequence[TaskRecord]) -> tuple[st
     average = record.signature.get("average")
     if average not in ("micro", "macro"):
         return None
-    own = record.signature.without(*AVERAGE_FIELDS)
-    name = next((name for name, metric in tasks[0].metrics.items() if metric.signature == own), None)
+    of_tasks = record.signature.without(*AVERAGE_FIELDS)
+    name = next((name for name, metric in tasks[0].metrics.items() if metric.signature == of_tasks), None)
     if name is None or any(name not in task.metrics for task in tasks):
         return None
     return name, str(average)
 
 
-def units(
+def groups_as_one(
     groups: tuple[Mapping[str, GroupRecord], Mapping[str, GroupRecord]], tasks: Mapping[str, TaskRecord], targets: Sequence[str]
 ) -> list[str]:
-    """Groups that stand as one in the comparison: both results have them over the same tasks, all of them compared, by one metric.
+    """Groups that are compared as one: both results have them over the same tasks, all tasks are compared, and by one metric.
 
-    Of groups within each other the largest. A group of which some tasks are targets and some are not is taken apart.
+    Of nested groups only the largest is taken. A group of which some tasks are targets and some are not is compared task by task.
 
     Args:
         groups: of the results before and after.
         tasks: the tasks compared, as recorded before.
-        targets: names of tasks and groups that were tuned for.
+        targets: names of tasks and groups that the model was fine-tuned on.
     """
     before, after = groups
     covered: set[str] = set()
-    found = []
+    names = []
     for name in sorted(before, key=lambda name: -len(before[name].tasks)):
         members = before[name].tasks
         alike = name in after and sorted(after[name].tasks) == sorted(members)
@@ -52,12 +53,12 @@ def units(
         tuned = {member in targets for member in members}
         if first is not None and member_metric(first, [tasks[member] for member in members]) and (len(tuned) == 1 or name in targets):
             covered |= set(members)
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
-def pooled(average: str, members: Mapping[str, Pairs], gather: Gather = np.concatenate) -> tuple[Pairs, bool] | str:
-    """A group's pairs, and whether their rows are whole tasks; a sentence where the tasks cannot be pooled.
+def pooled(average: str, members: Mapping[str, Pairs], gather: Gather = np.concatenate) -> tuple[Pairs, bool] | NotComparable:
+    """A group's pairs, and whether their rows are whole tasks.
 
     Args:
         average: "micro" over all items, or "macro" over the tasks' scores.
@@ -70,7 +71,7 @@ def pooled(average: str, members: Mapping[str, Pairs], gather: Gather = np.conca
     if average == "macro":
         return _macro(parts, span, whole), whole
     if len({part.before.shape[1] for part in parts}) > 1:
-        return "the statistics of its tasks are of different kinds"
+        return NotComparable("the statistics of its tasks have different shapes")
     labels = [name for name, part in members.items() for _ in range(part.rows)]
     before, after = (gather([getattr(part, side) for part in parts]) for side in ("before", "after"))
     if whole:
@@ -89,7 +90,7 @@ def _macro(parts: Sequence[Pairs], span: float, whole: bool) -> MacroPairs:
 
 
 def _blocks(tables: Sequence[FloatArray]) -> FloatArray:
-    """Each task's rows under columns of its own [all rows, all columns], so that one sum holds every task's totals."""
+    """A block matrix [all rows, all columns], a block for each task, so that one sum holds every task's totals."""
     width = sum(table.shape[1] for table in tables)
     result = np.zeros((sum(map(len, tables)), width))
     row = column = 0

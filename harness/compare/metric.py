@@ -1,4 +1,4 @@
-"""One score before and after, as the comparison shows it."""
+"""Compare one score before and after: options, the comparison with its verdict, and p-values adjusted over several scores."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from harness.stats.bootstrap import RESAMPLES
 from harness.stats.multiplicity import adjusted
 from harness.stats.paired import PairedDifference, Test, compare
 from harness.stats.pairs import MacroPairs, Pairs
-from harness.stats.power import Forgetting
+from harness.stats.power import ForgettingPower
 from harness.stats.verdict import Verdict, default_margin, verdict
-from harness.store.runs import MetricRecord
+from harness.store.records import MetricRecord
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class ComparisonOptions:
 
     Attributes:
         tasks: names of tasks and groups to compare; None for all that both results have.
-        targets: names of tasks and groups that were tuned for; nothing can be forgotten there.
+        targets: names of tasks and groups that the model was fine-tuned on; excluded from the forgetting verdict.
         margins: the largest loss that does not matter, in the metric's unit, by `task.metric`, `task` or `metric`, the first of
             these that is named; else `verdict.default_margin`.
-        clusters: by task, the label that says which items belong together.
-        groups: whether a group that averages one metric stands as one, its tasks being its parts.
+        clusters: by task, the label whose equal values mark items that belong together.
+        groups: whether a group that averages one metric is compared as one, with its tasks as parts.
         seed: of all resampling.
-        resamples: bootstrap replicates.
-        threads: at most this many; the numbers do not depend on it.
+        resamples: number of bootstrap replicates.
+        threads: maximum number of threads; the numbers do not depend on it.
     """
 
     tasks: tuple[str, ...] | None = None
@@ -52,30 +52,32 @@ class ComparisonOptions:
 class MetricComparison:
     """One score of two systems on the same items.
 
-    Differences are after less before, in the score's unit, whatever its direction.
+    Differences are after minus before, in the score's unit, whatever its direction.
 
     Attributes:
         metric: its name in the results.
-        headline: whether it is the task's headline, or one of them.
-        items: shared items.
-        rows: what was resampled, so many.
-        resampled: "items", "clusters" of items, "groups" that the metric judges as one, or "tasks" of a group.
+        unit: of the score.
+        higher_is_better: the score's direction.
+        headline: whether it is a headline of the task.
+        items: number of shared items.
+        rows: number of rows that were resampled.
+        resampled: what a row is: "items", "clusters" of items, "groups" that the metric scores as one, or "tasks" of a group.
         before, after: scores over the shared items; None where undefined.
-        low, high, method: 95 % interval of the difference, and how it was made.
+        low, high, method: 95 % interval of the difference, and how it was computed.
         margin: the largest loss that does not matter.
         verdict: see `stats.verdict`.
-        test, p: two-sided p of no difference, and from which test.
-        p_holm, p_bh: p adjusted for all scores that are judged together.
-        p_bootstrap: the paired bootstrap test's p; None for right and wrong.
+        test, p: two-sided p of no difference, and the test it comes from.
+        p_holm, p_bh: p adjusted for all scores that are tested together (Holm, 1979; Benjamini and Hochberg, 1995).
+        p_bootstrap: the paired bootstrap test's p; None where items are correct or incorrect.
         effect, effect_size: "h" or "d_z", and its value.
-        lost, gained: items right before and wrong after, and the reverse; None where items are not right or wrong.
+        lost, gained: numbers of items correct before and incorrect after, and the reverse; None where items are not correct or incorrect.
         odds_ratio: gained over lost; None without flips or where none was lost.
-        detectable: the least true difference whose interval excludes 0 in 80 % of cases, with these items.
-        items_needed: how many items would show in as many cases that nothing beyond the margin was lost, if nothing was.
-        detectable_loss: the smallest true loss that is called forgot in 80 % of cases, with these items and as many scores judged
-            together; None where none is.
-        items_for_loss: how many items would call a loss of twice the margin forgot in as many cases.
-        items_for_change: how many would so call the loss that was seen; None where it is within the margin.
+        detectable: the smallest true difference whose interval excludes 0 with 80 % power, with these items.
+        items_needed: number of items that would show, with the same power, that no more than the margin was lost, if nothing was.
+        detectable_loss: the smallest true loss that gets the verdict forgot with 80 % power, with these items and this many scores
+            tested together; None where no loss does.
+        items_for_loss: number of items with which a loss of twice the margin gets the verdict forgot with the same power.
+        items_for_change: the same for the observed loss; None where it is within the margin.
         reason: why there is no test and no verdict.
     """
 
@@ -112,27 +114,30 @@ class MetricComparison:
 
     @property
     def difference(self) -> float | None:
-        """After less before, in the score's unit."""
+        """After minus before, in the score's unit."""
         return None if self.before is None or self.after is None else self.after - self.before
 
     @property
     def change(self) -> float | None:
-        """The difference, turned so that more is better."""
+        """The difference, with its sign changed where lower is better: positive is better."""
         return self.difference if self.difference is None or self.higher_is_better else -self.difference
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One score's comparison before it is known what else is judged with it.
+    """One score's difference before p-values are adjusted and verdicts are drawn.
 
     Attributes:
         key: the metric.
-        record: as the results before keep it; its range and direction hold for both.
-        values: before and after as the results give them, for a score that cannot be compared by items.
-        items: shared items.
-        flips: items lost and gained, where items are right or wrong.
+        record: as the results before have it; its range and direction hold for both.
+        values: before and after as the results give them, for a score that cannot be compared item by item.
+        headline: whether it is a headline of the task.
+        items: number of shared items.
+        margin: the largest loss that does not matter.
+        flips: numbers of items lost and gained, where items are correct or incorrect.
         resampled: see `MetricComparison`.
         pairs, difference: None where `reason` says why.
+        reason: why the score cannot be compared item by item.
     """
 
     key: str
@@ -153,108 +158,108 @@ class Measured:
         return 1 if self.record.higher_is_better else -1
 
 
-def difference_of(pairs: Pairs, plan: ComparisonOptions, seed: Sequence[int], tests: int) -> PairedDifference:
-    """Compare; with many tests, so many exchanges that the least possible p is small beside 0.01 / tests."""
+def difference_of(pairs: Pairs, options: ComparisonOptions, seed: Sequence[int], tests: int) -> PairedDifference:
+    """Compare a score. More tests mean more permutations, so that the least possible p stays well below 0.01 / tests."""
     permutations = max(RESAMPLES, 200 * tests)
-    return compare(pairs, seed=(plan.seed, *seed), resamples=plan.resamples, permutations=permutations, threads=plan.threads)
+    return compare(pairs, seed=(options.seed, *seed), resamples=options.resamples, permutations=permutations, threads=options.threads)
 
 
-def judged(family: Sequence[Measured]) -> list[MetricComparison]:
-    """The comparisons of scores that are judged together: p adjusted over all of them, and the verdicts."""
-    p_values = [one.difference.p if one.difference else None for one in family]
+def with_verdicts(scores: Sequence[Measured]) -> list[MetricComparison]:
+    """Compare scores that are tested together: p-values adjusted over all of them, and verdicts."""
+    p_values = [score.difference.p if score.difference else None for score in scores]
     holm, bh = adjusted(p_values, "holm"), adjusted(p_values, "fdr_bh")
     tests = sum(p is not None for p in p_values)
-    return [_comparison(one, holm[place], bh[place], tests) for place, one in enumerate(family)]
+    return [_comparison(score, holm[place], bh[place], tests) for place, score in enumerate(scores)]
 
 
-def _comparison(one: Measured, p_holm: float | None, p_bh: float | None, tests: int) -> MetricComparison:
-    before, after = one.values
-    lost, gained = one.flips or (None, None)
-    found, record = one.difference, one.record
-    if found is None or one.pairs is None:
+def _comparison(score: Measured, p_holm: float | None, p_bh: float | None, tests: int) -> MetricComparison:
+    before, after = score.values
+    lost, gained = score.flips or (None, None)
+    difference, record = score.difference, score.record
+    if difference is None or score.pairs is None:
         return MetricComparison(
-            metric=one.key,
+            metric=score.key,
             unit=record.unit,
             higher_is_better=record.higher_is_better,
-            headline=one.headline,
-            items=one.items,
+            headline=score.headline,
+            items=score.items,
             rows=0,
-            resampled=one.resampled,
+            resampled=score.resampled,
             before=before,
             after=after,
-            margin=one.margin,
+            margin=score.margin,
             verdict="inconclusive",
             lost=lost,
             gained=gained,
-            reason=one.reason,
+            reason=score.reason,
         )
-    bounds, power_of = found.interval, _forgetting(one, found, tests)
+    bounds, power_to_detect = difference.interval, _forgetting_power(score, difference, tests)
     steady = bounds is not None and bounds.method == same_system.METHOD
-    odds = _odds(found, record.higher_is_better)
+    odds = _odds(difference, record.higher_is_better)
     return MetricComparison(
-        metric=one.key,
+        metric=score.key,
         unit=record.unit,
         higher_is_better=record.higher_is_better,
-        headline=one.headline,
-        items=one.items,
-        rows=found.rows,
-        resampled=one.resampled,
-        before=found.before,
-        after=found.after,
-        margin=one.margin,
-        verdict="retained" if steady else verdict(bounds, p_holm, one.margin, record.higher_is_better),
+        headline=score.headline,
+        items=score.items,
+        rows=difference.rows,
+        resampled=score.resampled,
+        before=difference.before,
+        after=difference.after,
+        margin=score.margin,
+        verdict="retained" if steady else verdict(bounds, p_holm, score.margin, record.higher_is_better),
         low=bounds.low if bounds else None,
         high=bounds.high if bounds else None,
         method=bounds.method if bounds else None,
-        test=found.test,
-        p=found.p,
+        test=difference.test,
+        p=difference.p,
         p_holm=p_holm,
         p_bh=p_bh,
-        p_bootstrap=found.p_bootstrap,
-        effect="h" if found.flips else "d_z",
-        effect_size=found.effect,
+        p_bootstrap=difference.p_bootstrap,
+        effect="h" if difference.flips else "d_z",
+        effect_size=difference.effect,
         lost=lost,
         gained=gained,
         odds_ratio=odds,
-        detectable=None if steady else found.detectable,
-        items_needed=None if steady else _items_needed(one, one.pairs, found),
-        detectable_loss=power_of.least(one.items, one.pairs.span) if power_of else None,
-        items_for_loss=power_of.items(2 * one.margin) if power_of else None,
-        items_for_change=power_of.items(-one.sign * found.value) if power_of and one.margin > 0 else None,
+        detectable=None if steady else difference.detectable,
+        items_needed=None if steady else _items_needed(score, score.pairs, difference),
+        detectable_loss=power_to_detect.least(score.items, score.pairs.span) if power_to_detect else None,
+        items_for_loss=power_to_detect.items(2 * score.margin) if power_to_detect else None,
+        items_for_change=power_to_detect.items(-score.sign * difference.value) if power_to_detect and score.margin > 0 else None,
     )
 
 
-def _odds(found: PairedDifference, higher_is_better: bool) -> float | None:
+def _odds(difference: PairedDifference, higher_is_better: bool) -> float | None:
     """Rows that became better over those that became worse; None without flips or where none became worse."""
-    ratio = found.flips.odds_ratio if found.flips else None
+    ratio = difference.flips.odds_ratio if difference.flips else None
     if ratio is not None and not higher_is_better:
         ratio = 1 / ratio if ratio else math.inf
     return ratio if ratio is not None and math.isfinite(ratio) else None
 
 
-def _forgetting(one: Measured, found: PairedDifference, tests: int) -> Forgetting | None:
-    """The power to call a loss forgot; None where the difference has no scatter to go by, or cannot have any."""
-    if found.interval is not None and found.interval.method == same_system.METHOD:
+def _forgetting_power(score: Measured, difference: PairedDifference, tests: int) -> ForgettingPower | None:
+    """The power of the verdict forgot; None where the difference has no scatter to estimate it from, or cannot vary."""
+    if difference.interval is not None and difference.interval.method == same_system.METHOD:
         return None
-    if found.flips is not None:
-        return Forgetting.of_flips(found.flips, one.margin, tests)
-    if not math.isfinite(found.error) or found.error <= 0:
+    if difference.flips is not None:
+        return ForgettingPower.of_flips(difference.flips, score.margin, tests)
+    if not math.isfinite(difference.error) or difference.error <= 0:
         return None
-    return Forgetting(one.margin, tests, found.error**2 * one.items, False, _room(one, found), one.items)
+    return ForgettingPower(score.margin, tests, difference.error**2 * score.items, False, _room(score, difference), score.items)
 
 
-def _room(one: Measured, found: PairedDifference) -> float:
-    """By what the interval's better end is further from the change than the scatter says, added in quadrature."""
-    if found.interval is None:
+def _room(score: Measured, difference: PairedDifference) -> float:
+    """How much further the interval's better end lies from the change than scatter alone explains, in quadrature."""
+    if difference.interval is None:
         return 0.0
-    reach = found.interval.high - found.value if one.sign > 0 else found.value - found.interval.low
-    return math.sqrt(max(0.0, reach**2 - (power.QUANTILE * found.error) ** 2))
+    reach = difference.interval.high - difference.value if score.sign > 0 else difference.value - difference.interval.low
+    return math.sqrt(max(0.0, reach**2 - (power.QUANTILE * difference.error) ** 2))
 
 
-def _items_needed(one: Measured, pairs: Pairs, found: PairedDifference) -> int | None:
-    if one.margin <= 0 or not math.isfinite(found.detectable):
+def _items_needed(score: Measured, pairs: Pairs, difference: PairedDifference) -> int | None:
+    if score.margin <= 0 or not math.isfinite(difference.detectable):
         return None
     if isinstance(pairs, MacroPairs):
-        return power.items_needed(one.items, found.detectable, one.margin)
-    variance = found.flips.changed / found.rows if found.flips else found.error**2 * found.rows
-    return math.ceil(power.items_for_kept(one.margin, variance, pairs.span) * one.items / found.rows)
+        return power.items_needed(score.items, difference.detectable, score.margin)
+    variance = difference.flips.changed / difference.rows if difference.flips else difference.error**2 * difference.rows
+    return math.ceil(power.items_for_retained(score.margin, variance, pairs.span) * score.items / difference.rows)

@@ -1,4 +1,4 @@
-"""What scoring the same system again in other batches changes: the floor below which a difference says nothing."""
+"""Numerical noise: what changes when the same system is scored again in other batches. Smaller differences mean nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from harness.compare.comparison import ComparisonOptions, TaskComparison, compare_runs
-from harness.compare.pairing import LoadMeasure, Results, join
+from harness.compare.paired_tables import LoadMeasure
+from harness.compare.pairing import Results, join_task
 from harness.store.samples import SampleRecord
 
 _RESAMPLES = 200
@@ -17,12 +18,12 @@ _RESAMPLES = 200
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """One task, or a group that stands as one, scored twice.
+    """One task, or a group compared as one, scored twice.
 
     Attributes:
-        flips: items whose own score at the headline is another.
-        largest: the largest difference of a log-probability, in nats; where texts are generated, of an item's own score.
-        difference: of the headline score.
+        flips: items whose score in the headline metric changed.
+        largest: the largest difference of a log-probability, in nats; for generated texts, of an item's score.
+        difference: absolute difference of the headline score.
     """
 
     flips: int
@@ -30,37 +31,37 @@ class Noise:
     difference: float
 
 
-NoiseOf: TypeAlias = Mapping[str, Noise]
+NoiseByTask: TypeAlias = Mapping[str, Noise]
 """By task and group."""
 
 
-def measure(before: Path, again: Path, load: LoadMeasure, plan: ComparisonOptions) -> dict[str, Noise]:
-    """The noise of every task that both results of one system have, and of every group.
+def measure(before: Path, again: Path, load: LoadMeasure, options: ComparisonOptions) -> dict[str, Noise]:
+    """The noise of every task that two results of one system share, and of every group.
 
     Args:
         before: folder of the results.
-        again: folder of the second ones.
-        load: finds metrics.
-        plan: which tasks.
+        again: folder of the second scoring.
+        load: loads metrics: `harness.metrics.load`.
+        options: which tasks to compare.
 
     Raises:
-        InputError: the results do not fit each other.
+        InputError: the results cannot be compared.
         StorageError: they cannot be read.
     """
-    comparison = compare_runs(before, again, load, replace(plan, resamples=_RESAMPLES))
+    comparison = compare_runs(before, again, load, replace(options, resamples=_RESAMPLES))
     sides = Results.read(before), Results.read(again)
-    found: dict[str, Noise] = {}
+    noise: dict[str, Noise] = {}
     for task in comparison.tasks:
         parts = {part.name: _noise(part, sides) for part in task.parts or (task,)}
-        found |= parts
+        noise |= parts
         if task.parts:
-            found[task.name] = Noise(len(task.changes), max(part.largest for part in parts.values()), _difference(task))
-    return found
+            noise[task.name] = Noise(len(task.changes), max(part.largest for part in parts.values()), _difference(task))
+    return noise
 
 
 def _noise(task: TaskComparison, sides: tuple[Results, Results]) -> Noise:
     key = task.headlines[0].metric
-    largest = max((_distance(one, other, key) for one, other in _pairs(task.name, sides)), default=0.0)
+    largest = max((_distance(first, second, key) for first, second in _pairs(task.name, sides)), default=0.0)
     return Noise(len(task.changes), largest, _difference(task))
 
 
@@ -69,11 +70,11 @@ def _difference(task: TaskComparison) -> float:
 
 
 def _pairs(name: str, sides: tuple[Results, Results]) -> Iterator[tuple[SampleRecord, SampleRecord]]:
-    for variant in sides[0].record.tasks[name].template_variants or [None]:
-        yield from join(sides[0].kept(name, variant), sides[1].kept(name, variant), variant).pairs
+    for paired in join_task(sides, name):
+        yield from paired.pairs
 
 
-def _distance(one: SampleRecord, other: SampleRecord, key: str) -> float:
-    if one.logprobs and other.logprobs:
-        return max(abs(first - second) for first, second in zip(one.logprobs, other.logprobs, strict=False))
-    return abs((other.metrics.get(key) or 0.0) - (one.metrics.get(key) or 0.0))
+def _distance(first: SampleRecord, second: SampleRecord, key: str) -> float:
+    if first.logprobs and second.logprobs:
+        return max(abs(before - after) for before, after in zip(first.logprobs, second.logprobs, strict=False))
+    return abs((second.metrics.get(key) or 0.0) - (first.metrics.get(key) or 0.0))

@@ -1,4 +1,4 @@
-"""The tasks taken together: how much was forgotten on the whole, and what the tuning brought."""
+"""Summarize a comparison over all tasks: how much was forgotten, and what fine-tuning gained."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class Estimate:
     """A number over several tasks with its 95 % interval.
 
     Attributes:
-        tasks: how many tasks it is over.
+        value: the number.
+        low, high: its interval; None where there is none.
+        tasks: number of tasks.
     """
 
     value: float
@@ -33,15 +35,15 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A task's headlines on the scale from 0 to 1 with more as better, averaged where there are several.
+class ScaledScore:
+    """A task's headlines on a scale from 0 to 1 where higher is better, averaged where there are several.
 
     Attributes:
         before, after: the scores.
-        replicates: both of each resample, array [2, resamples].
-        interval: 95 % of after less before, (low, high); None where there is none.
-        chance: what guessing scores.
-        above_chance: whether the base is surely better than that.
+        replicates: both scores of each resample, array [2, resamples].
+        interval: 95 % interval of after minus before, (low, high); None where there is none.
+        chance: expected score of guessing.
+        above_chance: whether the base is significantly better than guessing.
     """
 
     before: float
@@ -53,38 +55,38 @@ class Placed:
 
     @property
     def change(self) -> float:
-        """After less before."""
+        """After minus before."""
         return self.after - self.before
 
     @property
     def retention(self) -> float | None:
-        """(after - chance) / (before - chance); None where the base is not surely above chance."""
+        """(after - chance) / (before - chance); None where the base is not significantly above chance."""
         return (self.after - self.chance) / (self.before - self.chance) if self.above_chance else None
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One task, or a group that stands as one; `placed` is None where a headline has no bounded scale or cannot be compared."""
+class ScaledTask:
+    """One task, or a group compared as one; `scaled` is None where a headline has no bounded scale or cannot be compared."""
 
     name: str
     target: bool
     verdict: Verdict
-    placed: Placed | None
+    scaled: ScaledScore | None
 
 
 @dataclass(frozen=True)
 class Overall:
-    """The whole comparison in a few numbers. Scores are put on a scale from 0 to 1 with more as better.
+    """The whole comparison in a few numbers. Scores are mapped to a scale from 0 to 1 where higher is better.
 
     Attributes:
-        verdict: the worst over the tasks that were not tuned for; None where all were.
+        verdict: the worst over the tasks that are not targets; None where all are.
         verdicts: how many of these tasks have each verdict.
         share_forgotten: share of these tasks whose verdict is forgot.
-        mean_change: mean over these tasks of after less before.
-        mean_loss: mean over these tasks of what was lost, gains counting 0 (Chaudhry et al., 2018, forgetting, after one step).
-        worst: the task with the largest loss; None where none can be put on the scale.
-        retention: what is left of the sum of scores above chance, over the tasks on which the base is surely above chance.
-        plasticity: mean over the targets of after less before.
+        mean_change: mean over these tasks of after minus before.
+        mean_loss: mean loss over these tasks, gains counting 0 (Chaudhry et al., 2018, forgetting, after one step).
+        worst: the task with the largest loss; None where no task has a bounded scale.
+        retention: share of the sum of scores above chance that is left, over the tasks on which the base is significantly above chance.
+        plasticity: mean over the targets of after minus before.
         left_out: tasks without a bounded scale, which have a verdict but are in no mean.
     """
 
@@ -100,109 +102,110 @@ class Overall:
 
     @property
     def backward_transfer(self) -> Estimate | None:
-        """Backward transfer (Lopez-Paz and Ranzato, 2017): with a single step of tuning it is the mean change."""
+        """Backward transfer (Lopez-Paz and Ranzato, 2017): after a single step of fine-tuning it is the mean change."""
         return self.mean_change
 
 
-def on_scale(headlines: Sequence[Measured], chance: float, plan: ComparisonOptions, seed: Sequence[int]) -> Placed | None:
-    """Put a task's headlines on the scale; None where one of them has no bounded scale or cannot be compared."""
+def on_common_scale(headlines: Sequence[Measured], chance: float, options: ComparisonOptions, seed: Sequence[int]) -> ScaledScore | None:
+    """Map a task's headlines to the scale from 0 to 1; None where one of them has no bounded scale or cannot be compared."""
     parts = []
-    for one in headlines:
-        scale = scale_end(one.record.high, one.record.unit)
-        if scale is None or one.pairs is None or one.difference is None:
+    for score in headlines:
+        scale = scale_end(score.record.high, score.record.unit)
+        if scale is None or score.pairs is None or score.difference is None:
             return None
-        parts.append((one.sign / scale, one.pairs, one.difference))
-    before = float(np.mean([factor * found.before for factor, _, found in parts]))
-    after = float(np.mean([factor * found.after for factor, _, found in parts]))
-    replicates = _replicates(parts, plan, seed)
+        parts.append((score.sign / scale, score.pairs, score.difference))
+    before = float(np.mean([factor * difference.before for factor, _, difference in parts]))
+    after = float(np.mean([factor * difference.after for factor, _, difference in parts]))
+    replicates = _replicates(parts, options, seed)
     bounds = interval_of(replicates[0])
-    above = all(one.sign > 0 for one in headlines) and bounds is not None and bounds.low > chance
-    return Placed(before, after, replicates, _interval(parts, replicates), chance, above)
+    above = all(score.sign > 0 for score in headlines) and bounds is not None and bounds.low > chance
+    return ScaledScore(before, after, replicates, _interval(parts, replicates), chance, above)
 
 
 def _interval(parts: Sequence[tuple[float, Pairs, PairedDifference]], replicates: FloatArray) -> tuple[float, float] | None:
-    """Of several headlines that of their mean's resamples; of one, or where few rows changed, the headlines' own, averaged."""
+    """Interval of the change: for several headlines from their mean's resamples; for one, or with few changed rows, the mean of theirs."""
     bounds = interval_of(replicates[1] - replicates[0])
     if len(parts) > 1 and bounds is not None and all(pairs.changed >= FEW for _, pairs, _ in parts):
         return bounds.low, bounds.high
-    ends = [sorted((factor * found.interval.low, factor * found.interval.high)) for factor, _, found in parts if found.interval]
+    intervals = [(factor, difference.interval) for factor, _, difference in parts if difference.interval]
+    ends = [sorted((factor * interval.low, factor * interval.high)) for factor, interval in intervals]
     if len(ends) < len(parts):
         return None
     low, high = np.mean(ends, axis=0)
     return float(low), float(high)
 
 
-def _replicates(parts: Sequence[tuple[float, Pairs, PairedDifference]], plan: ComparisonOptions, seed: Sequence[int]) -> FloatArray:
+def _replicates(parts: Sequence[tuple[float, Pairs, PairedDifference]], options: ComparisonOptions, seed: Sequence[int]) -> FloatArray:
     """Both mean scores of each resample [2, resamples]; several scores of the same rows are resampled together."""
-    drawn = [found.replicates for _, _, found in parts]
+    drawn = [difference.replicates for _, _, difference in parts]
     if len(parts) > 1 and len({pairs.rows for _, pairs, _ in parts}) == 1:
         tables = [(table, pairs.score) for _, pairs, _ in parts for table in (pairs.before, pairs.after)]
-        joint = joint_replicates(tables, seed=(plan.seed, *seed), resamples=plan.resamples, threads=plan.threads)
+        joint = joint_replicates(tables, seed=(options.seed, *seed), resamples=options.resamples, threads=options.threads)
         drawn = [joint[2 * number : 2 * number + 2] for number in range(len(parts))]
     result: FloatArray = np.mean([factor * scores for (factor, _, _), scores in zip(parts, drawn, strict=True)], axis=0)
     return result
 
 
-def overall(units: Sequence[Unit]) -> Overall:
-    """Sum the units up."""
-    rest = [unit for unit in units if not unit.target]
-    counts = Counter(unit.verdict for unit in rest)
-    placed = {unit.name: unit.placed for unit in rest if unit.placed}
-    changes = {name: one.change for name, one in placed.items()}
+def overall(tasks: Sequence[ScaledTask]) -> Overall:
+    """Summarize all tasks."""
+    rest = [task for task in tasks if not task.target]
+    counts = Counter(task.verdict for task in rest)
+    scaled = {task.name: task.scaled for task in rest if task.scaled}
+    changes = {name: score.change for name, score in scaled.items()}
     return Overall(
-        verdict=worst([unit.verdict for unit in rest]) if rest else None,
+        verdict=worst([task.verdict for task in rest]) if rest else None,
         verdicts={name: counts[name] for name in VERDICTS},
         share_forgotten=counts["forgot"] / len(rest) if rest else None,
-        mean_change=_mean_change(list(placed.values())),
+        mean_change=_mean_change(list(scaled.values())),
         mean_loss=float(np.mean([max(0.0, -change) for change in changes.values()])) if changes else None,
         worst=min(changes, key=lambda name: changes[name], default=None),
-        retention=_retention([one for one in placed.values() if one.above_chance]),
-        plasticity=_mean_change([unit.placed for unit in units if unit.target and unit.placed]),
-        left_out=tuple(unit.name for unit in units if unit.placed is None),
+        retention=_retention([score for score in scaled.values() if score.above_chance]),
+        plasticity=_mean_change([task.scaled for task in tasks if task.target and task.scaled]),
+        left_out=tuple(task.name for task in tasks if task.scaled is None),
     )
 
 
-def _mean_change(placed: Sequence[Placed]) -> Estimate | None:
-    """The mean of the changes, its interval recovered from theirs: tasks have no items in common."""
-    if not placed:
+def _mean_change(scores: Sequence[ScaledScore]) -> Estimate | None:
+    """The mean of the changes, its interval computed from theirs: tasks have no items in common."""
+    if not scores:
         return None
-    changes = [one.change for one in placed]
-    share = 1.0 / len(placed)
-    bounds = _sum_of(changes, [one.interval for one in placed], share)
-    return Estimate(float(np.mean(changes)), bounds.low if bounds else None, bounds.high if bounds else None, len(placed))
+    changes = [score.change for score in scores]
+    share = 1.0 / len(scores)
+    bounds = _sum_of(changes, [score.interval for score in scores], share)
+    return Estimate(float(np.mean(changes)), bounds.low if bounds else None, bounds.high if bounds else None, len(scores))
 
 
-def _retention(placed: Sequence[Placed]) -> Estimate | None:
-    """What is left of the sum of scores above chance: 1 + the sum of changes / the sum before.
+def _retention(scores: Sequence[ScaledScore]) -> Estimate | None:
+    """The share of the sum of scores above chance that is left: 1 + the sum of changes / the sum before.
 
-    The changes have the intervals of their tasks, which allow for what may have stayed unseen where few items changed; those of the
-    scores before are percentiles. Both sums are put together by MOVER, and their ratio by MOVER-R with the correlation of the resamples.
+    The changes have the intervals of their tasks, which allow for unseen changes where few items changed; those of the scores before
+    are percentiles. Both sums are combined by MOVER, and their ratio by MOVER-R with the correlation of the resamples.
     """
-    if not placed:
+    if not scores:
         return None
-    changes, befores = [one.change for one in placed], [one.before - one.chance for one in placed]
+    changes, befores = [score.change for score in scores], [score.before - score.chance for score in scores]
     change, before = math.fsum(changes), math.fsum(befores)
-    ends = [interval_of(one.replicates[0] - one.chance) for one in placed]
-    over = _sum_of(changes, [one.interval for one in placed])
+    ends = [interval_of(score.replicates[0] - score.chance) for score in scores]
+    over = _sum_of(changes, [score.interval for score in scores])
     under = _sum_of(befores, [(end.low, end.high) if end else None for end in ends])
     value = 1.0 + change / before
     if over is None or under is None:
-        return Estimate(value, None, None, len(placed))
-    drawn: FloatArray = np.sum([one.replicates for one in placed], axis=0)
+        return Estimate(value, None, None, len(scores))
+    drawn: FloatArray = np.sum([score.replicates for score in scores], axis=0)
     bounds = mover.ratio(change, over, before, under, _correlation(drawn[1] - drawn[0], drawn[0]))
     low, high = (1.0 + bounds.low, 1.0 + bounds.high) if bounds else (None, None)
-    return Estimate(value, low, high, len(placed))
+    return Estimate(value, low, high, len(scores))
 
 
 def _sum_of(values: Sequence[float], ends: Sequence[tuple[float, float] | None], weight: float = 1.0) -> Interval | None:
-    """Interval of a sum over tasks, each times the weight; None where a task has none."""
+    """Interval of a sum over tasks, each times the weight; None where a task has no interval."""
     intervals = [Interval(*end, "") for end in ends if end is not None]
     return mover.weighted_sum(values, intervals, [weight] * len(values)) if len(intervals) == len(values) else None
 
 
-def _correlation(one: FloatArray, other: FloatArray) -> float:
-    """Of two sets of replicates, those left out that are no number; 0 where either does not vary."""
-    both = np.stack([one, other])[:, np.isfinite(one) & np.isfinite(other)]
+def _correlation(first: FloatArray, second: FloatArray) -> float:
+    """Correlation of two sets of replicates, without those that are not numbers; 0 where either does not vary."""
+    both = np.stack([first, second])[:, np.isfinite(first) & np.isfinite(second)]
     if both.shape[1] < 2 or not (both.std(axis=1) > 0).all():
         return 0.0
     centred = both - both.mean(axis=1, keepdims=True)

@@ -1,20 +1,20 @@
-"""Several systems tuned from one base: what each gained, what it forgot, and which one to keep."""
+"""Recommend which of several systems fine-tuned from one base to keep: what each gained and what it forgot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.compare.comparison import Comparison
+from harness.compare.comparison import RunComparison
 from harness.util.text import plain
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which system to keep, and why.
+class Recommendation:
+    """The system to keep.
 
     Attributes:
-        place: of the system among those compared.
+        place: its index among the comparisons.
         reason: a few clauses.
     """
 
@@ -22,48 +22,48 @@ class Choice:
     reason: str
 
 
-def names(comparisons: Sequence[Comparison]) -> list[str]:
-    """The tuned systems' names, told apart by their digests where two are alike."""
-    plain_names = [plain(one.after.name) for one in comparisons]
+def names(comparisons: Sequence[RunComparison]) -> list[str]:
+    """The tuned systems' names, with part of their digests where several share a name."""
+    plain_names = [plain(comparison.after.name) for comparison in comparisons]
     return [
-        f"{name} ({one.after.digest[:8]})" if plain_names.count(name) > 1 else name
-        for name, one in zip(plain_names, comparisons, strict=True)
+        f"{name} ({comparison.after.digest[:8]})" if plain_names.count(name) > 1 else name
+        for name, comparison in zip(plain_names, comparisons, strict=True)
     ]
 
 
-def choose(comparisons: Sequence[Comparison]) -> Choice | None:
-    """The system that forgot the fewest tasks, and of these likely forgot the fewest; of several the one that gained most.
+def choose(comparisons: Sequence[RunComparison]) -> Recommendation | None:
+    """The system that forgot the fewest tasks; of equals that likely forgot the fewest; of these the one that gained most.
 
-    Gains are those on the targets; without targets it is the one that lost least.
+    Gains are those on the targets; without targets it is the system that lost least.
 
-    None where there is only one, or no number to choose by.
+    Returns:
+        None where there is only one system, or no number to choose by.
     """
     if len(comparisons) < 2:
         return None
     fewest = min(map(_forgotten, comparisons))
-    open_ = [place for place, one in enumerate(comparisons) if _forgotten(one) == fewest]
-    by_gain = all(comparisons[place].overall.plasticity is not None for place in open_)
-    worth = {place: _worth(comparisons[place], by_gain) for place in open_}
-    known = {place: value for place, value in worth.items() if value is not None}
+    rivals = [place for place, comparison in enumerate(comparisons) if _forgotten(comparison) == fewest]
+    by_gain = all(comparisons[place].overall.plasticity is not None for place in rivals)
+    gains = {place: _gain(comparisons[place], by_gain) for place in rivals}
+    known = {place: value for place, value in gains.items() if value is not None}
     if not known:
         return None
     best = max(known, key=lambda place: known[place])
     unsure = [names(comparisons)[place] for place in known if place != best and _overlap(comparisons, best, place, by_gain)]
-    return Choice(best, _reason(comparisons, best, by_gain, len(open_), unsure))
+    return Recommendation(best, _reason(comparisons, best, by_gain, len(rivals), unsure))
 
 
-def _reason(comparisons: Sequence[Comparison], best: int, by_gain: bool, rivals: int, unsure: Sequence[str]) -> str:
+def _reason(comparisons: Sequence[RunComparison], best: int, by_gain: bool, rivals: int, unsure: Sequence[str]) -> str:
     counts = comparisons[best].overall.verdicts
     tasks, parts = sum(counts.values()), []
     if rivals < len(comparisons):
-        tied = any(one.overall.verdicts["forgot"] == counts["forgot"] for one in _others(comparisons, best, rivals))
+        tied = any(other.overall.verdicts["forgot"] == counts["forgot"] for other in _worse(comparisons, best, rivals))
         likely = f", and likely forgot the fewest ({counts['likely forgot']})" if tied else ""
         parts.append(f"it forgot the fewest tasks ({counts['forgot']} of {tasks}){likely}")
     if rivals > 1:
-        whose = "it" if rivals == len(comparisons) else "of those that did, it"
-        doubt = f", though not surely more than {', '.join(unsure)}" if unsure and by_gain else ""
-        doubt = f", though not surely less than {', '.join(unsure)}" if unsure and not by_gain else doubt
-        parts.append(f"{whose} {'gained most on the targets' if by_gain else 'lost least'}{doubt}")
+        subject = "it" if rivals == len(comparisons) else "of those that did, it"
+        doubt = f", though not significantly {'more' if by_gain else 'less'} than {', '.join(unsure)}" if unsure else ""
+        parts.append(f"{subject} {'gained most on the targets' if by_gain else 'lost least'}{doubt}")
     if counts["likely forgot"]:
         parts.append(f"but it likely forgot {_tasks(counts['likely forgot'])}")
     if counts["inconclusive"]:
@@ -71,28 +71,31 @@ def _reason(comparisons: Sequence[Comparison], best: int, by_gain: bool, rivals:
     return "; ".join(parts)
 
 
-def _forgotten(comparison: Comparison) -> tuple[int, int]:
+def _forgotten(comparison: RunComparison) -> tuple[int, int]:
     """How many tasks a system forgot, and how many it likely forgot."""
     verdicts = comparison.overall.verdicts
     return verdicts["forgot"], verdicts["likely forgot"]
 
 
-def _others(comparisons: Sequence[Comparison], best: int, rivals: int) -> list[Comparison]:
+def _worse(comparisons: Sequence[RunComparison], best: int, rivals: int) -> list[RunComparison]:
     """Systems that forgot more, or likely forgot more, than the best; none where all are rivals."""
-    return [one for one in comparisons if _forgotten(one) > _forgotten(comparisons[best])] if rivals < len(comparisons) else []
+    if rivals == len(comparisons):
+        return []
+    return [comparison for comparison in comparisons if _forgotten(comparison) > _forgotten(comparisons[best])]
 
 
 def _tasks(count: int) -> str:
     return f"{count} {'task' if count == 1 else 'tasks'}"
 
 
-def _worth(comparison: Comparison, by_gain: bool) -> float | None:
-    found = comparison.overall.plasticity if by_gain else comparison.overall.mean_change
-    return found.value if found else None
+def _gain(comparison: RunComparison, by_gain: bool) -> float | None:
+    estimate = comparison.overall.plasticity if by_gain else comparison.overall.mean_change
+    return estimate.value if estimate else None
 
 
-def _overlap(comparisons: Sequence[Comparison], best: int, other: int, by_gain: bool) -> bool:
-    one, two = ((c.overall.plasticity if by_gain else c.overall.mean_change) for c in (comparisons[best], comparisons[other]))
-    if one is None or two is None or one.low is None or two.high is None:
+def _overlap(comparisons: Sequence[RunComparison], best: int, other: int, by_gain: bool) -> bool:
+    sides = (comparisons[best].overall, comparisons[other].overall)
+    first, second = (overall.plasticity if by_gain else overall.mean_change for overall in sides)
+    if first is None or second is None or first.low is None or second.high is None:
         return True
-    return one.low <= two.high
+    return first.low <= second.high

@@ -1,4 +1,4 @@
-"""What reports say of results that an earlier version wrote without digests."""
+"""The note on results that an earlier version wrote without digests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.util.text import plain, some
 
 if TYPE_CHECKING:
-    from harness.store.runs import RunRecord
+    from harness.store.records import RunRecord
 
 
 def unverified(runs: Iterable[tuple[str, RunRecord]], tasks: Container[str] | None = None) -> str | None:
@@ -16,13 +16,13 @@ def unverified(runs: Iterable[tuple[str, RunRecord]], tasks: Container[str] | No
 
     Args:
         runs: each with the name that the report gives it.
-        tasks: those that the report is on; by default all.
+        tasks: those that the report covers; by default all.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for name, record in runs:
-        own = [task for task in record.unverified if tasks is None or task in tasks]
-        if own:
-            found[plain(name if len(own) == len(record.tasks) else f"{name} ({some(own)})")] = None
-    if not found:
+        affected = [task for task in record.unverified if tasks is None or task in tasks]
+        if affected:
+            names[plain(name if len(affected) == len(record.tasks) else f"{name} ({some(affected)})")] = None
+    if not names:
         return None
-    return f"Not verified: {some(list(found))}. An earlier version wrote these results without digests; run them again to add them."
+    return f"Not verified: {some(list(names))}. An earlier version wrote these results without digests; run them again to add them."

@@ -1,7 +1,7 @@
-"""The engine on vLLM, for decoder-only models with LoRA adapters: the same requests, the same responses.
+"""The backend on vLLM, for decoder-only models with LoRA adapters.
 
-A choice is scored as one prompt, context and choice together, of which vLLM gives the log-probability of every token. Texts are cut and
-counted by the same rules as elsewhere (`endings`), from the token ids that vLLM generated.
+A choice is scored as one prompt, context and choice together; vLLM returns the log-probability of every token. Generated texts end by the
+same rules as on other backends (`endings`), from the token ids that vLLM generated.
 """
 
 from __future__ import annotations
@@ -9,23 +9,73 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.contract import ChoiceScores, Generate, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
+from harness.engine.base import Backend, Capabilities, Session, backend
 from harness.engine.endings import Endings
 from harness.errors import InputError, ModelError, NumericError
 
+if TYPE_CHECKING:
+    from harness.models.opening import AnyAdapter, Opening
+
 _TOGETHER = 256
-"""Requests that are handed over at a time; their responses are kept together."""
+"""Requests handed to vLLM at a time; their responses are saved together."""
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks for which vLLM allots LoRA weights."""
 
 
+@backend("vllm")
+class VllmBackend(Backend):
+    """Computes on vLLM in this process, on GPUs."""
+
+    revision = 1
+    capabilities = Capabilities(choices=True, texts=True, generation=True, sampling=True, adapters=frozenset({"LORA"}))
+
+    def open(self, opening: Opening) -> Session:
+        """Open the model; it is loaded when the first engine is entered."""
+        return VllmSession(opening)
+
+
+@dataclass
+class VllmSession:
+    """A model in vLLM, with room for all its adapters.
+
+    Args:
+        opening: the model.
+    """
+
+    opening: Opening
+    _server: Server | None = None
+
+    @contextmanager
+    def engine(self, adapter: AnyAdapter | None) -> Iterator[VllmEngine]:
+        """An engine for the model with an adapter, or without."""
+        from harness.models import loading
+        from harness.models.adapters import Adapter
+
+        folders = [other.folder for other in self.opening.adapters if isinstance(other, Adapter)]
+        options, source, tokenizer = self.opening.options, self.opening.files, self.opening.encoder.tokenizer
+        if self._server is None:
+            self._server = open_server(source.folder, loading.pick_dtype(options.dtype, loading.pick_device(options.device)), folders)
+        endings = Endings(tokenizer, loading.end_tokens(source, tokenizer, remote_code=options.trust_remote_code))
+        if adapter is None:
+            yield VllmEngine(self._server, endings)
+            return
+        assert isinstance(adapter, Adapter)
+        yield VllmEngine(self._server, endings, adapter.folder, 1 + folders.index(adapter.folder))
+
+    def close(self) -> None:
+        """Forget the model."""
+        self._server = None
+
+
 class Server(Protocol):
-    """What is used of `vllm.LLM`."""
+    """The part of `vllm.LLM` that is used."""
 
     def generate(self, prompts: Any, sampling_params: Any = None, *, use_tqdm: bool = True, lora_request: Any = None) -> list[Any]:
         """One `RequestOutput` for each prompt, in order."""
@@ -38,7 +88,7 @@ def open_server(folder: Path, dtype: str, adapters: Sequence[Path] = ()) -> Serv
     Args:
         folder: the model and its tokenizer.
         dtype: of the weights.
-        adapters: folders of LoRA adapters that will be asked for.
+        adapters: folders of the LoRA adapters that will be used.
 
     Raises:
         ModelError: vLLM is not installed, or cannot load the model.
@@ -49,7 +99,7 @@ def open_server(folder: Path, dtype: str, adapters: Sequence[Path] = ()) -> Serv
     except ImportError as error:
         raise ModelError(
             f"--engine vllm needs the library vllm ({error}).",
-            "Install it in an environment of its own, since it pins torch and transformers: pip install 'harness[vllm]'.",
+            "Install it in an environment of its own, since it pins torch and transformers: pip install 'adapter-harness[vllm]'.",
         ) from error
     lora: dict[str, Any] = {}
     if adapters:
@@ -68,10 +118,10 @@ def _rank(adapters: Sequence[Path]) -> int:
         if config.get("peft_type") != "LORA":
             raise InputError(f"vLLM serves LoRA adapters; {folder.name} is {config.get('peft_type')}.", "Use --engine transformers.")
         highest = max(highest, config["r"], *(config.get("rank_pattern") or {}).values())
-    found = next((rank for rank in _RANKS if rank >= highest), None)
-    if found is None:
+    allotted = next((rank for rank in _RANKS if rank >= highest), None)
+    if allotted is None:
         raise InputError(f"vLLM serves LoRA adapters up to rank {_RANKS[-1]}, not {highest}.", "Use --engine transformers.")
-    return found
+    return allotted
 
 
 @dataclass
@@ -80,9 +130,9 @@ class VllmEngine:
 
     Args:
         server: the loaded model.
-        endings: tells when a text ends.
-        adapter: folder of the LoRA adapter, None for the base.
-        number: the adapter's, from 1, different for each adapter of a server.
+        endings: decides when a generated text ends.
+        adapter: folder of the LoRA adapter, None for the base model.
+        number: of the adapter, from 1, different for each adapter of a server.
     """
 
     server: Server
@@ -96,43 +146,43 @@ class VllmEngine:
         """Score choices and texts."""
         from vllm import SamplingParams
 
-        # one token is generated because vLLM generates at least one; it is not looked at
+        # vLLM generates at least one token, which is ignored
         settings = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
-        for batch in _batches([one for one in requests if one.id not in done]):
+        for batch in _batches([request for request in requests if request.id not in done]):
             began = time.perf_counter()
             pairs = {pair: None for request in batch for pair in _pairs(request)}
             outputs = self._run([context + scored for context, scored in pairs], settings)
-            found = {pair: _read(pair, output) for pair, output in zip(pairs, outputs, strict=True)}
+            scores = {pair: _read(pair, output) for pair, output in zip(pairs, outputs, strict=True)}
             self.usage.prefill_seconds += time.perf_counter() - began
-            yield [_answer(request, found) for request in batch]
+            yield [_response(request, scores) for request in batch]
 
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Continue prompts.
 
         Raises:
-            InputError: a request asks for a beam search.
+            InputError: a request needs beam search.
         """
         from vllm import SamplingParams
 
-        for batch in _batches([one for one in requests if one.id not in done]):
-            if any(one.beams > 1 for one in batch):
-                raise InputError("A task asks for beam search, which vLLM no longer has.", "Use --engine transformers for it.")
+        for batch in _batches([request for request in requests if request.id not in done]):
+            if any(request.beams > 1 for request in batch):
+                raise InputError("A task needs beam search, which vLLM does not have.", "Use --engine transformers.")
             began = time.perf_counter()
             settings = [
                 SamplingParams(
-                    temperature=one.temperature,
-                    top_p=one.top_p,
-                    max_tokens=one.max_new_tokens,
-                    stop=list(one.stop),
-                    seed=one.seed % (1 << 63),
+                    temperature=request.temperature,
+                    top_p=request.top_p,
+                    max_tokens=request.max_new_tokens,
+                    stop=list(request.stop),
+                    seed=request.seed % (1 << 63),
                     skip_special_tokens=True,
                 )
-                for one in batch
+                for request in batch
             ]
-            outputs = self._run([one.context for one in batch], settings)
+            outputs = self._run([request.context for request in batch], settings)
             self.usage.decode_tokens += sum(len(output.outputs[0].token_ids) for output in outputs)
             self.usage.decode_seconds += time.perf_counter() - began
-            yield [self.endings.generation(one, output.outputs[0].token_ids) for one, output in zip(batch, outputs, strict=True)]
+            yield [self.endings.generation(request, output.outputs[0].token_ids) for request, output in zip(batch, outputs, strict=True)]
 
     def _run(self, prompts: Sequence[TokenIds], settings: Any) -> list[Any]:
         lora = None
@@ -140,8 +190,8 @@ class VllmEngine:
             from vllm.lora.request import LoRARequest
 
             lora = LoRARequest(self.adapter.name, self.number, str(self.adapter))
-        asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        outputs = self.server.generate(asked, settings, use_tqdm=False, lora_request=lora)
+        inputs = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        outputs = self.server.generate(inputs, settings, use_tqdm=False, lora_request=lora)
         tokens = sum(map(len, prompts))
         self.usage.requested_tokens += tokens
         self.usage.prefill_tokens += tokens - sum(output.num_cached_tokens or 0 for output in outputs)
@@ -150,8 +200,8 @@ class VllmEngine:
 
 
 def _batches(requests: Sequence[Any]) -> Iterator[list[Any]]:
-    """Requests that begin alike together, so that what they share is still cached."""
-    ordered = sorted(requests, key=lambda one: (getattr(one, "context", ()), one.id))
+    """Batches in which requests with a common prefix follow each other, so that the prefix is still cached."""
+    ordered = sorted(requests, key=lambda request: (getattr(request, "context", ()), request.id))
     for first in range(0, len(ordered), _TOGETHER):
         yield ordered[first : first + _TOGETHER]
 
@@ -163,19 +213,19 @@ def _pairs(request: ScoreRequest) -> list[tuple[TokenIds, TokenIds]]:
 
 
 def _read(pair: tuple[TokenIds, TokenIds], output: Any) -> tuple[float, bool]:
-    """Log-probability of what is scored, in nats, and whether each of its tokens is the likeliest."""
+    """Log-probability of the scored tokens, in nats, and whether each of them is the likeliest."""
     context, scored = pair
     total, greedy = 0.0, True
     for place, token in enumerate(scored, start=len(context)):
-        known: Mapping[int, Any] = output.prompt_logprobs[place]
-        total += float(known[token].logprob)
-        greedy = greedy and known[token].rank == 1
+        logprobs: Mapping[int, Any] = output.prompt_logprobs[place]
+        total += float(logprobs[token].logprob)
+        greedy = greedy and logprobs[token].rank == 1
     return total, greedy
 
 
-def _answer(request: ScoreRequest, found: Mapping[tuple[TokenIds, TokenIds], tuple[float, bool]]) -> Response:
-    logprobs, greedy = zip(*(found[pair] for pair in _pairs(request)), strict=True)
+def _response(request: ScoreRequest, scores: Mapping[tuple[TokenIds, TokenIds], tuple[float, bool]]) -> Response:
+    logprobs, greedy = zip(*(scores[pair] for pair in _pairs(request)), strict=True)
     if not all(value > float("-inf") for value in logprobs):
         raise NumericError(f"The model gave a log-probability of {min(logprobs)} for {request.id}.", "Try --dtype bfloat16 or float32.")
-    answer = ChoiceScores if isinstance(request, ScoreChoices) else TextScore
-    return answer(request.id, logprobs, greedy)
+    kind = ChoiceScores if isinstance(request, ScoreChoices) else TextScore
+    return kind(request.id, logprobs, greedy)

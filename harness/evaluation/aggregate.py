@@ -15,7 +15,7 @@ from harness.evaluation.signatures import average_signature
 from harness.metrics.base import FloatArray, Metric
 from harness.stats.bootstrap import Interval, interval_of, is_ratio, reflected, replicates
 from harness.stats.intervals import Codes, ScoreStatistics, all_clusters, interval, mean_interval
-from harness.store.runs import GroupRecord, MetricRecord, SpreadRecord
+from harness.store.records import GroupRecord, MetricRecord, SpreadRecord
 from harness.store.signature import Signature
 
 if TYPE_CHECKING:

@@ -1,24 +1,27 @@
-"""What a run would compute, told without loading the model."""
+"""What a run would compute, without loading the model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.engine.transformers.budget import Budget, max_logit_positions
-from harness.engine.transformers.explain import BatchPlan
-from harness.engine.transformers.explain import explain as plan
-from harness.evaluation.options import Options, Progress, StageTimer
-from harness.evaluation.plan import EvaluationPlan
+from harness.engine.base import BatchPlan, response_key
+from harness.evaluation.options import Options
+from harness.evaluation.plan import plan
+from harness.evaluation.progress import Progress, StageTimer
 from harness.evaluation.response_cache import ResponseCache
-from harness.evaluation.systems import response_key
-from harness.models import loading
 from harness.store.responses import ResponseStore
 from harness.util import paths
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """One system's plan, how many different questions it answers, and how many of these the store answers already."""
+    """What a run would compute for one system.
+
+    Attributes:
+        plan: the engine's batches; empty where its backend does not plan them before.
+        unique: number of unique requests.
+        cached: how many of them have a cached response.
+    """
 
     plan: tuple[BatchPlan, ...]
     unique: int
@@ -26,24 +29,20 @@ class DryRun:
 
 
 def explain(options: Options, progress: Progress) -> dict[str, DryRun]:
-    """What `run` would compute for each system, told without loading the model.
+    """What `run` would compute for each system, by the system's name; loads no model.
 
     Raises:
         HarnessError: bad input.
     """
-    work = EvaluationPlan.open(options, progress, StageTimer())
-    evaluation, found = work.evaluation, {}
-    config = loading.load_config(evaluation.source, remote_code=options.trust_remote_code)
-    budget = Budget.choose(options.batch_tokens, loading.pick_device(options.device).type)
-    start = (config.decoder_start_token_id or 0) if evaluation.encoder.architecture == "seq2seq" else None
+    work, dry_runs = plan(options, progress, StageTimer()), {}
+    systems = work.systems
     with ResponseStore(paths.cache() / "responses.sqlite") as store:
-        for system, _ in evaluation.systems:
+        for system, _ in systems.systems:
             cache = ResponseCache(work.requests, response_key(system), store)
             for note in cache.notes:
                 progress.note(f"{system.name}: {note}")
             requests = [*cache.scorings, *cache.generations]
-            known = 0 if options.fresh else sum(request.id in cache.responses for request in requests)
-            kept = max_logit_positions(config.get_text_config().vocab_size)
-            planned = tuple(plan(cache.scorings, cache.generations, start, budget, kept))
-            found[system.name] = DryRun(planned, len(requests), known)
-    return found
+            cached = 0 if options.fresh else sum(request.id in cache.responses for request in requests)
+            planned = tuple(systems.backend.plan(systems.opening, cache.scorings, cache.generations))
+            dry_runs[system.name] = DryRun(planned, len(requests), cached)
+    return dry_runs

@@ -1,31 +1,33 @@
-"""What an evaluation of forgetting takes: a base and its adapters scored on one loaded base, and their results compared."""
+"""The runs that a report on forgetting compares: a base model and its adapters, evaluated on one loaded base."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.engine.base import load
 from harness.evaluation import perplexity_text
-from harness.evaluation.options import Options, Progress, StageTimer
+from harness.evaluation.options import Options
+from harness.evaluation.progress import Progress, StageTimer
 from harness.evaluation.run import FinishedRun, run
-from harness.evaluation.systems import open_encoder
 from harness.models import cards
+from harness.models.opening import ModelOptions, open_encoder
 from harness.store import runs
 from harness.util import paths
 
 _SMALLER = 3 / 8
-"""The second scoring's batches, in parts of the first's: not a divisor, so that hardly a batch is of the same shape."""
+"""Batch size of the second evaluation relative to the first: no divisor, so that hardly any batch has the same shape."""
 
 
 @dataclass(frozen=True)
 class EvaluatedFolders:
-    """Finished runs, by their folders.
+    """Results of finished runs.
 
     Attributes:
-        base: the base's.
-        tuned: each adapter's.
-        noise: the base's in other batches, where that was asked for.
-        tasks: names of the tasks asked for.
+        base: folder of the base model.
+        tuned: folder of each adapter.
+        noise: folder of the base model evaluated again in other batches, or None.
+        tasks: names of the tasks.
     """
 
     base: Path
@@ -37,43 +39,42 @@ class EvaluatedFolders:
 def score(
     options: Options, progress: Progress, *, text: Path | None = None, noise: bool = False, timer: StageTimer | None = None
 ) -> EvaluatedFolders:
-    """Score the base and every adapter on one loaded base.
+    """Evaluate the base model and every adapter on one loaded base.
 
     Args:
-        options: of the run; `adapters` without the base.
-        progress: follows the progress.
-        text: a text whose likelihood is asked as well.
-        noise: score the base a second time, in other batches.
-        timer: where the time went so far.
+        options: options of the run; `adapter` without the base model.
+        progress: receives progress and remarks.
+        text: a text whose perplexity is measured as well.
+        noise: evaluate the base model a second time, in other batches.
+        timer: time spent so far.
 
     Raises:
         HarnessError: bad input, or a failure that has a message.
     """
     file = _text_task(options, text) if text else None
-    found = _run(replace(options, adapters=(None, *options.adapters)), progress, file, timer)
-    base, *tuned = found
-    second = _noise(options, progress, file, base.folder) if noise else None
+    base, *tuned = _run(replace(options, adapter=(None, *options.adapters)), progress, file, timer)
+    again = _noise(options, progress, file, base.folder) if noise else None
     tasks = (*base.tasks, *([perplexity_text.TASK] if file and perplexity_text.TASK not in base.tasks else []))
-    return EvaluatedFolders(base.folder, tuple(one.folder for one in tuned), second, tasks)
+    return EvaluatedFolders(base.folder, tuple(finished.folder for finished in tuned), again, tasks)
 
 
 def _run(
-    options: Options, progress: Progress, text: Path | None, timer: StageTimer | None = None, kept: Path | None = None
+    options: Options, progress: Progress, text: Path | None, timer: StageTimer | None = None, cache: Path | None = None
 ) -> list[FinishedRun]:
-    """The tasks, and the text with them; before them where settings are given that a text does not have."""
-    apart = (options.shots, options.limit, options.template, options.template_file) != (None,) * 4 or bool(options.shot_seeds)
-    if text is not None and apart:
-        plain = replace(options, shots=None, limit=None, template=None, template_file=None, shot_seeds=(), tasks=(str(text),))
-        run(plain, progress, kept=kept)
+    """Run the tasks and the text together; the text first and alone where options are set that do not apply to it."""
+    unfit = (options.shots, options.limit, options.templates, options.template_file) != (None,) * 4 or bool(options.seeds)
+    if text is not None and unfit:
+        plain = replace(options, shots=None, limit=None, template=(), template_file=None, shot_seeds=(), tasks=(str(text),))
+        run(plain, progress, cache=cache)
     elif text is not None:
-        options = replace(options, tasks=(*options.tasks, str(text)))
-    return run(options, progress, timer, kept=kept)
+        options = replace(options, tasks=(*options.task_names, str(text)))
+    return run(options, progress, timer, cache=cache)
 
 
 def _text_task(options: Options, text: Path) -> Path:
     source = cards.resolve(
         options.model,
-        data=paths.data_folder(options.data),
+        data=options.data,
         revision=options.revision,
         pickles=options.allow_pickle,
         remote_code=options.trust_remote_code,
@@ -83,12 +84,10 @@ def _text_task(options: Options, text: Path) -> Path:
 
 
 def _noise(options: Options, progress: Progress, text: Path | None, base: Path) -> Path:
-    """Score the base again; its answers are kept apart, so that they do not take the place of the first ones."""
-    from harness.engine.transformers.budget import Budget
-    from harness.models.loading import pick_device
-
-    tokens = max(1, int(Budget.choose(options.batch_tokens, pick_device(options.device).type).score * _SMALLER))
+    """Evaluate the base model again, with a response cache of its own, so that its responses do not replace the first ones."""
+    usual = load(options.engine).batch_tokens(ModelOptions.of(options))
+    tokens = None if usual is None else max(1, int(usual * _SMALLER))
     folder = base / runs.NOISE_FOLDER
-    again = replace(options, adapters=(None,), batch_tokens=tokens, output=folder)
-    _run(again, progress, text, kept=folder / f"responses-{tokens}.sqlite")
+    again = replace(options, adapter=(None,), batch_tokens=tokens, output=folder)
+    _run(again, progress, text, cache=folder / f"responses-{tokens}.sqlite")
     return folder

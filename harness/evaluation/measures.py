@@ -11,7 +11,8 @@ from harness.contract import Family
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.evaluation.options import Options, Progress
+    from harness.evaluation.options import Options
+    from harness.evaluation.progress import Progress
     from harness.metrics.base import Metric
     from harness.perturb import Perturbation
     from harness.tasks.schema import Task
@@ -53,11 +54,11 @@ class Measures:
             InputError: a perturbation or scorer is unknown, or the scorer that was named cannot be had.
         """
         scorer, no_scorer = options.toxicity, None
-        if "toxicity" in options.measures:
+        if "toxicity" in options.families:
             scorer, no_scorer = _scorer(options.toxicity, progress)
-        wanted = options.perturb or [family for family in options.measures if family in DISTURBING]
+        wanted = options.perturbations or [family for family in options.families if family in DISTURBING]
         if not wanted:
-            return cls(options.measures, (), scorer, no_scorer, options.small)
+            return cls(options.families, (), scorer, no_scorer, options.small_samples)
         from harness.perturb import parse
 
         found = parse(",".join(wanted))
@@ -65,8 +66,8 @@ class Measures:
         for label, reason in missing.items():
             progress.note(f"The perturbation {label} is left out: {reason}")
         there = tuple(one for one in found if one.label not in missing)
-        families = dict.fromkeys((*options.measures, *(one.family for one in found)))
-        return cls(tuple(families), there, scorer, no_scorer, options.small)
+        families = dict.fromkeys((*options.families, *(one.family for one in found)))
+        return cls(tuple(families), there, scorer, no_scorer, options.small_samples)
 
     def metrics(self, task: Task) -> dict[str, Metric[Any]]:
         """The metrics that are measured beside the task's own, by the names under which results carry them."""

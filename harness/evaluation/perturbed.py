@@ -55,8 +55,8 @@ def perturbed(variant: TemplateVariant, questions: Sequence[Question], perturbat
 def columns(variant: TemplateVariant) -> frozenset[str]:
     """The columns that may be changed: those the task names, or those its prompt shows, answers left out."""
     task, template = variant.task, variant.template
-    if task.disturb:
-        return frozenset(task.disturb)
+    if task.perturb:
+        return frozenset(task.perturb)
     shown = _read(template.prompts or (template.prompt or "",))
     choices = template.choices if template.choices is not None else task.choices or ()
     expressions = [text for text in (template.target or task.target, choices) if isinstance(text, str)]

@@ -1,138 +1,186 @@
-"""Everything a run asks: tasks, systems, prompts; whatever can be known to be wrong is told here, before a model is loaded."""
+"""Everything a run will compute: tasks, systems and requests. Errors in the input are reported here, before a model is loaded."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 from harness.contract import Request
+from harness.engine.base import check_requests
 from harness.errors import InputError
 from harness.evaluation.measures import Measures
-from harness.evaluation.options import Options, Progress, StageTimer
+from harness.evaluation.options import Options
+from harness.evaluation.progress import Progress, StageTimer
 from harness.evaluation.requests import RequestBuilder
-from harness.evaluation.results import Job
 from harness.evaluation.scoring import TaskScorer
 from harness.evaluation.signatures import perturbation_signature
-from harness.evaluation.systems import OpenSystems
-from harness.lm_eval import task_names
+from harness.evaluation.suites import TaskSuite, open_suite
+from harness.evaluation.systems import OpenSystems, open_systems
 from harness.store import samples
+from harness.tasks import suites
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import TemplateVariant
 from harness.tasks.registry import Selection, TaskRegistry
-from harness.util import paths
 from harness.util.writable import check_files
 
 if TYPE_CHECKING:
     from harness.evaluation.perturbed import PerturbedItems
     from harness.evaluation.requests import ItemRequests
-    from harness.lm_eval.suite import Suite
     from harness.models.encoding import Encoder
+    from harness.models.in_memory import InMemoryModel
     from harness.perturb import Perturbation
+    from harness.tasks.data import Split
+    from harness.tasks.registry import TaskEntry
+    from harness.tasks.schema import Task
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """One task with one prompt template, and its requests.
+
+    Attributes:
+        label: the task or group in the run's options that it belongs to.
+        name: of the template variant, unique within the task.
+        split: the items that are scored, and more where there is a limit.
+        pool: the items from which few-shot examples are drawn; None without examples.
+        shots: number of few-shot examples.
+        seed: for few-shot examples and for sampling.
+        texts: number of texts generated for each item, where they are sampled.
+        copies: the items that each perturbation changed.
+    """
+
+    label: str
+    name: str
+    entry: TaskEntry
+    variant: TemplateVariant
+    scorer: TaskScorer
+    split: Split
+    pool: Split | None
+    shots: int
+    seed: int
+    texts: int
+    item_requests: list[ItemRequests]
+    copies: list[PerturbedItems] = field(default_factory=list)
+
+    @property
+    def everything(self) -> list[ItemRequests]:
+        """The items and their perturbed copies."""
+        return self.item_requests + [item_requests for perturbed in self.copies for item_requests in perturbed.item_requests]
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.entry.task
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """Everything that is asked, of every system."""
+    """Everything that every system of a run computes.
+
+    Attributes:
+        selection: the tasks and groups.
+        systems: the systems.
+        tasks: each task in each of its template variants, with requests.
+        suites: tasks that other harnesses define.
+    """
 
     selection: Selection
-    evaluation: OpenSystems
-    jobs: list[Job]
-    suite: Suite | None
-
-    @classmethod
-    def open(cls, options: Options, progress: Progress, timer: StageTimer) -> EvaluationPlan:
-        """Find tasks, systems and data, and prepare every request."""
-        with timer.measure("startup"):
-            own, theirs = task_names.split(options.tasks)
-            selection = TaskRegistry.default().select(own) if own or not theirs else Selection((), {}, {})
-            if options.template_file is not None:
-                from harness.tasks.promptsource import load
-
-                selection = selection.with_templates(load(options.template_file))
-            measures = Measures.of(options, progress)
-            scorers = {
-                entry.task.task: TaskScorer.of(entry.task, measures, remote_code=options.trust_remote_code) for entry in selection.entries
-            }
-            evaluation = OpenSystems.open(options, progress)
-        if theirs and measures.families:
-            progress.note("Measures beside the tasks' own, and perturbations, are not taken of lm_eval: tasks.")
-        jobs = _prepare(options, selection, scorers, measures, evaluation.encoder, timer)
-        names = _samples(jobs)
-        for folder in evaluation.outputs.values():
-            check_files(samples.path_of(folder, name) for name in names)
-        return cls(selection, evaluation, jobs, _suite(theirs, evaluation, timer))
+    systems: OpenSystems
+    tasks: list[PlannedTask]
+    suites: list[TaskSuite]
 
     @property
     def requests(self) -> list[Request]:
         """The engine's requests."""
-        own = [request for job in self.jobs for item_requests in job.everything for request in item_requests.requests]
-        return own + (self.suite.requests if self.suite else [])
+        own = [request for planned in self.tasks for item_requests in planned.everything for request in item_requests.requests]
+        return own + [request for suite in self.suites for request in suite.requests]
 
     @property
     def labels(self) -> dict[str, str]:
-        """For each item's request the name under which the user asked for its task."""
-        own = {item_requests.request.id: job.label for job in self.jobs for item_requests in job.everything}
-        return own | (self.suite.request_labels if self.suite else {})
+        """For each item's main request, the task or group in the run's options that it belongs to."""
+        labels = {item_requests.request.id: planned.label for planned in self.tasks for item_requests in planned.everything}
+        for suite in self.suites:
+            labels |= suite.request_labels
+        return labels
 
 
-def _samples(jobs: Sequence[Job]) -> list[str]:
-    """Names of the files of samples that the jobs will have."""
-    template_variants = Counter(job.task.task for job in jobs)
-    names = [job.task.task if template_variants[job.task.task] == 1 else f"{job.task.task}@{job.name}" for job in jobs]
-    return [*names, *(f"{name}~{copies.perturbation.label}" for name, job in zip(names, jobs, strict=True) for copies in job.copies)]
+def plan(options: Options, progress: Progress, timer: StageTimer, memory: InMemoryModel | None = None) -> EvaluationPlan:
+    """Find tasks, systems and data, and build every request.
+
+    Args:
+        options: options of the run.
+        progress: receives remarks.
+        timer: adds up the time.
+        memory: the model, where it is in memory already.
+
+    Raises:
+        HarnessError: bad input, or data or a model that is not available.
+    """
+    with timer.measure("startup"):
+        names, suite_names = suites.split(options.task_names)
+        selection = _select(names, options) if names or not suite_names else Selection((), {}, {})
+        measures = Measures.of(options, progress)
+        scorers = {
+            entry.task.task: TaskScorer.of(entry.task, measures, remote_code=options.trust_remote_code) for entry in selection.entries
+        }
+        systems = open_systems(options, progress, memory=memory)
+    tasks = list(_planned(options, selection, scorers, measures, systems.encoder, timer))
+    _check_outputs(tasks, systems)
+    work = EvaluationPlan(selection, systems, tasks, _suites(suite_names, measures, systems, timer))
+    check_requests(systems.backend, work.requests)
+    return work
 
 
-def _prepare(
+def _select(names: Sequence[str], options: Options) -> Selection:
+    selection = TaskRegistry.default().select(names)
+    if options.template_file is None:
+        return selection
+    from harness.tasks.promptsource import load
+
+    return selection.with_templates(load(options.template_file))
+
+
+def _planned(
     options: Options, selection: Selection, scorers: Mapping[str, TaskScorer], measures: Measures, encoder: Encoder, timer: StageTimer
-) -> list[Job]:
-    """Read the data, render and tokenize every prompt."""
-    reader = DataReader(paths.data_folder(options.data))
-    jobs = []
+) -> Iterator[PlannedTask]:
+    """Read the data of each task, and build the requests of each of its template variants."""
+    reader = DataReader(options.data)
     for entry in selection.entries:
-        task = entry.task
+        task, scorer = entry.task, scorers[entry.task.task]
         with timer.measure("startup"):
-            split = reader.split(task, task.data.split, entry.path.parent)
-            shots = task.shots.number if options.shots is None else options.shots
-            if shots and task.shots.split is None:
-                raise InputError(f"Task {task.task} has no split to draw shots from.", "Leave out --shots, or give the task a shots.split.")
-            pool = reader.split(task, task.shots.split, entry.path.parent) if shots and task.shots.split else None
-        seeds = options.shot_seeds if shots and options.shot_seeds else (options.seed,)
-        for template, seed in product(entry.templates(options.template), seeds):
+            split, pool, shots = _read(entry, reader, options.shots)
+        seeds = options.seeds if shots and options.seeds else (options.seed,)
+        for template, seed in product(entry.templates(options.templates), seeds):
             name = template.name if len(seeds) == 1 else f"{template.name}#{seed}"
             variant = TemplateVariant(task, template, encoder.chat)
-            preparation = RequestBuilder(variant, encoder, pool.items if pool else (), shots, seed, name, options.texts)
-            item_requests = preparation.prepare(split.items[: options.limit], timer.preparation)
-            copies = _copies(
-                preparation, item_requests, measures.perturbations if scorers[task.task].headlines else (), options.seed, timer
-            )
-            scorer = scorers[task.task]
-            jobs.append(
-                Job(
-                    selection.labels[task.task],
-                    name,
-                    entry,
-                    variant,
-                    scorer,
-                    split,
-                    pool,
-                    shots,
-                    seed,
-                    options.texts,
-                    item_requests,
-                    copies,
-                )
-            )
-    return jobs
+            builder = RequestBuilder(variant, encoder, pool.items if pool else (), shots, seed, name, options.texts)
+            item_requests = builder.prepare(split.items[: options.limit], timer)
+            copies = _copies(builder, item_requests, measures.perturbations if scorer.headlines else (), options.seed, timer)
+            label = selection.labels[task.task]
+            yield PlannedTask(label, name, entry, variant, scorer, split, pool, shots, seed, options.texts, item_requests, copies)
+
+
+def _read(entry: TaskEntry, reader: DataReader, shots: int | None) -> tuple[Split, Split | None, int]:
+    """The items to score, the items for few-shot examples, and the number of examples."""
+    task, beside = entry.task, entry.path.parent
+    split = reader.split(task, task.data.split, beside)
+    number = task.shots.number if shots is None else shots
+    if not number:
+        return split, None, 0
+    if task.shots.split is None:
+        raise InputError(
+            f"Task {task.task} has no split to draw few-shot examples from.", "Omit --shots, or set shots.split in the task file."
+        )
+    return split, reader.split(task, task.shots.split, beside), number
 
 
 def _copies(
-    preparation: RequestBuilder, item_requests: Sequence[ItemRequests], perturbations: Sequence[Perturbation], seed: int, timer: StageTimer
+    builder: RequestBuilder, item_requests: Sequence[ItemRequests], perturbations: Sequence[Perturbation], seed: int, timer: StageTimer
 ) -> list[PerturbedItems]:
-    """Copies of those items whose text each perturbation changes."""
+    """Requests for the items whose text each perturbation changes."""
     if not perturbations:
         return []
     from harness.evaluation.perturbed import PerturbedItems, columns, perturbed
@@ -140,23 +188,33 @@ def _copies(
     copies = []
     for perturbation in perturbations:
         with timer.measure("startup"):
-            changed = perturbed(preparation.variant, [one.question for one in item_requests], perturbation, seed)
-        own = replace(preparation, name=f"{preparation.name}~{perturbation.label}")
-        signature = perturbation_signature(perturbation, seed, columns(preparation.variant))
-        copies.append(PerturbedItems(perturbation, signature, list(changed), own.ask(list(changed.values()), timer.preparation)))
+            changed = perturbed(builder.variant, [original.question for original in item_requests], perturbation, seed)
+        renamed = replace(builder, name=f"{builder.name}~{perturbation.label}")
+        signature = perturbation_signature(perturbation, seed, columns(builder.variant))
+        copies.append(PerturbedItems(perturbation, signature, list(changed), renamed.build(list(changed.values()), timer)))
     return copies
 
 
-def _suite(names: Sequence[str], evaluation: OpenSystems, timer: StageTimer) -> Suite | None:
-    """lm-eval's tasks, built, rendered and tokenized; None where there are none."""
-    if not names:
-        return None
-    task_names.installed()
-    from harness.lm_eval.suite import Suite
+def _check_outputs(tasks: Sequence[PlannedTask], systems: OpenSystems) -> None:
+    """Raise StorageError if a file of samples cannot be written."""
+    variants = Counter(planned.task.task for planned in tasks)
+    names = []
+    for planned in tasks:
+        name = planned.task.task if variants[planned.task.task] == 1 else f"{planned.task.task}@{planned.name}"
+        names += [name, *(f"{name}~{copies.perturbation.label}" for copies in planned.copies)]
+    for folder in systems.outputs.values():
+        check_files(samples.path_of(folder, name) for name in names)
 
-    began = time.perf_counter()
-    suite = Suite.prepare(names, evaluation.options, evaluation.encoder, paths.data_folder(evaluation.options.data))
-    timer.preparation.render += time.perf_counter() - began
-    for note in suite.notes:
-        evaluation.progress.note(note)
-    return suite
+
+def _suites(names: Mapping[str, Sequence[str]], measures: Measures, systems: OpenSystems, timer: StageTimer) -> list[TaskSuite]:
+    """The tasks of other harnesses, with requests."""
+    opened = []
+    for suite, members in names.items():
+        if measures.families:
+            systems.progress.note(f"--measures and --perturb do not apply to {suite}: tasks.")
+        with timer.measure("render"):
+            tasks = open_suite(suite, members, systems.options, systems.encoder)
+        for note in tasks.notes:
+            systems.progress.note(note)
+        opened.append(tasks)
+    return opened

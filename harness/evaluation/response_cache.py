@@ -1,4 +1,4 @@
-"""Which answers are kept, which are still open, and which requests are one and the same question."""
+"""The response cache of one system in one run: which requests are equal, which have cached responses, and which are left to compute."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ if TYPE_CHECKING:
 
 
 class ResponseCache:
-    """The requests of one system, and their responses as they come in.
+    """The requests of one system, and their responses as they arrive.
 
-    Requests with equal content are asked once. Those already in the store count as answered, but stay in the lists handed to the
-    engine, so that its plan does not depend on what was kept.
+    Requests with equal content are computed once. Requests with a cached response stay in the lists for the engine, so that its batches
+    do not depend on what is cached.
 
     Args:
         requests: every request of the run, ids unique.
-        system_key: names the system exactly.
-        store: where responses are kept.
-        fresh: forget what the store knows of these requests.
+        system_key: identifies the system exactly.
+        store: where responses are saved.
+        fresh: remove cached responses to these requests first.
+
+    Attributes:
+        responses: by request id.
+        computed: number of responses that were computed.
     """
 
     def __init__(self, requests: Sequence[Request], system_key: str, store: ResponseStore, *, fresh: bool = False) -> None:
-        self._store = store
         self._keys = {request.id: store.key(system_key, request) for request in requests}
         self._twins: dict[bytes, list[str]] = {}
         for request_id, key in self._keys.items():
             self._twins.setdefault(key, []).append(request_id)
-        self._distinct = [request for request in requests if self._twins[self._keys[request.id]][0] == request.id]
+        self._unique = [request for request in requests if self._twins[self._keys[request.id]][0] == request.id]
         if fresh:
             store.forget(list(self._twins))
-        self._requests = {self._keys[request.id]: request for request in self._distinct}
+        self._requests = {self._keys[request.id]: request for request in self._unique}
         self._cached = store.get_many(self._requests)
         known = self._cached.responses
         self.responses: dict[str, Response] = {i: _with_id(known[key], i) for i, key in self._keys.items() if key in known}
@@ -43,7 +46,7 @@ class ResponseCache:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of cached responses that are not used."""
+        """Remarks about cached responses that are not used."""
         unused = [
             (len(self._cached.damaged), "damaged"),
             (len(self._cached.unchecked), "written by an earlier version, without a checksum"),
@@ -57,32 +60,36 @@ class ResponseCache:
 
     @property
     def complete(self) -> bool:
-        """Whether every request is answered."""
+        """Whether every request has a response."""
         return len(self.responses) == len(self._keys)
 
     @property
     def answered(self) -> frozenset[str]:
-        """Ids of the requests that are answered."""
+        """Ids of the requests that have a response."""
         return frozenset(self.responses)
 
     @property
     def scorings(self) -> list[ScoreRequest]:
-        """Distinct requests to score."""
-        return [request for request in self._distinct if not isinstance(request, Generate)]
+        """Unique requests for scores."""
+        return [request for request in self._unique if not isinstance(request, Generate)]
 
     @property
     def generations(self) -> list[Generate]:
-        """Distinct requests to generate."""
-        return [request for request in self._distinct if isinstance(request, Generate)]
+        """Unique requests for generated text."""
+        return [request for request in self._unique if isinstance(request, Generate)]
 
-    def keep(self, batch: Sequence[Response], writer: Writer) -> dict[str, Response]:
-        """Have a batch written; returns the responses of all requests that it answers."""
+    def add(self, batch: Sequence[Response], writer: Writer) -> dict[str, Response]:
+        """Save a batch of computed responses.
+
+        Returns:
+            Responses to all requests that the batch answers, by id.
+        """
         keys = [self._keys[response.id] for response in batch]
         writer.put([(key, self._requests[key], response) for key, response in zip(keys, batch, strict=True)])
         self.computed += len(batch)
-        fresh = {twin: replace(response, id=twin) for key, response in zip(keys, batch, strict=True) for twin in self._twins[key]}
-        self.responses |= fresh
-        return fresh
+        added = {twin: replace(response, id=twin) for key, response in zip(keys, batch, strict=True) for twin in self._twins[key]}
+        self.responses |= added
+        return added
 
 
 def _with_id(response: Response, request_id: str) -> Response:

@@ -15,8 +15,9 @@ from harness.evaluation.signatures import worst_signature
 from harness.metrics.base import FloatArray
 from harness.stats.bootstrap import by_cluster
 from harness.stats.intervals import Codes
-from harness.stats.paired import Pairs, difference_interval
-from harness.store.runs import MetricRecord, PerturbationRecord
+from harness.stats.contrast import difference_interval
+from harness.stats.pairs import Pairs
+from harness.store.records import MetricRecord, PerturbationRecord
 from harness.store.signature import Signature
 
 WORST = "worst"

@@ -1,113 +1,143 @@
-"""The story on one page: tasks, prompts, requests, responses, scores, results."""
+"""A run from options to results: plan, responses, scores, files."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__, toxicity
+from harness import toxicity
 from harness.contract import Response, System, Usage
-from harness.evaluation.aggregate import Member, MetricScore, score_group
-from harness.evaluation.energy import Meter
-from harness.evaluation.options import Options, Progress, StageTimer
-from harness.evaluation.plan import EvaluationPlan
+from harness.engine.base import response_key
+from harness.evaluation.cost import EnergyMeter, efficiency, seconds_alone
+from harness.evaluation.options import Options
+from harness.evaluation.plan import EvaluationPlan, plan
+from harness.evaluation.progress import Progress, StageTimer
 from harness.evaluation.response_cache import ResponseCache
-from harness.evaluation.results import Job, efficiency, environment, seconds_alone, task_record
-from harness.evaluation.scoring import TaskScores, combine
-from harness.evaluation.systems import response_key
-from harness.lm_eval.verdict import LmEvalResults
-from harness.store import runs
+from harness.evaluation.results import ScoredTasks, run_record, score_tasks
+from harness.models import loading
+from harness.store.records import RunRecord
 from harness.store.responses import ResponseStore
-from harness.store.saving import SavedSamples, save
+from harness.store.saving import save
 from harness.store.writing import Writer
-from harness.tasks.schema import Group
 from harness.util import paths
 
 if TYPE_CHECKING:
-    from harness.models.adapters import Adapter
+    from harness.models.in_memory import InMemoryModel
+    from harness.models.opening import AnyAdapter
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that was written.
+    """A run whose results are saved.
 
     Attributes:
-        record: the results in the folder, those of earlier runs of the system included.
-        tasks: names of those scored now.
+        record: the folder's results, those of earlier runs of the same system included.
+        folder: where they are.
+        tasks: names of the tasks of this run.
     """
 
-    record: runs.RunRecord
+    record: RunRecord
     folder: Path
     tasks: tuple[str, ...]
 
 
-def run(options: Options, progress: Progress, timer: StageTimer | None = None, *, kept: Path | None = None) -> list[FinishedRun]:
-    """Score every system on every task and write its results.
-
-    Whatever can be known to be wrong is told before the model is loaded.
+def run(
+    options: Options,
+    progress: Progress,
+    timer: StageTimer | None = None,
+    *,
+    cache: Path | None = None,
+    memory: InMemoryModel | None = None,
+) -> list[FinishedRun]:
+    """Evaluate every system on every task, and save the results of each.
 
     Args:
-        options: what is asked.
-        progress: follows the progress.
-        timer: where the time went so far.
-        kept: the file of kept answers; the cache's by default.
+        options: options of the run.
+        progress: receives progress and remarks.
+        timer: time spent so far.
+        cache: file of the response cache; by default `responses.sqlite` in the user's cache folder.
+        memory: the model, where it is in memory already.
 
     Raises:
-        HarnessError: bad input, or a failure that has a message.
+        HarnessError: bad input, reported before a model is loaded, or a failure that has a message.
     """
     timer = timer or StageTimer()
-    work = EvaluationPlan.open(options, progress, timer)
+    work = plan(options, progress, timer, memory)
     finished = []
-    with closing(work.evaluation), ResponseStore(kept or paths.cache() / "responses.sqlite") as store:
-        for system, adapter in work.evaluation.systems:
-            meter = Meter.start()
-            answers = _answers(work, system, adapter, store, timer)
+    device = loading.pick_device(options.devices[0]) if memory is None else memory.device
+    with closing(work.systems), ResponseStore(cache or paths.cache() / "responses.sqlite") as store:
+        for system, adapter in work.systems.systems:
+            meter = EnergyMeter.start()
+            responses, usage = _respond(work, system, adapter, store, timer)
             with timer.measure("startup"):
-                work.evaluation.check(adapter)
-            finished.append(_finish(work, system, answers, timer, meter.joules()))
+                work.systems.check(adapter)
+            with timer.measure("metrics"):
+                scored = _score(work, responses, usage, options)
+            cost = efficiency(usage, responses, timer, meter.joules())
+            record = run_record(system, scored, cost, options, device)
+            folder = work.systems.outputs[system.name]
+            saved = save(record, scored.samples, folder, progress.note)
+            finished.append(FinishedRun(saved, folder, tuple(record.tasks)))
             timer.next_system()
-    if "toxicity" in options.measures:
-        work.evaluation.say_once(toxicity.notes())
+    if "toxicity" in options.families:
+        work.systems.say_once(toxicity.notes())
         toxicity.release()
     return finished
 
 
-def _answers(
-    work: EvaluationPlan, system: System, adapter: Adapter | None, store: ResponseStore, timer: StageTimer
+def _score(work: EvaluationPlan, cache: ResponseCache, usage: Usage, options: Options) -> ScoredTasks:
+    scored = score_tasks(work, cache.responses, options)
+    if "efficiency" not in options.families:
+        return scored
+    timed = {planned.task.task for planned in work.tasks}
+    tasks = {
+        name: record.model_copy(update={"metrics": record.metrics | {"seconds_alone": seconds_alone(record, usage)}})
+        for name, record in scored.tasks.items()
+        if name in timed
+    }
+    return replace(scored, tasks=scored.tasks | tasks)
+
+
+def _respond(
+    work: EvaluationPlan, system: System, adapter: AnyAdapter | None, store: ResponseStore, timer: StageTimer
 ) -> tuple[ResponseCache, Usage]:
-    """A response to every request: kept ones from the store, the others computed and kept as they come."""
-    evaluation = work.evaluation
-    cache = ResponseCache(work.requests, response_key(system), store, fresh=evaluation.options.fresh)
+    """A response to every request: cached responses from the store, the others computed, and saved as they arrive."""
+    systems = work.systems
+    cache = ResponseCache(work.requests, response_key(system), store, fresh=systems.options.fresh)
     for note in cache.notes:
-        evaluation.progress.note(f"{system.name}: {note}")
-    tally = Tally(evaluation.progress, work.labels)
-    evaluation.progress.start(system.name, tally.totals)
+        systems.progress.note(f"{system.name}: {note}")
+    tally = Tally(systems.progress, work.labels)
+    systems.progress.start(system.name, tally.totals)
     tally.finished(cache.responses)
     if cache.complete:
         return cache, Usage()
     with ExitStack() as stack:
         writer = stack.enter_context(Writer(store, system.engine))
         with timer.measure("startup"):
-            engine = stack.enter_context(evaluation.engine(adapter))
-            texts = engine.generate(cache.generations, cache.answered)  # what cannot be generated is refused before anything is computed
+            engine = stack.enter_context(systems.engine(adapter))
+            texts = engine.generate(cache.generations, cache.answered)  # refuses what it cannot generate before anything is computed
         with timer.measure("score"):
             for batch in engine.score(cache.scorings, cache.answered):
-                tally.finished(cache.keep(batch, writer), engine.usage)
+                tally.finished(cache.add(batch, writer), engine.usage)
         with timer.measure("generate"):
             for batch in texts:
-                tally.finished(cache.keep(batch, writer), engine.usage)
-        evaluation.say_once(engine.notes)
+                tally.finished(cache.add(batch, writer), engine.usage)
+        systems.say_once(engine.notes)
         return cache, engine.usage
 
 
 @dataclass
 class Tally:
-    """Tells the watch how many items are finished under each name that the user asked for."""
+    """Counts finished items and computed tokens for the progress display.
+
+    Attributes:
+        progress: receives the counts.
+        labels: for each item's main request, the task or group in the run's options that it belongs to.
+    """
 
     progress: Progress
     labels: Mapping[str, str]
@@ -115,71 +145,19 @@ class Tally:
 
     @property
     def totals(self) -> dict[str, int]:
-        """Items under each name."""
+        """Number of items by task or group."""
         return dict(Counter(self.labels.values()))
 
     def finished(self, responses: Mapping[str, Response], usage: Usage | None = None) -> None:
-        """These requests are answered; `usage` is what the engine has spent so far."""
-        for label, items in Counter(self.labels[i] for i in responses if i in self.labels).items():
+        """Count the items of these responses.
+
+        Args:
+            responses: by request id.
+            usage: what the engine has computed so far.
+        """
+        for label, items in Counter(self.labels[key] for key in responses if key in self.labels).items():
             self.progress.advance(label, items)
         if usage is not None:
-            spent = usage.prefill_tokens + usage.decode_tokens
-            self.progress.tokens(spent - self._tokens)
-            self._tokens = spent
-
-
-def _finish(
-    work: EvaluationPlan, system: System, answers: tuple[ResponseCache, Usage], timer: StageTimer, joules: float | None
-) -> FinishedRun:
-    """Judge every task, and write samples and results."""
-    (cache, usage), jobs, options = answers, work.jobs, work.evaluation.options
-    folder = work.evaluation.outputs[system.name]
-    with timer.measure("metrics"):
-        template_variants: dict[str, dict[str, TaskScores]] = {}
-        for job in jobs:
-            judged = job.scorer.score(job.item_requests, cache.responses, options.seed, job.copies)
-            template_variants.setdefault(job.task.task, {})[job.name] = judged
-        scores = {name: combine(own) for name, own in template_variants.items()}
-        tasks = {}
-        for name, own in template_variants.items():
-            record = task_record([job for job in jobs if job.task.task == name], own, scores[name], options)
-            if "efficiency" in options.measures:
-                record = record.model_copy(update={"metrics": record.metrics | {"seconds_alone": seconds_alone(record, usage)}})
-            tasks[name] = record
-        groups = {name: _group(group, weights, jobs, scores, tasks) for name, (group, weights) in work.selection.groups.items()}
-        theirs = work.suite.score(cache.responses) if work.suite else LmEvalResults()
-    whole = runs.RunRecord(
-        harness_version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=list(options.command),
-        system=runs.system_record(system),
-        tasks=tasks | theirs.tasks,
-        groups=groups | theirs.groups,
-        efficiency=efficiency(usage, cache, timer, joules),
-        environment=environment(options),
-    )
-    parts = {name: list(_parts(name, own)) for name, own in template_variants.items()}
-    parts |= {name: [SavedSamples(name, found)] for name, found in theirs.samples.items()}
-    merged = save(whole, parts, folder, work.evaluation.progress.note)
-    return FinishedRun(merged, folder, tuple(whole.tasks))
-
-
-def _parts(task: str, template_variants: Mapping[str, TaskScores]) -> Iterator[SavedSamples]:
-    """Samples and statistics of one task, and the samples of perturbed copies."""
-    for variant, judged in template_variants.items():
-        place = task if len(template_variants) == 1 else f"{task}@{variant}"
-        yield SavedSamples(place, judged.samples, judged.statistics)
-        for perturbation, copies in judged.copies.items():
-            yield SavedSamples(f"{place}~{perturbation}", copies)
-
-
-def _group(
-    group: Group,
-    weights: Mapping[str, float],
-    jobs: Sequence[Job],
-    scores: Mapping[str, Mapping[str, MetricScore]],
-    tasks: Mapping[str, runs.TaskRecord],
-) -> runs.GroupRecord:
-    headlines = {job.task.task: job.task.headlines for job in jobs}
-    members = {name: Member(scores[name], headlines[name], weight) for name, weight in weights.items()}
-    return score_group(group, members, {name: tasks[name].signature for name in weights})
+            computed = usage.prefill_tokens + usage.decode_tokens
+            self.progress.tokens(computed - self._tokens)
+            self._tokens = computed

@@ -31,7 +31,7 @@ from harness.evaluation.robustness import PerturbedStatistics, perturbations, wo
 from harness.evaluation.signatures import ReadLabels, metric_signature
 from harness.metrics.base import Metric, check_form
 from harness.stats.intervals import Codes
-from harness.store.runs import PerturbationRecord
+from harness.store.records import PerturbationRecord
 from harness.store.samples import SampleRecord, StatisticsRecord
 
 if TYPE_CHECKING:

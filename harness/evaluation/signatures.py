@@ -1,7 +1,8 @@
 """The one place where signatures are made: from everything that decides prompts, items, decoding and scores.
 
-Weights, precision, tokenizer, chat template and engine are the system's, whose digest names them (`store.runs.system_record`). Everything
-else that can change a score stands here. What cannot (batch size, device, folders) stands in neither.
+Weights, precision, tokenizer, chat template and engine belong to the system, whose digest identifies them
+(`store.records.system_record`). Everything else that can change a score is here. What cannot change one (batch size, device, folders) is
+in neither.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ from harness.models.digests import text_digest
 from harness.store.signature import AVERAGE_FIELDS, Signature
 
 if TYPE_CHECKING:
-    from harness.evaluation.results import Job
+    from harness.evaluation.plan import PlannedTask
     from harness.perturb import Perturbation
 
 DIGITS = 16
 """Characters of a SHA-256 (hex) that stand in a signature."""
 
 
-def task_signature(jobs: Sequence[Job]) -> Signature:
+def task_signature(variants: Sequence[PlannedTask]) -> Signature:
     """What decides a task's prompts, items and decoding.
 
     Few-shot examples, samples and perturbations are drawn by an item's id, so what gives the ids decides as well.
 
     Args:
-        jobs: the task in each of its template variants, at least one; all read the same items.
+        variants: the task with each of its prompt templates, at least one; all have the same items.
     """
-    first = jobs[0]
+    first = variants[0]
     data = first.task.data
     fields: dict[str, object] = {
         "version": first.task.version,
-        "template": ",".join(job.name for job in jobs),
-        "template_digest": template_digest(jobs)[:DIGITS],
+        "template": ",".join(planned.name for planned in variants),
+        "template_digest": template_digest(variants)[:DIGITS],
         "shots": first.shots,
     }
     if first.shots:
@@ -51,31 +52,34 @@ def task_signature(jobs: Sequence[Job]) -> Signature:
     return Signature.of(first.task.task, fields)
 
 
-def _examples(job: Job) -> dict[str, object]:
+def _examples(planned: PlannedTask) -> dict[str, object]:
     """What decides the few-shot examples."""
-    shots = job.task.shots
+    shots = planned.task.shots
     fields: dict[str, object] = {"shot_selection": shots.select, "shot_split": shots.split}
-    fields |= {"shot_pool": job.pool.digest[:DIGITS]} if job.pool is not None else {}
-    return fields | ({"shot_seed": job.seed} if shots.select == "random" else {})
+    fields |= {"shot_pool": planned.pool.digest[:DIGITS]} if planned.pool is not None else {}
+    return fields | ({"shot_seed": planned.seed} if shots.select == "random" else {})
 
 
-def _decoding(job: Job) -> dict[str, object]:
-    settings = job.task.generation
+def _decoding(planned: PlannedTask) -> dict[str, object]:
+    settings = planned.task.generation
     fields: dict[str, object] = {"max_new_tokens": settings.max_new_tokens, "stop": settings.stop, "temperature": settings.temperature}
     if settings.temperature > 0:
-        fields |= {"top_p": settings.top_p, "sampling_seed": job.seed, "texts": job.texts}
+        fields |= {"top_p": settings.top_p, "sampling_seed": planned.seed, "texts": planned.texts}
     return fields | ({"beams": settings.beams} if settings.beams > 1 else {})
 
 
-def template_digest(jobs: Sequence[Job]) -> str:
+def template_digest(variants: Sequence[PlannedTask]) -> str:
     """SHA-256 (hex) over the templates with the task's choices and target; of several templates over all of them."""
-    own = [text_digest(job.variant.template.model_dump_json() + str(job.task.choices) + str(job.task.target)) for job in jobs]
+    own = [
+        text_digest(planned.variant.template.model_dump_json() + str(planned.task.choices) + str(planned.task.target))
+        for planned in variants
+    ]
     return own[0] if len(own) == 1 else text_digest("".join(own))
 
 
-def data_digest(job: Job) -> str:
+def data_digest(planned: PlannedTask) -> str:
     """SHA-256 (hex) over the content of the items that are scored, in their order."""
-    return text_digest("".join(item_requests.question.item.digest for item_requests in job.item_requests))
+    return text_digest("".join(item_requests.question.item.digest for item_requests in planned.item_requests))
 
 
 def metric_signature(signature: Signature, read: Iterable[str], labels: Mapping[str, str]) -> Signature:

@@ -1,4 +1,4 @@
-"""A policy applied to a run: every rule's finding, and what follows from them."""
+"""Apply a policy to a run: every rule's finding, and the decision that follows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from harness.compare.comparison import compare_runs
-from harness.compare.names import opened
-from harness.compare.pairing import LoadMeasure, Results
+from harness.compare.comparison import RunComparison, compare_runs
+from harness.compare.names import expand_globs
+from harness.compare.paired_tables import LoadMeasure
+from harness.compare.pairing import Results
 from harness.compare.unverified import unverified
 from harness.errors import InputError
 from harness.gate.evidence import Evidence
-from harness.gate.findings import Finding, Outcome, UnfitRuleError, worst
-from harness.gate.policy import Policy, Stated
+from harness.gate.findings import OUTCOME_WORDS, Finding, Outcome, UnfitRuleError, worst
+from harness.gate.policy import Policy, PolicyRule
 from harness.store.verifying import refuse_changed
 
 OnUndecided: TypeAlias = Literal["pass", "fail"]
@@ -23,37 +24,42 @@ EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """A rule with what it found, and the seconds that took."""
+    """A rule with its finding, and the seconds that checking took."""
 
-    stated: Stated
+    policy_rule: PolicyRule
     finding: Finding
     seconds: float = 0.0
 
+    @property
+    def text(self) -> str:
+        """The rule as the policy states it."""
+        return self.policy_rule.text
+
 
 @dataclass(frozen=True)
-class Decision:
-    """What a policy says of a run.
+class GateDecision:
+    """The decision of a policy about a run.
 
     Attributes:
         candidate, baseline: the results.
-        judged: every rule, in the policy's order.
-        on_undecided: what counts instead where rules are inconclusive; None: that the data are inconclusive is the answer.
+        results: of every rule, in the policy's order.
+        on_undecided: what an inconclusive outcome counts as; None: the decision is "inconclusive".
     """
 
     candidate: Results
     baseline: Results | None
-    judged: tuple[RuleResult, ...]
+    results: tuple[RuleResult, ...]
     on_undecided: OnUndecided | None = None
 
     @property
-    def found(self) -> Outcome:
-        """The worst of the findings."""
-        return worst([one.finding.outcome for one in self.judged])
+    def worst_outcome(self) -> Outcome:
+        """The worst outcome of the rules, before `on_undecided` is applied."""
+        return worst([result.finding.outcome for result in self.results])
 
     @property
     def outcome(self) -> Outcome:
-        """What counts."""
-        return self.on_undecided if self.found == "inconclusive" and self.on_undecided else self.found
+        """The outcome after `on_undecided` is applied."""
+        return self.on_undecided if self.worst_outcome == "inconclusive" and self.on_undecided else self.worst_outcome
 
     @property
     def exit_code(self) -> int:
@@ -62,80 +68,82 @@ class Decision:
 
     @property
     def headline(self) -> str:
-        """The verdict in one line."""
-        counts = [(name, sum(one.finding.outcome == name for one in self.judged)) for name in ("pass", "fail", "inconclusive")]
-        words = {"pass": "passed", "fail": "failed", "inconclusive": "undecided"}
-        told = ", ".join(f"{count} {words[name]}" for name, count in counts if count)
-        chosen = f", undecided counts as {self.on_undecided}" if self.outcome != self.found else ""
-        return f"{len(self.judged)} {'rule' if len(self.judged) == 1 else 'rules'}: {told}{chosen}"
+        """Numbers of rules by outcome, such as `3 rules: 2 passed, 1 inconclusive`."""
+        outcomes = [result.finding.outcome for result in self.results]
+        counts = [(outcomes.count(outcome), words) for outcome, words in OUTCOME_WORDS.items()]
+        text = ", ".join(f"{count} {words}" for count, words in counts if count)
+        replaced = f", inconclusive counts as {self.on_undecided}" if self.outcome != self.worst_outcome else ""
+        return f"{len(outcomes)} {'rule' if len(outcomes) == 1 else 'rules'}: {text}{replaced}"
 
     @property
     def unverified(self) -> str | None:
-        """Which results cannot be verified, in a sentence; None where all can."""
-        return unverified((str(one.folder), one.record) for one in (self.candidate, self.baseline) if one is not None)
+        """A sentence on results that cannot be verified; None where all can."""
+        return unverified((str(side.folder), side.record) for side in (self.candidate, self.baseline) if side is not None)
 
     @property
     def advice(self) -> list[str]:
         """What to do next, a sentence each."""
-        wanted = list(dict.fromkeys(part for one in self.judged for part in one.finding.advice))
-        found = []
-        if self.found == "fail" and self.baseline is not None:
+        steps = list(dict.fromkeys(step for result in self.results for step in result.finding.advice))
+        sentences = []
+        if self.worst_outcome == "fail" and self.baseline is not None:
             folders = f"--before {self.baseline.folder} --after {self.candidate.folder}"
-            found.append(f"See what was lost: harness forgetting {folders} --details")
-        if self.found == "inconclusive":
-            more = f"To tell: {'; '.join(wanted)}." if wanted else "More items, or a wider margin, would tell."
-            found.append(more)
+            sentences.append(f"See what was lost: harness forgetting {folders} --details")
+        if self.worst_outcome == "inconclusive":
+            more_items = "More items or a wider margin would give a conclusive result."
+            sentences.append(f"For a conclusive result: {'; '.join(steps)}." if steps else more_items)
             if self.on_undecided is None:
-                found.append("To decide without: --on-undecided pass or --on-undecided fail.")
-        return found
+                sentences.append("To decide anyway: --on-undecided pass or --on-undecided fail.")
+        return sentences
 
 
-def decide(run: Path, baseline: Path | None, policy: Policy, load: LoadMeasure, on_undecided: OnUndecided | None = None) -> Decision:
-    """Judge a run by a policy.
+def decide(run: Path, baseline: Path | None, policy: Policy, load: LoadMeasure, on_undecided: OnUndecided | None = None) -> GateDecision:
+    """Check a run against a policy.
 
     Args:
         run: folder of the candidate's results.
-        baseline: of what it is held against, or None.
+        baseline: folder of the results to compare with, or None.
         policy: the rules.
-        load: finds metrics: `harness.metrics.load`.
-        on_undecided: what counts where rules are inconclusive.
+        load: loads metrics: `harness.metrics.load`.
+        on_undecided: what an inconclusive outcome counts as.
 
     Raises:
-        InputError: results cannot be read or were not measured alike, or a rule does not fit them; nothing was judged.
+        InputError: results cannot be read or were measured with different settings, or a rule cannot be applied to them; there is then
+            no decision.
     """
     candidate = Results.read(run)
     reference = Results.read(baseline) if baseline is not None else None
     for side in (candidate, reference):
         if side is not None:
             refuse_changed(side.folder, side.record)
-    comparing = next((stated for stated in policy.rules if stated.rule.needs_baseline), None)
+    comparing = next((policy_rule for policy_rule in policy.rules if policy_rule.rule.needs_baseline), None)
     if comparing is not None and reference is None:
         raise _unfit(
-            comparing, "it compares with a baseline, and none is given", "Give one with --baseline RUN, or a --policy of thresholds."
+            comparing, "it compares with a baseline, and none is given", "Give one with --baseline RUN, or a --policy with thresholds only."
         )
-    plan = policy.plan()
-    comparison = None
+    options = policy.options()
+    comparison: RunComparison | None = None
     if reference is not None and comparing is not None:
         both = (candidate.record, reference.record)
-        plan = replace(plan, targets=opened(plan.targets, both), tasks=None if plan.tasks is None else opened(plan.tasks, both))
-        comparison = compare_runs(reference.folder, candidate.folder, load, plan)
-    evidence = Evidence(candidate, load, plan, reference, comparison)
-    return Decision(candidate, reference, tuple(_judged(stated, evidence) for stated in policy.rules), on_undecided)
+        tasks = None if options.tasks is None else expand_globs(options.tasks, both)
+        options = replace(options, targets=expand_globs(options.targets, both), tasks=tasks)
+        comparison = compare_runs(reference.folder, candidate.folder, load, options)
+    evidence = Evidence(candidate, load, options, reference, comparison)
+    return GateDecision(candidate, reference, tuple(_checked(policy_rule, evidence) for policy_rule in policy.rules), on_undecided)
 
 
-def _judged(stated: Stated, evidence: Evidence) -> RuleResult:
+def _checked(policy_rule: PolicyRule, evidence: Evidence) -> RuleResult:
     began = time.perf_counter()
     try:
-        finding = stated.rule.check(evidence)
+        finding = policy_rule.rule.check(evidence)
     except UnfitRuleError as error:
-        raise _unfit(stated, error.what[:1].lower() + error.what[1:].removesuffix("."), error.remedy) from error
+        raise _unfit(policy_rule, error.what[:1].lower() + error.what[1:].removesuffix("."), error.remedy) from error
     sides = (evidence.candidate, evidence.baseline)
     if finding.outcome == "pass" and any(side is not None and side.record.unverified for side in sides):
-        told = f"{finding.told}; but results of an earlier version cannot be verified"
-        finding = replace(finding, outcome="inconclusive", told=told, advice=("score again what cannot be verified",))
-    return RuleResult(stated, finding, time.perf_counter() - began)
+        message = f"{finding.message}; but results of an earlier version cannot be verified"
+        finding = replace(finding, outcome="inconclusive", message=message, advice=("run again what cannot be verified",))
+    return RuleResult(policy_rule, finding, time.perf_counter() - began)
 
 
-def _unfit(stated: Stated, what: str, remedy: str) -> InputError:
-    place = f"{stated.place}: " if stated.place else ""
-    return InputError(f"{place}the rule '{stated.line}' does not fit: {what}.", remedy)
+def _unfit(policy_rule: PolicyRule, what: str, remedy: str) -> InputError:
+    start = f"{policy_rule.place}: the" if policy_rule.place else "The"
+    return InputError(f"{start} rule '{policy_rule.text}' cannot be applied: {what}.", remedy)

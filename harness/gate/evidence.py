@@ -1,4 +1,4 @@
-"""What rules are judged on: kept results, and their comparison with a baseline."""
+"""Evidence for rules: saved results, and their comparison with a baseline."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.compare.comparison import Comparison, MetricComparison, TaskComparison, compare_runs
+from harness.compare.comparison import MetricComparison, RunComparison, TaskComparison, compare_runs
 from harness.compare.metric import ComparisonOptions
-from harness.compare.pairing import LoadMeasure, Results
+from harness.compare.paired_tables import LoadMeasure
+from harness.compare.pairing import Results
 from harness.gate.findings import UnfitRuleError
 from harness.stats.verdict import MARGIN, default_margin
-from harness.store.runs import MetricRecord, RunRecord
+from harness.store.records import MetricRecord, RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class CandidateScore:
     Attributes:
         owner: the task or group.
         key: the metric.
-        record: as the results keep it.
+        record: as the results have it.
     """
 
     owner: str
@@ -37,8 +38,8 @@ class CandidateScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One score of candidate and baseline: its name as `task.metric`, and the comparison."""
+class ComparedScore:
+    """One score of candidate and baseline: the task or group, and the comparison."""
 
     owner: str
     score: MetricComparison
@@ -54,25 +55,25 @@ class Evidence:
     """Results and their comparison.
 
     Attributes:
-        candidate: the run to judge.
-        load: finds metrics.
-        plan: how to compare; also which tasks a glob may name.
-        baseline: the run to hold it against.
-        comparison: of the baseline with the candidate; None where no rule asks for one.
+        candidate: the run to check.
+        load: loads metrics.
+        options: how to compare; also which tasks a glob may match.
+        baseline: the run to compare with.
+        comparison: of the baseline with the candidate; None where no rule needs one.
     """
 
     candidate: Results
     load: LoadMeasure
-    plan: ComparisonOptions = field(default_factory=ComparisonOptions)
+    options: ComparisonOptions = field(default_factory=ComparisonOptions)
     baseline: Results | None = None
-    comparison: Comparison | None = None
-    _further: dict[str, Comparison] = field(default_factory=dict, repr=False, compare=False)
+    comparison: RunComparison | None = None
+    _further: dict[str, RunComparison] = field(default_factory=dict, repr=False, compare=False)
 
-    def against(self) -> tuple[Results, Comparison]:
+    def against(self) -> tuple[Results, RunComparison]:
         """The baseline, and the comparison with it.
 
         Raises:
-            UnfitRuleError: there is none.
+            UnfitRuleError: there is no baseline.
         """
         if self.baseline is None or self.comparison is None:
             raise UnfitRuleError("This rule compares with a baseline, and none is given.", "Give one with --baseline RUN.")
@@ -82,35 +83,35 @@ class Evidence:
         """The candidate's scores that a rule names: `task`, `task.metric`, or either with a glob; without a metric the headlines.
 
         Raises:
-            UnfitRuleError: no task, group or metric is called so.
+            UnfitRuleError: no task, group or metric has this name.
         """
         owners, metric = self._split(subject)
         if metric is None:
-            return [one for owner in owners for one in self._headlines(owner)]
-        found = [CandidateScore(owner, metric, records[metric]) for owner in owners if metric in (records := self._records(owner))]
-        if not found:
+            return [score for owner in owners for score in self._headlines(owner)]
+        scores = [CandidateScore(owner, metric, records[metric]) for owner in owners if metric in (records := self._records(owner))]
+        if not scores:
             raise _no_metric(metric, owners, {name: None for owner in owners for name in self._records(owner)})
-        return found
+        return scores
 
-    def compared(self, subject: str) -> list[Compared]:
-        """Scores of both results that a rule names. A group that cannot be compared as one stands for its tasks.
+    def compared(self, subject: str) -> list[ComparedScore]:
+        """Scores of both results that a rule names. A group that cannot be compared as one is replaced by its tasks.
 
         Raises:
-            UnfitRuleError: no task, group or metric is called so, or the baseline lacks it.
+            UnfitRuleError: no task, group or metric has this name, or the baseline lacks it.
         """
         _, comparison = self.against()
-        return [one for scored in self.scores(subject) for one in self._compared(comparison, scored)]
+        return [compared for score in self.scores(subject) for compared in self._compared(comparison, score)]
 
     def margin(self, owner: str, score: MetricComparison, share: float) -> float:
-        """What a share of the scale is in a score's unit; a margin that the plan names for the score holds instead."""
-        if any(name in self.plan.margins for name in (f"{owner}.{score.metric}", owner, score.metric)):
+        """A margin given as a share of the scale, in the score's unit; a margin that the options set for the score takes precedence."""
+        if any(name in self.options.margins for name in (f"{owner}.{score.metric}", owner, score.metric)):
             return score.margin
         record = self._records(owner).get(score.metric)
         return default_margin(record.high if record else None, score.unit, score.before or 0.0) * share / MARGIN
 
-    def at_least_zero(self, one: Compared) -> bool:
-        """Whether a score cannot be negative, so that less than the whole of it is never more."""
-        record = self._records(one.owner).get(one.score.metric)
+    def at_least_zero(self, compared: ComparedScore) -> bool:
+        """Whether a score cannot be negative, so that a fraction of it is never larger than the score."""
+        record = self._records(compared.owner).get(compared.score.metric)
         return record is not None and record.low is not None and record.low >= 0
 
     @property
@@ -128,7 +129,7 @@ class Evidence:
         return [CandidateScore(owner, key, records[key]) for key in named or [next(iter(records))]]
 
     def _split(self, subject: str) -> tuple[list[str], str | None]:
-        """Tasks or groups, and the metric if one is named; a name may hold dots, so the longest that is known is taken."""
+        """Tasks or groups, and the metric if one is named; names may contain dots, so the longest known name is taken."""
         places = [place for place, char in enumerate(subject) if char == "."]
         splits = [(subject, None), *((subject[:place], subject[place + 1 :]) for place in reversed(places))]
         for owners_of in (self._exactly, self._by_glob):
@@ -141,9 +142,9 @@ class Evidence:
         return [name] if name in self._run.tasks or name in self._run.groups else []
 
     def _by_glob(self, pattern: str) -> list[str]:
-        names = [name for name in self._run.tasks if self.plan.tasks is None or name in self._members(self.plan.tasks)]
-        found = fnmatch.filter(names, pattern)
-        return found or fnmatch.filter(self._run.groups, pattern)
+        tasks = self.options.tasks
+        names = [name for name in self._run.tasks if tasks is None or name in self._members(tasks)]
+        return fnmatch.filter(names, pattern) or fnmatch.filter(self._run.groups, pattern)
 
     def _members(self, names: Iterable[str]) -> set[str]:
         return {task for name in names for task in (self._run.groups[name].tasks if name in self._run.groups else [name])}
@@ -153,19 +154,19 @@ class Evidence:
         left = subject.rpartition(".")[0] or subject
         near = difflib.get_close_matches(left, known, 3, 0.6) or difflib.get_close_matches(subject, known, 3, 0.6)
         hint = f"Did you mean {', '.join(near)}? " if near else ""
-        return UnfitRuleError(f"{self.candidate.folder} has no task or group {left!r}.", f"{hint}It has {', '.join(sorted(known))}.")
+        return UnfitRuleError(f"{self.candidate.folder} has no task or group {left!r}.", f"{hint}Available: {', '.join(sorted(known))}.")
 
-    def _compared(self, comparison: Comparison, scored: CandidateScore) -> Iterator[Compared]:
+    def _compared(self, comparison: RunComparison, scored: CandidateScore) -> Iterator[ComparedScore]:
         self._refuse_missing(scored)
         task = find(comparison.tasks, scored.owner) or self._alone(scored.owner)
         if task is not None and scored.key in task.scores:
-            yield Compared(scored.owner, task.scores[scored.key])
+            yield ComparedScore(scored.owner, task.scores[scored.key])
             return
         for name in self._run.groups[scored.owner].tasks if scored.owner in self._run.groups else ():
-            for one in self._headlines(name):
-                yield from self._compared(comparison, one)
+            for headline in self._headlines(name):
+                yield from self._compared(comparison, headline)
         if scored.owner in self._run.tasks:
-            raise UnfitRuleError(f"{scored.name} is not among what was compared.", "Name its task under `tasks`, or leave `tasks` out.")
+            raise UnfitRuleError(f"{scored.name} was not compared.", "Add its task to `tasks` in the policy, or remove `tasks`.")
 
     def _refuse_missing(self, scored: CandidateScore) -> None:
         baseline, _ = self.against()
@@ -173,22 +174,22 @@ class Evidence:
         if owner is None or (scored.owner in baseline.record.tasks and scored.key not in owner.metrics):
             what = scored.owner if owner is None else scored.name
             raise UnfitRuleError(
-                f"The baseline {baseline.folder} has no results of {what}.", "Score the baseline on it, with the same settings."
+                f"The baseline {baseline.folder} has no results of {what}.", "Evaluate the baseline on it with the same settings."
             )
 
     def _alone(self, owner: str) -> TaskComparison | None:
-        """A group within another one, compared by itself; None for one that cannot stand as one."""
+        """A group within another one, compared separately; None for a group that cannot be compared as one."""
         baseline, _ = self.against()
         if owner not in self._run.groups:
             return None
         if owner not in self._further:
-            plan = dataclasses.replace(self.plan, tasks=(owner,), targets=())
-            self._further[owner] = compare_runs(baseline.folder, self.candidate.folder, self.load, plan)
+            options = dataclasses.replace(self.options, tasks=(owner,), targets=())
+            self._further[owner] = compare_runs(baseline.folder, self.candidate.folder, self.load, options)
         return find(self._further[owner].tasks, owner)
 
 
 def find(tasks: Sequence[TaskComparison], name: str) -> TaskComparison | None:
-    """The task or group of that name, also among the parts of a group."""
+    """The task or group of this name, also among the parts of a group."""
     for task in tasks:
         if task.name == name:
             return task
@@ -198,14 +199,14 @@ def find(tasks: Sequence[TaskComparison], name: str) -> TaskComparison | None:
 
 
 def _no_metric(metric: str, owners: Sequence[str], known: Mapping[str, None]) -> UnfitRuleError:
-    """Names what there is, the nearest first."""
+    """The error for an unknown metric; it lists the known ones, the most similar first."""
     bare = {name: _bare(name) for name in known}
     near = sorted(known, key=lambda name: -difflib.SequenceMatcher(None, _bare(metric), bare[name]).ratio())
     alike = difflib.SequenceMatcher(None, _bare(metric), bare[near[0]]).ratio() if near else 0.0
     where = owners[0] if len(owners) == 1 else f"None of {len(owners)} tasks"
     what = f"{where} has no metric {metric!r}." if len(owners) == 1 else f"{where} has a metric {metric!r}."
     hint = f"Did you mean {near[0]}? " if alike >= 0.6 else ""
-    return UnfitRuleError(what, f"{hint}There is {', '.join(near)}." if near else "There is none.")
+    return UnfitRuleError(what, f"{hint}Available metrics: {', '.join(near)}." if near else "No metrics are available.")
 
 
 def _bare(name: str) -> str:

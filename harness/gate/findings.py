@@ -1,10 +1,10 @@
-"""What rules find: pass, fail, or that the data are inconclusive."""
+"""Findings of rules: pass, fail, or inconclusive, with the numbers behind them."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,36 +14,39 @@ from harness.stats import power
 Outcome = Literal["fail", "inconclusive", "pass"]
 OUTCOMES: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
 """Worst first."""
+OUTCOME_WORDS: Mapping[Outcome, str] = {"pass": "passed", "fail": "failed", "inconclusive": "inconclusive"}
+"""For counts, such as `2 passed`."""
 
-_MOST_TOLD = 6
+_MOST_PARTS = 6
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one rule found.
+    """The finding of one rule.
 
     Attributes:
-        told: why, in one line, with the numbers.
-        advice: what would let it tell, one phrase each; empty where it passes or fails.
-        parts: where a rule holds for several scores, why those that decide it found what they did, a line each.
-        reason: of a pass, what is told even where a rule passes for several scores.
+        outcome: pass, fail or inconclusive.
+        message: why, in one line, with the numbers.
+        advice: steps that would make it conclusive, one phrase each; empty where it passes or fails.
+        parts: for a rule that covers several scores, the messages of those that determine the outcome.
+        reason: of a pass, an explanation that is repeated where the rule covers several scores.
     """
 
     outcome: Outcome
-    told: str
+    message: str
     advice: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     reason: str = ""
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """All of the reasons."""
-        return (self.told, *self.parts)
+        """The message and its parts."""
+        return (self.message, *self.parts)
 
 
 class UnfitRuleError(InputError):
-    """A rule that does not fit the results: it names what they do not have, or needs a baseline."""
+    """A rule that cannot be applied to the results: it names what they do not have, or needs a baseline."""
 
 
 def worst(outcomes: Sequence[Outcome]) -> Outcome:
@@ -51,40 +54,41 @@ def worst(outcomes: Sequence[Outcome]) -> Outcome:
     return min(outcomes, key=OUTCOMES.index)
 
 
-def combined(findings: Sequence[Finding], named: str) -> Finding:
-    """One finding for a rule that holds for each of several scores; the worst ones are told.
+def combined(findings: Sequence[Finding], noun: str) -> Finding:
+    """Combine findings about several scores into one; the messages of the worst ones are shown.
 
     Args:
         findings: at least one.
-        named: what they are, such as "scores".
+        noun: what they are about, such as "scores".
     """
     if len(findings) == 1:
         return findings[0]
-    outcome = worst([one.outcome for one in findings])
-    counts = [f"{number} {name}" for name in OUTCOMES if (number := sum(one.outcome == name for one in findings))]
-    head = f"{len(findings)} {named}: {', '.join(counts)}"
+    outcomes = [finding.outcome for finding in findings]
+    outcome = worst(outcomes)
+    counts = [f"{count} {OUTCOME_WORDS[name]}" for name in OUTCOMES if (count := outcomes.count(name))]
+    head = f"{len(findings)} {noun}: {', '.join(counts)}"
     if outcome == "pass":
-        reasons = Counter(one.reason for one in findings if one.reason)
-        told = [reason if count == len(findings) else f"{reason} ({count} of {len(findings)})" for reason, count in reasons.items()]
-        return Finding(outcome, ": ".join([head, "; ".join(told)]) if told else head)
-    shown = [one.told for one in findings if one.outcome == outcome]
-    more = (f"and {len(shown) - _MOST_TOLD} more",) if len(shown) > _MOST_TOLD else ()
-    advice = tuple(dict.fromkeys(part for one in findings for part in one.advice))
-    return Finding(outcome, head, advice, (*shown[:_MOST_TOLD], *more))
+        reasons = Counter(finding.reason for finding in findings if finding.reason)
+        notes = [reason if count == len(findings) else f"{reason} ({count} of {len(findings)})" for reason, count in reasons.items()]
+        return Finding(outcome, f"{head} ({'; '.join(notes)})" if notes else head)
+    shown = [finding.message for finding in findings if finding.outcome == outcome]
+    more = (f"and {len(shown) - _MOST_PARTS} more",) if len(shown) > _MOST_PARTS else ()
+    advice = tuple(dict.fromkeys(step for finding in findings for step in finding.advice))
+    return Finding(outcome, head, advice, (*shown[:_MOST_PARTS], *more))
 
 
 def number(value: float) -> str:
-    """A number with four digits that say something; of shares four decimals."""
+    """A number with four significant digits; of shares four decimals."""
     if 5e-5 <= abs(value) < 1:
         return f"{value:.4f}"
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def p_text(value: float | None) -> str:
-    """A p-value as it is told: `p 0.0237`, `p < 0.0001`."""
+    """An adjusted p-value: `adjusted p = 0.0237`, `adjusted p < 0.0001`."""
     if value is None:
-        return "no p"
-    return "p < 0.0001" if value < 1e-4 else f"p {value:.4f}"
+        return "no adjusted p"
+    return "adjusted p < 0.0001" if value < 1e-4 else f"adjusted p = {value:.4f}"
 
 
 def bounds(value: float, low: float, high: float) -> str:
@@ -92,18 +96,23 @@ def bounds(value: float, low: float, high: float) -> str:
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
+def item_count(count: int) -> str:
+    """A number of items, as `1 item` or `4,000 items`."""
+    return f"{count:,} {'item' if count == 1 else 'items'}"
+
+
 def items_to_decide(items: int, value: float, interval: tuple[float, float], limit: float, method: str | None = None) -> int | None:
-    """How many items would put the interval on one side of a limit, if the score stays: its width shrinks with their root.
+    """Number of items with which the interval would lie on one side of a limit, if the score stays: its width shrinks with their root.
 
     Args:
-        items: now.
+        items: current number.
         value: the score.
-        interval: its 95 % interval, which holds the limit.
-        limit: to be reached or not.
-        method: how the interval was made; that of a share observed to be 0 or 1 shrinks faster, and exactly.
+        interval: its 95 % interval, which contains the limit.
+        limit: the threshold.
+        method: how the interval was computed; that of a share observed to be 0 or 1 shrinks faster, and exactly.
 
     Returns:
-        None where the score lies on the limit, so that no number of items would do.
+        None where the score lies on the limit, so that no number of items suffices.
     """
     distance = abs(value - limit)
     if distance == 0:

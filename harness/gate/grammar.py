@@ -1,4 +1,4 @@
-"""From one line of a policy to a rule: a recursive descent over a handful of forms.
+"""Parse one line of a policy into a rule, by recursive descent over a handful of forms.
 
     rule      = "signature must match"
               | "no task forgot" ["more than" NUMBER]
@@ -40,12 +40,12 @@ _CLAIMS = ("non_inferior", "improved")
 
 
 class RuleError(Exception):
-    """A line that is no rule.
+    """A line that is not a valid rule.
 
     Attributes:
-        column: where in the line, from 0.
-        what: what is wrong, one sentence.
-        remedy: what to write instead.
+        column: position of the error in the line, from 0.
+        what: the error, one clause.
+        remedy: what to write instead, one sentence.
     """
 
     def __init__(self, column: int, what: str, remedy: str) -> None:
@@ -56,10 +56,10 @@ class RuleError(Exception):
 
 
 def parse(line: str) -> Rule:
-    """The rule that a line states.
+    """Parse a rule.
 
     Raises:
-        RuleError: it states none; says where it goes wrong.
+        RuleError: the line is not a valid rule.
     """
     cursor = _Cursor(line)
     rule = _rule(cursor)
@@ -68,7 +68,7 @@ def parse(line: str) -> Rule:
 
 
 class _Cursor:
-    """A place in a line."""
+    """A position in a line."""
 
     def __init__(self, line: str) -> None:
         self.line = line
@@ -76,60 +76,60 @@ class _Cursor:
         self._skip()
 
     def take(self, pattern: re.Pattern[str] | str) -> str | None:
-        """What matches here, which is then behind the cursor; None where nothing does."""
-        found = re.compile(pattern).match(self.line, self.place)
-        if found is None:
+        """Consume what matches at the cursor; None where nothing does."""
+        match = re.compile(pattern).match(self.line, self.place)
+        if match is None:
             return None
-        self.place = found.end()
+        self.place = match.end()
         self._skip()
-        return found[0]
+        return match[0]
 
     def words(self, text: str) -> bool:
-        """Whether these words stand here, which are then behind the cursor; white space between them may be any."""
+        """Consume these words, with any white space between them; False where the cursor is not at them."""
         return self.take(r"\s+".join(map(re.escape, text.split())) + r"(?![\w.])") is not None
 
     def expect(self, text: str, remedy: str) -> None:
-        """Take these words.
+        """Consume these words.
 
         Raises:
-            RuleError: others stand here.
+            RuleError: the cursor is not at these words.
         """
         if not self.words(text):
-            self.fail(f"{text!r} was expected {self.here()}", remedy)
+            self.fail(f"expected {text!r}{self.found_word()}", remedy)
 
     def number(self, remedy: str) -> float:
-        """Take a number.
+        """Consume a number.
 
         Raises:
-            RuleError: something else stands here.
+            RuleError: the cursor is not at a number.
         """
-        found = self.take(_NUMBER)
-        if found is None:
-            self.fail(f"a number was expected {self.here()}", remedy)
-        number = float(found)
+        text = self.take(_NUMBER)
+        if text is None:
+            self.fail(f"expected a number{self.found_word()}", remedy)
+        number = float(text)
         if not math.isfinite(number):
-            self.fail(f"the number {found} is too large", remedy)
+            self.fail(f"the number {text} is too large", remedy)
         return number
 
-    def here(self) -> str:
-        """What stands at the cursor, in words."""
+    def found_word(self) -> str:
+        """The word at the cursor, as the end of an error message."""
         rest = self.line[self.place :].split()
-        return f"before {rest[0]!r}" if rest else "at the end"
+        return f", found {rest[0]!r}" if rest else " at the end of the line"
 
     def end(self) -> None:
         """Make sure that nothing is left.
 
         Raises:
-            RuleError: something is.
+            RuleError: there is more text.
         """
         if self.place < len(self.line):
             rest = self.line[self.place :]
-            percent = "Write shares as fractions: 0.01 for 1 %." if rest.startswith("%") else f"The rule ends before {rest!r}."
-            self.fail(f"{rest!r} is too much", percent)
+            remedy = "Write shares as fractions: 0.01 for 1 %." if rest.startswith("%") else f"The rule ends before {rest!r}."
+            self.fail(f"unexpected {rest!r}", remedy)
 
-    def fail(self, what: str, remedy: str, back: int = 0) -> NoReturn:
-        """Say what is wrong at the cursor, or so many characters before it."""
-        raise RuleError(self.place - back, what, remedy)
+    def fail(self, what: str, remedy: str) -> NoReturn:
+        """Raise an error at the cursor."""
+        raise RuleError(self.place, what, remedy)
 
     def _skip(self) -> None:
         while self.place < len(self.line) and self.line[self.place].isspace():
@@ -144,7 +144,7 @@ def _rule(cursor: _Cursor) -> Rule:
         return _nothing_forgotten(cursor)
     subject = cursor.take(_NAME)
     if subject is None:
-        cursor.fail("a rule begins with the name of a task or group", _forms())
+        cursor.fail("a rule starts with the name of a task or group", _forms())
     cursor.take(r":")
     if (operator := _operator(cursor)) is not None:
         return _limit(cursor, subject, operator)
@@ -177,13 +177,13 @@ def _margin(cursor: _Cursor, form: str) -> float:
 
 def _operator(cursor: _Cursor) -> Operator | None:
     began = cursor.place
-    found = cursor.take(r"[<>=!≥≤]+")
-    if found is None:
+    signs = cursor.take(r"[<>=!≥≤]+")
+    if signs is None:
         return None
-    spelled = _SPELLED.get(found, found)
+    spelled = _SPELLED.get(signs, signs)
     if spelled not in (">=", ">", "<=", "<"):
-        meant = _MISSPELT.get(found)
-        raise RuleError(began, f"{found!r} is no comparison", f"Write {meant!r}." if meant == "<=" else "Write >=, >, <= or <.")
+        meant = _MISSPELT.get(signs)
+        raise RuleError(began, f"{signs!r} is not a comparison", f"Write {meant!r}." if meant == "<=" else "Write >=, >, <= or <.")
     return cast("Operator", spelled)
 
 
@@ -209,9 +209,9 @@ def _no_claim(cursor: _Cursor, subject: str) -> NoReturn:
     word = rest.split()[0] if rest else ""
     near: list[str] = difflib.get_close_matches(word, _CLAIMS, 1, 0.6)
     hint = f"Did you mean {near[0]!r}? " if near else ""
-    said = f"{word!r} says nothing about {subject!r}" if word else f"nothing is said about {subject!r}"
-    cursor.fail(said, hint + _forms())
+    expected = "'task'" if subject == "no" else "a comparison, 'improved' or 'non_inferior'"
+    cursor.fail(f"expected {expected} after {subject!r}{cursor.found_word()}", hint + _forms())
 
 
 def _forms() -> str:
-    return "A rule is one of: " + "; ".join(FORMS) + "."
+    return "A rule has one of these forms: " + "; ".join(FORMS) + "."

@@ -1,4 +1,4 @@
-"""A score held against a multiple of the baseline's, with the interval of what is between them."""
+"""Compare a score with a multiple of the baseline's: the difference with its interval."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.compare import groups
+from harness.compare.comparability import NotComparable
 from harness.compare.metric import ComparisonOptions
-from harness.compare.pairing import LoadMeasure, PairedReader, PairedTable, Results, join
+from harness.compare.paired_tables import LoadMeasure, PairedReader, PairedTable
+from harness.compare.pairing import Results, join_task
 from harness.stats.bootstrap import Interval
 from harness.stats.contrast import contrast
 from harness.stats.pairs import Pairs
 
 _STREAM = 7_919
-"""Sets this resampling apart from the comparison's own."""
+"""Separates the random stream of this resampling from the comparison's."""
 
 
 @dataclass(frozen=True)
 class Excess:
-    """What a score has beyond a multiple of the baseline's.
+    """By how much a score exceeds a multiple of the baseline's.
 
     Attributes:
         before, after: both scores over the shared items.
-        value: after less the multiple of before.
-        interval: 95 % interval of it; None where it has none.
-        items: rows that were resampled.
+        value: after minus the multiple of before.
+        interval: 95 % interval of `value`; None where there is none.
+        items: number of rows that were resampled.
     """
 
     before: float
@@ -35,49 +37,52 @@ class Excess:
     items: int
 
 
-def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: ComparisonOptions, owner: str, key: str, factor: float) -> Excess | str:
-    """After less `factor` times before, both systems on the same items, with the interval that the comparison's verdicts have.
+def excess(
+    sides: tuple[Results, Results], load: LoadMeasure, options: ComparisonOptions, owner: str, key: str, factor: float
+) -> Excess | NotComparable:
+    """Compute after minus `factor` times before on the same items, with the same kind of interval as the comparison's verdicts.
 
     Args:
         sides: baseline and candidate.
-        load: finds metrics.
-        plan: seed, resamples, clusters.
+        load: loads metrics: `harness.metrics.load`.
+        options: seed, resamples, clusters.
         owner: a task or group.
         key: a metric that both have.
         factor: of the baseline's score.
-
-    Returns:
-        A sentence where the two cannot be compared item by item.
     """
-    pairs = _pairs(sides, load, plan, owner, key)
-    if isinstance(pairs, str):
+    pairs = _pairs(sides, load, options, owner, key)
+    if isinstance(pairs, NotComparable):
         return pairs
     before, after = pairs.scores
     if not np.isfinite([before, after]).all():
-        return "undefined on these items"
-    _, interval = contrast(pairs, factor=factor, seed=(plan.seed, _STREAM), resamples=plan.resamples, threads=plan.threads)
+        return NotComparable("undefined on these items")
+    _, interval = contrast(pairs, factor=factor, seed=(options.seed, _STREAM), resamples=options.resamples, threads=options.threads)
     return Excess(before, after, after - factor * before, interval, pairs.rows)
 
 
-def _pairs(sides: tuple[Results, Results], load: LoadMeasure, plan: ComparisonOptions, owner: str, key: str) -> Pairs | str:
+def _pairs(sides: tuple[Results, Results], load: LoadMeasure, options: ComparisonOptions, owner: str, key: str) -> Pairs | NotComparable:
     before, after = sides
     if owner in before.record.tasks:
-        table = _table(sides, load, plan, owner, key)
-        return table if isinstance(table, str) else table.pairs
+        table = _table(sides, load, options, owner, key)
+        return table if isinstance(table, NotComparable) else table.pairs
     record = before.record.groups[owner]
     members = [name for name in record.tasks if name in before.record.tasks and name in after.record.tasks]
-    average = groups.member_metric(record.metrics[key], [before.record.tasks[name] for name in members])
-    if average is None or len(members) < len(record.tasks):
-        return "its tasks cannot be resampled as one"
-    tables = {name: _table(sides, load, plan, name, average[0]) for name in members}
-    if (reason := next((one for one in tables.values() if isinstance(one, str)), None)) is not None:
-        return reason
-    found = groups.pooled(average[1], {name: one.pairs for name, one in tables.items() if isinstance(one, PairedTable)})
-    return found if isinstance(found, str) else found[0]
+    averaged = groups.member_metric(record.metrics[key], [before.record.tasks[name] for name in members])
+    if averaged is None or len(members) < len(record.tasks):
+        return NotComparable("its tasks cannot be resampled together")
+    metric, average = averaged
+    tables: dict[str, PairedTable] = {}
+    for name in members:
+        table = _table(sides, load, options, name, metric)
+        if isinstance(table, NotComparable):
+            return table
+        tables[name] = table
+    pool = groups.pooled(average, {name: table.pairs for name, table in tables.items()})
+    return pool if isinstance(pool, NotComparable) else pool[0]
 
 
-def _table(sides: tuple[Results, Results], load: LoadMeasure, plan: ComparisonOptions, name: str, key: str) -> PairedTable | str:
-    before, after = sides
-    records = before.record.tasks[name], after.record.tasks[name]
-    joined = [join(before.kept(name, own), after.kept(name, own), own) for own in records[0].template_variants or [None]]
-    return PairedReader(load, *records, joined, plan.clusters.get(name)).table(key)
+def _table(
+    sides: tuple[Results, Results], load: LoadMeasure, options: ComparisonOptions, name: str, key: str
+) -> PairedTable | NotComparable:
+    before, after = (side.record.tasks[name] for side in sides)
+    return PairedReader(load, before, after, join_task(sides, name), options.clusters.get(name)).table(key)

@@ -1,4 +1,4 @@
-"""The rules a policy can state. Each judges itself on the evidence, by intervals where a score has one."""
+"""The rules of a policy. Each checks itself against the evidence, by intervals where a score has one."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from harness.compare import same_system
+from harness.compare.comparability import NotComparable, signature_differences
 from harness.compare.comparison import MetricComparison, TaskComparison
-from harness.compare.leaderboard import differences
-from harness.gate.evidence import CandidateScore, Compared, Evidence
-from harness.gate.findings import Finding, UnfitRuleError, bounds, combined, items_to_decide, number, p_text
+from harness.gate import quantities
+from harness.gate.evidence import CandidateScore, ComparedScore, Evidence
+from harness.gate.findings import Finding, bounds, combined, item_count, items_to_decide, number, p_text
 from harness.gate.relative import Excess, excess
 from harness.stats import power
 from harness.stats.bootstrap import Interval
 from harness.stats.verdict import FORGOT_AT, IMPROVED_AT, Verdict, change, verdict
-from harness.store.runs import EfficiencyRecord
 
 Operator: TypeAlias = Literal[">=", ">", "<=", "<"]
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-_EFFICIENCY = "efficiency."
-_SAME = "the same system gave the same responses: nothing can have changed"
+_SAME_RESPONSES = "the same system gave the same responses"
+_NO_CHANGE = f"nothing can have changed, because {_SAME_RESPONSES}"
 
 
 class Rule(Protocol):
@@ -29,21 +29,21 @@ class Rule(Protocol):
 
     @property
     def needs_baseline(self) -> bool:
-        """Whether it compares."""
+        """Whether it compares with a baseline."""
         ...
 
     def check(self, evidence: Evidence) -> Finding:
-        """What it finds.
+        """Check the rule.
 
         Raises:
-            UnfitRuleError: the results do not have what it names.
+            UnfitRuleError: the results lack what the rule names.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A score reaches a limit: its whole interval does."""
+    """A score reaches a limit with its whole interval."""
 
     subject: str
     operator: Operator
@@ -51,32 +51,32 @@ class Threshold:
     needs_baseline = False
 
     def check(self, evidence: Evidence) -> Finding:
-        """Pass where the interval lies on the right side of the limit, fail where it lies on the wrong one."""
-        if quantity := _quantity(self.subject, evidence):
-            value = _efficiency(evidence.candidate.record.efficiency, quantity)
-            return self._by_point(quantity, value) if value is not None else _unmeasured(quantity, "the run")
-        return combined([self._score(one) for one in evidence.scores(self.subject)], "scores")
+        """Pass where the whole interval satisfies the limit, fail where none of it does."""
+        if quantity := quantities.named(self.subject, evidence):
+            value = quantities.measured(evidence.candidate, quantity)
+            return self._by_point(quantity, value) if value is not None else quantities.unmeasured(quantity, "run")
+        return combined([self._score(score) for score in evidence.scores(self.subject)], "scores")
 
-    def _score(self, one: CandidateScore) -> Finding:
-        record = one.record
+    def _score(self, score: CandidateScore) -> Finding:
+        record = score.record
         if record.value is None:
-            return Finding("inconclusive", f"{one.name} has no value: {record.reason}")
+            return Finding("inconclusive", f"{score.name} has no value: {record.reason}")
         if record.ci is None:
-            why = record.reason or f"{record.n} {'item gives' if record.n == 1 else 'items give'} none"
-            return Finding("inconclusive", f"{one.name} is {number(record.value)} and has no interval: {why}")
-        said = f"{one.name} is {bounds(record.value, *record.ci)} on {record.n:,} items"
+            why = record.reason or f"{item_count(record.n)} {'is' if record.n == 1 else 'are'} too few"
+            return Finding("inconclusive", f"{score.name} is {number(record.value)} and has no interval: {why}")
+        start = f"{score.name} is {bounds(record.value, *record.ci)} on {item_count(record.n)}"
         needed = items_to_decide(record.n, record.value, record.ci, self.limit, record.ci_method)
-        return _by_interval(self.operator, record.ci, self.limit, said, f"{self.limit:g}", one.owner, needed)
+        return _by_interval(self.operator, record.ci, self.limit, start, f"{self.limit:g}", score.owner, needed)
 
     def _by_point(self, name: str, value: float) -> Finding:
         holds = _HOLDS[self.operator](value, self.limit)
-        told = f"{name} is {number(value)}, which is {'' if holds else 'not '}{self.operator} {self.limit:g}"
-        return Finding("pass" if holds else "fail", f"{told}; it has no interval, so the point decides")
+        message = f"{name} is {number(value)}, which is {'' if holds else 'not '}{self.operator} {self.limit:g}"
+        return Finding("pass" if holds else "fail", f"{message} (a single measurement, without an interval)")
 
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """A score reaches a multiple of the baseline's, by the interval of what is between them."""
+    """A score reaches a multiple of the baseline's, by the interval of the difference."""
 
     subject: str
     operator: Operator
@@ -84,53 +84,55 @@ class Relative:
     needs_baseline = True
 
     def check(self, evidence: Evidence) -> Finding:
-        """Pass where the whole interval of score less multiple lies on the right side of 0, fail where on the wrong one."""
+        """Pass where the whole interval of score minus multiple satisfies the operator with 0, fail where none of it does."""
         baseline, _ = evidence.against()
-        if quantity := _quantity(self.subject, evidence):
+        if quantity := quantities.named(self.subject, evidence):
             return self._efficiency(evidence, quantity)
         findings = []
-        for one in evidence.compared(self.subject):
-            if told := self._same_system(evidence, one):
-                findings.append(told)
+        for compared in evidence.compared(self.subject):
+            if finding := self._same_system(evidence, compared):
+                findings.append(finding)
                 continue
             sides = (baseline, evidence.candidate)
-            findings.append(self._score(one, excess(sides, evidence.load, evidence.plan, one.owner, one.score.metric, self.factor)))
+            excess_ = excess(sides, evidence.load, evidence.options, compared.owner, compared.score.metric, self.factor)
+            findings.append(self._score(compared, excess_))
         return combined(findings, "scores")
 
-    def _same_system(self, evidence: Evidence, one: Compared) -> Finding | None:
-        """Where nothing can have changed, the multiple alone decides; None where it does not, or something may have changed."""
-        score = one.score
+    def _same_system(self, evidence: Evidence, compared: ComparedScore) -> Finding | None:
+        """The finding where nothing can have changed and the multiple alone decides; None otherwise."""
+        score = compared.score
         if not _same(score) or score.after is None:
             return None
-        if _HOLDS[self.operator](score.after, self.factor * score.after) and (self.factor == 1 or evidence.at_least_zero(one)):
+        if _HOLDS[self.operator](score.after, self.factor * score.after) and (self.factor == 1 or evidence.at_least_zero(compared)):
             times = f"{number(score.after)} {self.operator} {self.factor:g} × {number(score.after)}"
-            return Finding("pass", f"{one.name}: {_SAME}, and {times}", reason=_SAME)
-        if self.factor == 1 or (self.factor > 1 and score.after > 0 and evidence.at_least_zero(one)):
+            return Finding("pass", f"{compared.name}: {_NO_CHANGE}, and {times}", reason=_NO_CHANGE)
+        if self.factor == 1 or (self.factor > 1 and score.after > 0 and evidence.at_least_zero(compared)):
             times = "itself" if self.factor == 1 else f"{self.factor:g} × itself"
-            return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} {times}")
+            return Finding("fail", f"{compared.name} cannot be {self.operator} {times}: {_SAME_RESPONSES}")
         return None
 
-    def _score(self, one: Compared, found: Excess | str) -> Finding:
-        if isinstance(found, str):
-            return Finding("inconclusive", f"{one.name}: {found}")
-        said = f"{one.name} is {number(found.after)}, the baseline's {number(found.before)}"
-        if found.interval is None:
-            return Finding("inconclusive", f"{said}; on {found.items} items there is no interval")
-        ends = found.interval.low, found.interval.high
-        said += f", {number(found.after)} - {self.factor:g} × {number(found.before)} = {bounds(found.value, *ends)}"
-        needed = items_to_decide(one.score.items, found.value, ends, 0.0)
-        return _by_interval(self.operator, ends, 0.0, said, "0", one.owner, needed)
+    def _score(self, compared: ComparedScore, difference: Excess | NotComparable) -> Finding:
+        if isinstance(difference, NotComparable):
+            return Finding("inconclusive", f"{compared.name}: {difference.reason}")
+        before, after = number(difference.before), number(difference.after)
+        start = f"{compared.name} is {after}, the baseline's is {before}"
+        if difference.interval is None:
+            return Finding("inconclusive", f"{start}; there is no interval on {item_count(difference.items)}")
+        ends = difference.interval.low, difference.interval.high
+        start += f"; {after} - {self.factor:g} × {before} = {bounds(difference.value, *ends)}"
+        needed = items_to_decide(compared.score.items, difference.value, ends, 0.0)
+        return _by_interval(self.operator, ends, 0.0, start, "0", compared.owner, needed)
 
     def _efficiency(self, evidence: Evidence, quantity: str) -> Finding:
         baseline, _ = evidence.against()
-        value = _efficiency(evidence.candidate.record.efficiency, quantity)
-        reference = _efficiency(baseline.record.efficiency, quantity)
+        value = quantities.measured(evidence.candidate, quantity)
+        reference = quantities.measured(baseline, quantity)
         if value is None or reference is None:
-            return _unmeasured(quantity, "the run" if value is None else "the baseline")
+            return quantities.unmeasured(quantity, "run" if value is None else "baseline")
         holds = _HOLDS[self.operator](value, self.factor * reference)
         times = f"{self.factor:g} × {number(reference)} = {number(self.factor * reference)}"
-        told = f"{quantity} is {number(value)}, which is {'' if holds else 'not '}{self.operator} {times}"
-        return Finding("pass" if holds else "fail", f"{told}; it has no interval, so the points decide")
+        message = f"{quantity} is {number(value)}, which is {'' if holds else 'not '}{self.operator} {times}"
+        return Finding("pass" if holds else "fail", f"{message} (single measurements, without an interval)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,130 +144,126 @@ class NonInferior:
     needs_baseline = True
 
     def check(self, evidence: Evidence) -> Finding:
-        """Pass where it is kept or improved, fail where it is forgot, as `stats.verdict` says with this margin."""
-        return combined([_kept(one, self.margin) for one in evidence.compared(self.subject)], "scores")
+        """Pass where the verdict with this margin is retained or improved, fail where it is forgot; see `stats.verdict`."""
+        return combined([_within_margin(compared, self.margin) for compared in evidence.compared(self.subject)], "scores")
 
 
 @dataclass(frozen=True, slots=True)
 class Improved:
-    """A score is surely better than the baseline's."""
+    """A score is significantly better than the baseline's."""
 
     subject: str
     needs_baseline = True
 
     def check(self, evidence: Evidence) -> Finding:
-        """Pass where it improved, as `stats.verdict` says; fail where the whole interval of the change lies at or below 0."""
-        return combined([self._score(one) for one in evidence.compared(self.subject)], "scores")
+        """Pass where the verdict is improved, see `stats.verdict`; fail where the whole interval of the change lies at or below 0."""
+        return combined([self._score(compared) for compared in evidence.compared(self.subject)], "scores")
 
-    def _score(self, one: Compared) -> Finding:
-        score = one.score
-        if (found := _turned(score)) is None or score.change is None:
-            return Finding("inconclusive", f"{one.name}: {score.reason or 'it has no interval'}")
-        low, high = found
+    def _score(self, compared: ComparedScore) -> Finding:
+        score = compared.score
+        ends = _change_interval(score)
+        if ends is None or score.change is None:
+            return Finding("inconclusive", f"{compared.name}: {score.reason or 'the change has no interval'}")
+        low, high = ends
         if _same(score):
-            return Finding("fail", f"{one.name}: {_SAME}, so it cannot be better")
-        said = _changed(one)
+            return Finding("fail", f"{compared.name} cannot be better: {_SAME_RESPONSES}")
+        start = _changed(compared)
         if low > 0 and score.p_holm is not None and score.p_holm <= IMPROVED_AT:
-            return Finding("pass", f"{said}: better")
+            return Finding("pass", f"{start}: improved")
         if high <= 0:
-            return Finding("fail", f"{said}: not better")
+            return Finding("fail", f"{start}: not improved")
         if low > 0:
-            return Finding("inconclusive", f"{said}: better, but for {number(IMPROVED_AT)} the adjusted p is too large")
-        needed = items_to_decide(score.items, score.change, found, 0.0)
-        return _undecided(f"{said}: the interval holds 0", one.owner, needed)
+            return Finding("inconclusive", f"{start}: better, but the verdict improved requires an adjusted p of at most {IMPROVED_AT}")
+        needed = items_to_decide(score.items, score.change, ends, 0.0)
+        return _inconclusive(f"{start}: the interval contains 0", compared.owner, needed)
 
 
 @dataclass(frozen=True, slots=True)
 class NothingForgotten:
-    """No task that was not tuned for lost more than a margin; where none is given, more than its own margin.
+    """No task that is not a target lost more than a margin; where none is given, more than its own margin.
 
-    A margin is a share of each score's scale: 0.01 is one point of BLEU. One that the policy names for a task or metric holds there.
+    A margin is a share of each score's scale: 0.01 is one point of BLEU. One that the policy sets for a task or metric takes precedence.
     """
 
     margin: float | None
     needs_baseline = True
 
     def check(self, evidence: Evidence) -> Finding:
-        """Fail where any is forgot; inconclusive where any cannot be told, or the run lacks a task of the baseline."""
+        """Fail where any task is forgot; inconclusive where any verdict is inconclusive, or the run lacks a task of the baseline."""
         _, comparison = evidence.against()
         tasks = [task for task in comparison.tasks if not task.target]
         findings = [self._score(evidence, task, score) for task in tasks for score in task.headlines]
-        missing = _wanted(evidence, comparison.only_before)
+        missing = ", ".join(_missing(evidence, comparison.only_before))
         if missing:
-            told = f"the baseline has {', '.join(missing)}, which the run lacks"
-            findings.append(Finding("inconclusive", told, (f"score {', '.join(missing)}, or name the tasks that count under `tasks`",)))
+            advice = f"evaluate {missing}, or list the tasks that count under `tasks`"
+            findings.append(Finding("inconclusive", f"the run has no results of {missing}, but the baseline has", (advice,)))
         if not findings:
             return Finding("inconclusive", "every task that was compared is a target")
         return combined(findings, "scores")
 
     def _score(self, evidence: Evidence, task: TaskComparison, score: MetricComparison) -> Finding:
         margin = score.margin if self.margin is None else evidence.margin(task.name, score, self.margin)
-        return _kept(Compared(task.name, score), margin)
+        return _within_margin(ComparedScore(task.name, score), margin)
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureMatches:
-    """Both results were measured alike to the letter: settings, items, prompts; other settings are refused before any rule."""
+    """Both results were measured identically: settings, items, prompts. Different settings are refused before any rule is checked."""
 
     needs_baseline = True
 
     def check(self, evidence: Evidence) -> Finding:
-        """Fail where items or prompts differ, or a task is missing; the differences are told."""
+        """Fail where items or prompts differ, or a task is missing; the message lists the differences."""
         baseline, comparison = evidence.against()
         mine, theirs = evidence.candidate.record.tasks, baseline.record.tasks
-        compared = list(_tasks(comparison.tasks))
-        unlike = [f"{name} is missing" for name in _wanted(evidence, comparison.only_before)]
+        compared = [part for task in comparison.tasks for part in (task.parts or (task,))]
+        unlike = [f"{name} is missing" for name in _missing(evidence, comparison.only_before)]
         for task in compared:
-            one, other = mine[task.name], theirs[task.name]
-            notes = differences((("", one.signature),), (("", other.signature),))
+            notes = signature_differences((("", mine[task.name].signature),), (("", theirs[task.name].signature),))
             if task.prompts_differ:
-                notes = (*notes, f"{task.prompts_differ} prompts differ")
+                notes = (*notes, f"{task.prompts_differ:,} {'prompt differs' if task.prompts_differ == 1 else 'prompts differ'}")
             if notes:
                 unlike.append(f"{task.name} ({'; '.join(notes)})")
         if unlike:
-            return Finding("fail", f"measured otherwise: {', '.join(unlike)}")
-        return Finding("pass", f"{len(compared)} {'task' if len(compared) == 1 else 'tasks'} measured alike")
+            return Finding("fail", f"the signatures differ: {', '.join(unlike)}")
+        return Finding("pass", f"the signatures match on {len(compared)} {'task' if len(compared) == 1 else 'tasks'}")
 
 
-def _tasks(tasks: tuple[TaskComparison, ...]) -> list[TaskComparison]:
-    """Tasks, groups opened."""
-    return [one for task in tasks for one in (task.parts or (task,))]
-
-
-def _wanted(evidence: Evidence, missing: tuple[str, ...]) -> list[str]:
-    """Tasks that the run lacks and that the plan does not leave out."""
-    return [] if evidence.plan.tasks is not None else list(missing)
+def _missing(evidence: Evidence, only_baseline: tuple[str, ...]) -> list[str]:
+    """Tasks of the baseline that the run lacks; none where the policy lists the tasks that count."""
+    return [] if evidence.options.tasks is not None else list(only_baseline)
 
 
 def _by_interval(
-    sign: Operator, ends: tuple[float, float], limit: float, said: str, against: str, owner: str, needed: int | None
+    sign: Operator, ends: tuple[float, float], limit: float, start: str, limit_text: str, owner: str, needed: int | None
 ) -> Finding:
-    """Whether all of an interval, or none of it, lies on the right side of a limit."""
+    """Whether a whole interval, or none of it, satisfies a limit."""
     holds = [_HOLDS[sign](end, limit) for end in ends]
     if all(holds):
-        return Finding("pass", f"{said}: all of it is {sign} {against}")
+        return Finding("pass", f"{start}: the whole interval is {sign} {limit_text}")
     if not any(holds):
-        return Finding("fail", f"{said}: none of it is {sign} {against}")
-    return _undecided(f"{said}: the interval holds {against}", owner, needed)
+        return Finding("fail", f"{start}: no part of the interval is {sign} {limit_text}")
+    return _inconclusive(f"{start}: the interval contains {limit_text}", owner, needed)
 
 
-def _kept(one: Compared, margin: float) -> Finding:
-    score = one.score
-    if (ends := _turned(score)) is None:
-        return Finding("inconclusive", f"{one.name}: {score.reason or 'it has no interval'}")
+def _within_margin(compared: ComparedScore, margin: float) -> Finding:
+    score = compared.score
+    ends = _change_interval(score)
+    if ends is None:
+        return Finding("inconclusive", f"{compared.name}: {score.reason or 'the change has no interval'}")
     if _same(score):
-        return Finding("pass", f"{one.name}: {_SAME}, on {score.items:,} items", reason=_SAME)
-    said = f"{_changed(one)}, margin {margin:.4g}"
-    found = _verdict(score, margin)
-    if found == "forgot":
-        return Finding("fail", f"{said}: forgot")
-    if found == "likely forgot":
+        return Finding("pass", f"{compared.name}: {_NO_CHANGE} ({item_count(score.items)})", reason=_NO_CHANGE)
+    start = f"{_changed(compared)}, margin {margin:.4g}"
+    outcome = _verdict(score, margin)
+    if outcome == "forgot":
+        return Finding("fail", f"{start}: forgot")
+    if outcome == "likely forgot":
         needed = score.items_for_change if margin == score.margin and (score.items_for_change or 0) > score.items else None
-        why = f"likely forgot, lost beyond the margin, but the verdict needs an adjusted p of {FORGOT_AT}"
-        return _undecided(f"{said}: {why}", one.owner, needed)
-    if found == "inconclusive":
-        return _undecided(f"{said}: the interval holds the margin", one.owner, _items_for(score, margin, ends))
-    return Finding("pass", f"{said}: {found}")
+        why = f"likely forgot: the loss exceeds the margin, but the verdict forgot requires an adjusted p of at most {FORGOT_AT}"
+        return _inconclusive(f"{start}: {why}", compared.owner, needed)
+    if outcome == "inconclusive":
+        return _inconclusive(f"{start}: the interval contains the margin", compared.owner, _items_for(score, margin, ends))
+    return Finding("pass", f"{start}: {outcome}")
 
 
 def _same(score: MetricComparison) -> bool:
@@ -279,7 +277,7 @@ def _verdict(score: MetricComparison, margin: float) -> Verdict:
 
 
 def _items_for(score: MetricComparison, margin: float, ends: tuple[float, float]) -> int | None:
-    """How many items would show the margin in 80 % of cases; if these are as many, how many would tell, the change staying as it is."""
+    """Number of items that would show the margin with 80 % power; where these suffice, the number that decides if the change stays."""
     needed = score.items_needed
     if margin != score.margin and score.detectable is not None:
         needed = power.items_needed(score.items, score.detectable, margin) if margin > 0 else None
@@ -288,61 +286,22 @@ def _items_for(score: MetricComparison, margin: float, ends: tuple[float, float]
     return items_to_decide(score.items, score.change or 0.0, ends, -margin)
 
 
-def _turned(score: MetricComparison) -> tuple[float, float] | None:
-    """The interval of the change, more being better."""
+def _change_interval(score: MetricComparison) -> tuple[float, float] | None:
+    """The interval of the change, where positive is better."""
     if score.low is None or score.high is None:
         return None
     return change(Interval(score.low, score.high, ""), score.higher_is_better)
 
 
-def _changed(one: Compared) -> str:
-    score = one.score
+def _changed(compared: ComparedScore) -> str:
+    score = compared.score
     ends = bounds(score.difference or 0.0, score.low or 0.0, score.high or 0.0)
     better = "" if score.higher_is_better else " (lower is better)"
-    return f"{one.name} changed by {ends}{better} on {score.items:,} items, {p_text(score.p_holm)}"
+    return f"{compared.name} changed by {ends}{better} on {item_count(score.items)}, {p_text(score.p_holm)}"
 
 
-def _undecided(told: str, owner: str, needed: int | None) -> Finding:
+def _inconclusive(message: str, owner: str, needed: int | None) -> Finding:
     if needed is None:
-        return Finding("inconclusive", told)
-    return Finding("inconclusive", f"{told}; about {needed:,} items would tell", (f"{owner}: about {needed:,} items",))
-
-
-def _quantity(subject: str, evidence: Evidence) -> str | None:
-    """The quantity that a rule on efficiency names; None for other rules.
-
-    Raises:
-        UnfitRuleError: there is no such quantity.
-    """
-    if not subject.startswith(_EFFICIENCY) or "efficiency" in evidence.candidate.record.tasks:
-        return None
-    name = subject.removeprefix(_EFFICIENCY)
-    if name not in QUANTITIES:
-        raise UnfitRuleError(f"Efficiency has no quantity {name!r}.", f"It has {', '.join(QUANTITIES)}.")
-    return name
-
-
-def _unmeasured(quantity: str, whose: str) -> Finding:
-    told = f"{quantity} of {whose} is not known: its answers came from the store"
-    return Finding("inconclusive", told, (f"compute {whose} anew with --fresh",))
-
-
-def _efficiency(record: EfficiencyRecord, quantity: str) -> float | None:
-    return QUANTITIES[quantity](record)
-
-
-def _rate(record: EfficiencyRecord) -> float | None:
-    """Answers computed in a second of scoring and generating."""
-    seconds = record.seconds.get("score", 0.0) + record.seconds.get("generate", 0.0)
-    return record.requests.computed / seconds if record.requests.computed and seconds else None
-
-
-QUANTITIES: Mapping[str, Callable[[EfficiencyRecord], float | None]] = {
-    "items_per_second": _rate,
-    "prefill_tokens_per_second": lambda record: record.prefill_tokens_per_second,
-    "decode_tokens_per_second": lambda record: record.decode_tokens_per_second,
-    "padding_share": lambda record: record.padding_share,
-    "peak_memory_bytes": lambda record: float(record.peak_memory_bytes),
-    "seconds": lambda record: record.seconds.get("total") if record.requests.computed else None,
-}
-"""What a run's cost can be held against, each with how it is read; none has an interval."""
+        return Finding("inconclusive", message)
+    items = f"about {needed:,} items"
+    return Finding("inconclusive", f"{message}; {items} would be conclusive", (f"evaluate {owner} on {items}",))

@@ -55,14 +55,14 @@ def build(names: Sequence[str], *, data: Path | None, shots: int | None, seed: i
 
     Args:
         names: without the prefix.
-        data: folder of dataset snapshots, asked before the hub.
+        data: folder of dataset snapshots, which take precedence over the Hub.
         shots: overrides a task's own number, unless the task's file says 0, as in lm-eval.
         seed: of the tasks' streams of shots.
         remote_code: run Python code that task files outside lm-eval's own package name.
 
     Raises:
         TaskError: a name stands for nothing, lm-eval cannot build it, or its file names Python code that is not allowed.
-        DataError: a task's data cannot be had, or lack the split that is asked.
+        DataError: a task's data are not available, or lack a requested split.
     """
     squad_metrics.provide()
     _sandbox_templates()
@@ -116,7 +116,7 @@ class Factory(TaskFactory):  # type: ignore[misc]  # lm-eval's classes are untyp
             inline = isinstance(member, dict) and "group" not in member and member.get("task") not in registry
             return self._with_data({**(overrides or {}), **member}) if inline else member
 
-        members: list[Any] = super()._build_group_members([prepared(one) for one in member_list], group_name, overrides, registry)
+        members: list[Any] = super()._build_group_members([prepared(member) for member in member_list], group_name, overrides, registry)
         return members
 
     def _with_data(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -184,8 +184,8 @@ class LmEvalData:
         task: its name, for messages.
         folder: folder of dataset snapshots.
         config: lm-eval's configuration of the task.
-        shots: as the user asked.
-        notes: told when a split that nobody asks is not there.
+        shots: the option; None for the number in the task file.
+        notes: gets a remark for a split that is missing and not needed.
     """
 
     task: str
@@ -203,13 +203,13 @@ class LmEvalData:
         return read
 
     def load(self) -> Any:
-        """All splits, those that are missing and not needed replaced by the one that is asked.
+        """All splits, those that are missing and not needed replaced by the requested one.
 
         Raises:
-            DataError: the dataset, its config, or a split that is needed cannot be had.
+            DataError: the dataset, its config, or a split that is needed is not available.
         """
-        found = self._read()
-        return found if not hasattr(found, "keys") else self._completed(found)
+        splits = self._read()
+        return splits if not hasattr(splits, "keys") else self._completed(splits)
 
     def _read(self) -> Any:
         path, name = str(self.config["dataset_path"]), self.config.get("dataset_name")
@@ -232,7 +232,7 @@ class LmEvalData:
             raise
         except (ConnectionError, FileNotFoundError) as error:
             raise UnavailableError(
-                f"Task {PREFIX}{self.task}: the dataset {path} cannot be had: it is neither on the hub, nor in the cache or data folder.",
+                f"Task {PREFIX}{self.task}: the dataset {path} is not available: not on the Hub, in the cache or in the data folder.",
                 f"Download it elsewhere (`hf download --repo-type dataset {path} --local-dir DIR/{path}`) and give --data DIR.",
             ) from error
         except Exception as error:
@@ -327,10 +327,10 @@ def _entries(name: str, registry: Mapping[str, Any]) -> list[Any]:
         return [entry]
     if name in registry:
         return [registry[name]]
-    found = [entry for other, entry in registry.items() if fnmatch.fnmatchcase(other, name)]
-    if not found:
+    matches = [entry for other, entry in registry.items() if fnmatch.fnmatchcase(other, name)]
+    if not matches:
         raise task_names.unknown(name, registry)
-    return found
+    return matches
 
 
 def _parts(factory: Factory, entry: Any, registry: LmEvalRegistry) -> list[Any]:

@@ -19,8 +19,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # it has no stubs
 
 from harness.contract import Generate, Response
 from harness.errors import InputError
-from harness.evaluation.options import Options
-from harness.evaluation.systems import OpenSystems
+from harness.evaluation.options import Dtype, Options
+from harness.evaluation.systems import open_model
 from harness.lm_eval.chat import chat_formatter
 from harness.lm_eval.requests import (
     MAX_GEN_TOKS,
@@ -32,9 +32,7 @@ from harness.lm_eval.requests import (
     plan_pairs,
     plan_rolling,
 )
-from harness.models import adapters, cards, digests, loading
-from harness.models.encoding import Encoder
-from harness.util import paths
+from harness.models import identity, loading
 
 assert lm_eval.models.MODEL_MAPPING  # lm-eval's own models are registered first, and stay beside ours
 
@@ -81,7 +79,7 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
         *,
         pretrained: str | None = None,
         adapter: str | None = None,
-        dtype: str = "auto",
+        dtype: Dtype = "auto",
         quantize: Literal["8bit", "4bit"] | None = None,
         device: str | None = None,
         batch_tokens: int | None = None,
@@ -111,30 +109,24 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
             allow_pickle=allow_pickle,
             trust_remote_code=trust_remote_code,
             any_base=any_base,
+            adapter=adapter or (),
+            chat=False,
         )
         self._stack = ExitStack()
-        self._open(options, adapter, max_length)
+        self._open(options, max_length)
         self._max_gen_toks = int(max_gen_toks)
 
-    def _open(self, options: Options, adapter_name: str | None, max_length: int | None) -> None:
-        folder = paths.data_folder(options.data)
-        trusted = {"pickles": options.allow_pickle, "remote_code": options.trust_remote_code}
-        source = cards.resolve(options.model, data=folder, revision=options.revision, **trusted)
-        adapter = adapters.resolve(adapter_name, source, data=folder, pickles=options.allow_pickle) if adapter_name else None
-        if adapter is not None and not options.any_base:
-            adapters.check_base(adapter, source)
-        self.tokenizer = loading.load_tokenizer(source, remote_code=options.trust_remote_code)
-        config = loading.load_config(source, remote_code=options.trust_remote_code)
-        architecture: Literal["causal", "seq2seq"] = "seq2seq" if config.is_encoder_decoder else "causal"
-        self.backend = architecture
-        self._rules = Rules(self.tokenizer, architecture, max_length or loading.max_length(config))
-        encoder = Encoder(self.tokenizer, architecture, self._rules.max_length, chat=False)
-        contents = digests.model(source.folder, **trusted)
-        evaluation = OpenSystems(options, _Notes(), source, encoder, [], {}, contents)
-        self.engine = self._stack.enter_context(evaluation.engine(adapter))
-        loaded = evaluation.loaded()
-        self._device = loaded.device
-        self._info = {"model_num_parameters": int(loaded.module.num_parameters()), "model_dtype": str(loaded.module.dtype)}
+    def _open(self, options: Options, max_length: int | None) -> None:
+        systems = open_model(options, _Notes())
+        opening, backend = systems.opening, systems.backend
+        self.tokenizer = opening.encoder.tokenizer
+        self.backend = opening.encoder.architecture
+        self._rules = Rules(self.tokenizer, opening.encoder.architecture, max_length or opening.encoder.max_length)
+        (adapter,) = opening.adapters
+        system = identity.system(opening, backend.identify(opening), adapter, backend.name)
+        self.engine = self._stack.enter_context(systems.engine(adapter))
+        self._device = loading.pick_device(options.devices[0])
+        self._info = {"model_num_parameters": system.parameters, "model_dtype": f"torch.{system.dtype}"}
 
     @property
     def eot_token_id(self) -> int:
@@ -204,10 +196,10 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
     def _computed(self, plan: RequestPlan, disable_tqdm: bool) -> dict[str, Response]:
         scorings = [request for request in plan.requests if not isinstance(request, Generate)]
         generations = [request for request in plan.requests if isinstance(request, Generate)]
-        found: dict[str, Response] = {}
+        responses: dict[str, Response] = {}
         with tqdm(total=len(plan.requests), disable=disable_tqdm, desc="Running requests") as bar:
             for batches in (self.engine.score(scorings), self.engine.generate(generations)):
                 for batch in batches:
-                    found |= {response.id: response for response in batch}
+                    responses |= {response.id: response for response in batch}
                     bar.update(len(batch))
-        return found
+        return responses

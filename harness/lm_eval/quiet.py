@@ -1,4 +1,4 @@
-"""Keeps what lm-eval prints while it builds and judges tasks from the user's terminal."""
+"""Keeps what lm-eval prints while it builds and scores tasks from the user's terminal."""
 
 from __future__ import annotations
 

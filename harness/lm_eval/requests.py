@@ -21,7 +21,7 @@ ROLLING_LENGTH = 2048
 MAX_GEN_TOKS = 256
 """Tokens to generate where a task does not say; lm-eval's default."""
 
-_CHOICES = 64  # choices of one request at most: a context asked thousands of times (the empty one) is asked in pieces
+_CHOICES = 64  # choices of one request at most: a context with thousands of continuations (the empty one) becomes several requests
 _ONE = ("num_beams", "num_return_sequences")
 _SAMPLED = {"use_cache", "top_p", "temperature", "do_sample", "until", "max_gen_toks", *_ONE}
 _GREEDY = {*_SAMPLED, "top_k"}  # sampling settings mean nothing to greedy decoding
@@ -113,13 +113,13 @@ class Rules:
         """Prompts to continue, cut from the beginning so that `new_tokens` more fit; and whether they were cut.
 
         Raises:
-            TaskError: as many new tokens as asked for leave no room for a prompt.
+            TaskError: the requested number of new tokens leaves no room for a prompt.
         """
         bos = self.tokenizer.bos_token
         bare = [bool(bos) and text.startswith(bos) for text in texts]
         framed = iter(self._tokenize([text for text, skip in zip(texts, bare, strict=True) if not skip], special=True))
         plain = iter(self._tokenize([text for text, skip in zip(texts, bare, strict=True) if skip], special=False))
-        found = []
+        prompts = []
         for text, skip, new in zip(texts, bare, new_tokens, strict=True):
             ids = tuple(next(plain if skip else framed)) or (self.prefix,)
             room = len(ids) if self.max_length is None else self.max_length - (new if self.architecture == "causal" else 0)
@@ -128,8 +128,8 @@ class Rules:
                     f"The task asks for {new} new tokens, but the model takes {self.max_length} in all (prompt {text[:40]!r}).",
                     "Use a model with a longer context, or a smaller max_gen_toks.",
                 )
-            found.append((ids[-room:], len(ids) > room))
-        return found
+            prompts.append((ids[-room:], len(ids) > room))
+        return prompts
 
     def _started(self, tokens: list[int]) -> tuple[list[int], list[int]]:
         return (tokens[:1], tokens[1:]) if tokens[:1] == [self.prefix] else ([self.prefix], tokens)
@@ -235,20 +235,27 @@ def plan_rolling(rules: Rules, texts: Sequence[str], name: str) -> RequestPlan:
 
 
 def plan_generation(
-    rules: Rules, asked: Sequence[tuple[str, Mapping[str, Any]]], name: str, *, seed: int = 0, default_tokens: int = MAX_GEN_TOKS
+    rules: Rules,
+    prompts_and_kwargs: Sequence[tuple[str, Mapping[str, Any]]],
+    name: str,
+    *,
+    seed: int = 0,
+    default_tokens: int = MAX_GEN_TOKS,
 ) -> RequestPlan:
     """Requests to continue prompts with lm-eval's generation settings; each sampled one has a seed of its own.
 
     Raises:
         TaskError: a setting is not supported, or leaves no room for a prompt.
     """
-    settings = [GenerationKwargs.of(kwargs, rules.tokenizer, default_tokens) for _, kwargs in asked]
-    prompts = rules.prompts([text for text, _ in asked], [one.new_tokens for one in settings])
+    settings = [GenerationKwargs.of(kwargs, rules.tokenizer, default_tokens) for _, kwargs in prompts_and_kwargs]
+    prompts = rules.prompts([text for text, _ in prompts_and_kwargs], [generation.new_tokens for generation in settings])
     plan = RequestPlan()
-    for number, (one, (context, cut)) in enumerate(zip(settings, prompts, strict=True)):
+    for number, (generation, (context, cut)) in enumerate(zip(settings, prompts, strict=True)):
         request = f"{name}/{number}"
-        own_seed = int(hashlib.sha256(f"{seed}/{request}".encode()).hexdigest()[:8], 16)
-        plan.requests.append(Generate(request, context, one.new_tokens, one.stop, one.temperature, one.top_p, own_seed))
+        seed_of_request = int(hashlib.sha256(f"{seed}/{request}".encode()).hexdigest()[:8], 16)
+        plan.requests.append(
+            Generate(request, context, generation.new_tokens, generation.stop, generation.temperature, generation.top_p, seed_of_request)
+        )
         plan.places.append(AnswerPlace(request))
         if cut:
             plan.cut.add(request)
@@ -269,7 +276,7 @@ class GenerationKwargs:
         """Read lm-eval's generation_kwargs; the end-of-sequence token's text is a stop too.
 
         Raises:
-            TaskError: a setting would change the text, and the engine does not have it.
+            TaskError: a setting would change the text, and the engine does not support it.
         """
         from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 

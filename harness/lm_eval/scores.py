@@ -20,7 +20,7 @@ from harness.errors import TaskError
 from harness.metrics.base import FloatArray, per_item
 from harness.stats.bootstrap import Interval, interval_of, replicates
 from harness.stats.intervals import ScoreStatistics, interval, mean_interval
-from harness.store.runs import MetricRecord
+from harness.store.records import MetricRecord
 from harness.store.signature import Signature
 
 Aggregation: TypeAlias = Callable[[Sequence[Any]], Any]
@@ -93,11 +93,11 @@ class LmEvalScore:
         if make is None:
             return None
         try:
-            found = make(self.items)
+            totals = make(self.items)
         except _UNDEFINED:
             return None
-        value = float(found.score(found.statistics.sum(axis=0)))
-        return found if abs(value - self.value) <= _TOLERANCE * max(1.0, abs(self.value)) else None
+        value = float(totals.score(totals.statistics.sum(axis=0)))
+        return totals if abs(value - self.value) <= _TOLERANCE * max(1.0, abs(self.value)) else None
 
     @property
     def no_interval(self) -> str | None:
@@ -188,11 +188,11 @@ def group_record(scores: Sequence[LmEvalScore], value: float, *, by_size: bool, 
     totals = [score.totals for score in scores]
     low, high, _ = _RANGES.get(scores[0].metric, (None, None, ""))
     ends = (-math.inf if low is None else low, math.inf if high is None else high)
-    known = [[ScoreStatistics(one.statistics, one.score, None, ends)] for one in totals if one is not None]
+    known = [[ScoreStatistics(part.statistics, part.score, None, ends)] for part in totals if part is not None]
     if len(known) == len(scores):
-        found = mean_interval(known, weights, seed=scores[0].seed)
-        alike = None if found else "the items of one of its tasks are all alike, which says nothing of others"
-        return metric_record(scores[0], value, found, count, signature, alike)
+        bounds = mean_interval(known, weights, seed=scores[0].seed)
+        alike = None if bounds else "all items of one of its tasks have the same score, which says nothing about other items"
+        return metric_record(scores[0], value, bounds, count, signature, alike)
     columns = [score.resampled((scores[0].seed, number)) for number, score in enumerate(scores)]
     shortest = min(map(len, columns))
     drawn = np.average([column[:shortest] for column in columns], axis=0, weights=weights)

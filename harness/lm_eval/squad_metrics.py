@@ -28,7 +28,7 @@ def compute_f1(gold: str, predicted: str) -> float:
 
 
 def provide() -> None:
-    """Make `transformers.data.metrics.squad_metrics` importable, where transformers does not have it."""
+    """Make `transformers.data.metrics.squad_metrics` importable, where transformers lacks it."""
     data = importlib.import_module("transformers.data")
     if _PACKAGE in sys.modules or importlib.util.find_spec(_PACKAGE) is not None:
         return

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from harness.contract import AnswerForm, Generate, Request, Response
 from harness.errors import HarnessError, TaskError
 from harness.evaluation.signatures import DIGITS, average_signature
+from harness.evaluation.suites import SuiteResults
 from harness.lm_eval import building, task_names
 from harness.lm_eval.quiet import lm_eval_seeds, quiet
 from harness.lm_eval.requests import RequestPlan, Rules, plan_choices, plan_generation, plan_rolling
 from harness.lm_eval.scores import LmEvalScore, group_record
 from harness.lm_eval.task_names import PREFIX
-from harness.lm_eval.verdict import LmEvalResults
 from harness.models.digests import text_digest
-from harness.store import runs
+from harness.store.records import DataRecord, GroupRecord, ShortenedRecord, TaskRecord
 from harness.store.samples import SampleRecord
 from harness.store.signature import Signature
 from harness.tasks.data import digest
@@ -66,11 +66,11 @@ class Prepared:
         return len({doc_id for doc_id, request, plan in places if request in plan.cut})
 
     def documents(self) -> list[tuple[int, Any]]:
-        """The items that are asked, with their numbers."""
+        """The items of the run, with their numbers."""
         return list(self.task.doc_iterator(rank=0, limit=self.limit, world_size=1))
 
-    def judged(self, responses: Mapping[str, Response]) -> LmEvalScores:
-        """Filter the responses and let lm-eval judge them.
+    def evaluated(self, responses: Mapping[str, Response]) -> LmEvalScores:
+        """Filter the responses and let lm-eval score them.
 
         Raises:
             TaskError: lm-eval fails.
@@ -87,7 +87,7 @@ class Prepared:
             raise
         except Exception as error:
             raise TaskError(
-                f"lm-eval cannot judge {self.name}: {type(error).__name__}: {error}.", "Its task may need a package that is not installed."
+                f"lm-eval cannot score {self.name}: {type(error).__name__}: {error}.", "Its task may need a package that is not installed."
             ) from error
 
     def _results(self) -> LmEvalScores:
@@ -125,7 +125,7 @@ class LmEvalScores:
         """Every metric after every filter."""
         from lm_eval.api.metrics import mean
 
-        task, found = self.prepared.task, {}
+        task, scores = self.prepared.task, {}
         for (metric, name), values in self.values.items():
             aggregation = task.aggregation().get(metric, mean)
             better = task.higher_is_better().get(metric)
@@ -136,13 +136,13 @@ class LmEvalScores:
                 "aggregation": getattr(aggregation, "__name__", "own"),
             }
             signature = Signature.of(metric, fields)
-            found[metric, name] = LmEvalScore(
+            scores[metric, name] = LmEvalScore(
                 metric, aggregation, list(values.values()), better is not False, signature, self.prepared.seed
             )
-        return found
+        return scores
 
     def samples(self, scores: Mapping[tuple[str, str], LmEvalScore]) -> list[SampleRecord]:
-        """What was asked and answered, item by item."""
+        """Prompt, response and scores of every item."""
         alone = {key: dict(zip(self.values[key], score.item_scores, strict=True)) for key, score in scores.items()}
         return [
             self._sample(number, document, {_key(*key): own.get(number) for key, own in alone.items()})
@@ -168,7 +168,7 @@ class LmEvalScores:
 
 
 @dataclass
-class Suite:
+class LmEvalSuite:
     """The tasks of lm-eval in one run.
 
     Attributes:
@@ -181,64 +181,64 @@ class Suite:
     notes: list[str]
     options: Options
 
-    @classmethod
-    def prepare(cls, names: Sequence[str], options: Options, encoder: Encoder, data: Path | None) -> Suite:
-        """Build tasks, render their prompts with shots, and tokenize them.
-
-        Args:
-            names: tasks, groups, tags, globs or files of lm-eval, without prefix.
-            options: of the run; shots, limit and seed apply.
-            encoder: the tokenizer's side; decides about the chat template.
-            data: folder of dataset snapshots.
-
-        Raises:
-            InputError: lm-eval is not installed.
-            TaskError: a name stands for nothing, or a task cannot be built or asked.
-            DataError: a task's data cannot be had.
-        """
-        task_names.installed()
-        seed = options.seed or building.FEWSHOT_SEED
-        built = building.build(names, data=data, shots=options.shots, seed=seed, remote_code=options.trust_remote_code)
-        rules = Rules(encoder.tokenizer, encoder.architecture, encoder.max_length)
-        prepared = [_prepared(task, options, encoder, rules) for task in built.tasks.values()]
-        notes = list(dict.fromkeys(built.notes))
-        if options.template or options.shot_seeds:
-            notes.append("lm-eval's tasks have one template and one stream of shots: --template and --shot-seeds do not apply to them.")
-        kept = [
-            f"{one.name}: its own file says 0 shots, as lm-eval reads it." for one in prepared if options.shots and not _shots(one.task)
-        ]
-        return cls(prepared, built.groups, built.labels, notes + kept, options)
-
     @property
     def requests(self) -> list[Request]:
         """The engine's requests; their ids begin with the task's name."""
-        return [request for one in self.prepared for request in one.requests]
+        return [request for task in self.prepared for request in task.requests]
 
     @property
     def request_labels(self) -> dict[str, str]:
         """For each request's id the name under which the user asked for its task."""
-        return {request.id: self.labels[one.task.task_name] for one in self.prepared for request in one.requests}
+        return {request.id: self.labels[prepared.task.task_name] for prepared in self.prepared for request in prepared.requests}
 
-    def score(self, responses: Mapping[str, Response]) -> LmEvalResults:
+    def score(self, responses: Mapping[str, Response]) -> SuiteResults:
         """Scores, samples and records of every task and group.
 
         Args:
             responses: to all of `requests`, by id.
         """
         with quiet():
-            return self._verdict(responses)
+            return self._results(responses)
 
-    def _verdict(self, responses: Mapping[str, Response]) -> LmEvalResults:
-        verdict = LmEvalResults()
+    def _results(self, responses: Mapping[str, Response]) -> SuiteResults:
+        results = SuiteResults()
         scores: dict[str, dict[tuple[str, str], LmEvalScore]] = {}
-        for one in self.prepared:
-            judged = one.judged(responses)
-            scores[one.task.task_name] = judged.scores()
-            verdict.samples[one.name] = judged.samples(scores[one.task.task_name])
-            verdict.tasks[one.name] = _task_record(one, judged, scores[one.task.task_name], self.options)
+        for prepared in self.prepared:
+            evaluated = prepared.evaluated(responses)
+            task_scores = scores[prepared.task.task_name] = evaluated.scores()
+            results.samples[prepared.name] = evaluated.samples(task_scores)
+            results.tasks[prepared.name] = _task_record(prepared, evaluated, task_scores, self.options)
         for name, group in self.groups.items():
-            verdict.groups[PREFIX + name] = _group_record(group, scores, verdict.tasks)
-        return verdict
+            results.groups[PREFIX + name] = _group_record(group, scores, results.tasks)
+        return results
+
+
+def open_suite(names: Sequence[str], options: Options, encoder: Encoder) -> LmEvalSuite:
+    """Build tasks of lm-eval, render their prompts with few-shot examples, and tokenize them.
+
+    Args:
+        names: tasks, groups, tags, globs or files of lm-eval, without prefix.
+        options: options of the run; shots, limit, seed and data apply.
+        encoder: the model's tokenizer; decides about the chat template.
+
+    Raises:
+        InputError: lm-eval is not installed.
+        TaskError: a name is unknown, or a task cannot be built.
+        DataError: a task's data are not available.
+    """
+    task_names.installed()
+    seed = options.seed or building.FEWSHOT_SEED
+    built = building.build(names, data=options.data, shots=options.shots, seed=seed, remote_code=options.trust_remote_code)
+    rules = Rules(encoder.tokenizer, encoder.architecture, encoder.max_length)
+    prepared = [_prepared(task, options, encoder, rules) for task in built.tasks.values()]
+    notes = list(dict.fromkeys(built.notes))
+    if options.templates or options.seeds:
+        notes.append(
+            "lm-eval tasks have one template and one stream of few-shot examples: --template and --shot-seeds do not apply to them."
+        )
+    fixed = [task for task in prepared if options.shots and not _shots(task.task)]
+    notes += [f"{task.name}: its own file sets 0 shots, which lm-eval does not override." for task in fixed]
+    return LmEvalSuite(prepared, built.groups, built.labels, notes, options)
 
 
 def _prepared(task: Any, options: Options, encoder: Encoder, rules: Rules) -> Prepared:
@@ -275,12 +275,14 @@ def _plan(kind: str, instances: Sequence[Any], name: str, rules: Rules, options:
     return plan_generation(rules, arguments, f"{name}/generate", seed=options.seed)
 
 
-def _task_record(one: Prepared, judged: LmEvalScores, scores: Mapping[tuple[str, str], LmEvalScore], options: Options) -> runs.TaskRecord:
-    task, config = one.task, _config(one.task)
+def _task_record(
+    prepared: Prepared, evaluated: LmEvalScores, scores: Mapping[tuple[str, str], LmEvalScore], options: Options
+) -> TaskRecord:
+    task, config = prepared.task, _config(prepared.task)
     template_digest = text_digest(json.dumps(config, sort_keys=True, default=str))
-    samples_digest = text_digest("".join(_digest(document) for _, document in judged.documents))
+    samples_digest = text_digest("".join(_digest(document) for _, document in evaluated.documents))
     split = task.config.test_split if task.has_test_docs() else task.config.validation_split
-    path, name = str(task.config.dataset_path or task.DATASET_PATH or one.name), task.config.dataset_name or task.DATASET_NAME
+    path, name = str(task.config.dataset_path or task.DATASET_PATH or prepared.name), task.config.dataset_name or task.DATASET_NAME
     shots = _shots(task)
     fields: dict[str, object] = {
         "version": task.VERSION,
@@ -291,22 +293,22 @@ def _task_record(one: Prepared, judged: LmEvalScores, scores: Mapping[tuple[str,
     }
     if shots:
         fields |= {"shot_seed": options.seed or building.FEWSHOT_SEED, "shot_pool": _pool_digest(task)[:DIGITS]}
-    fields |= {"data": path, "config": name, "split": split, "data_digest": samples_digest[:DIGITS], "items": len(judged.documents)}
-    if any(isinstance(request, Generate) and request.temperature > 0 for request in one.requests):
+    fields |= {"data": path, "config": name, "split": split, "data_digest": samples_digest[:DIGITS], "items": len(evaluated.documents)}
+    if any(isinstance(request, Generate) and request.temperature > 0 for request in prepared.requests):
         fields["sampling_seed"] = options.seed
-    return runs.TaskRecord(
+    return TaskRecord(
         title=str(task.config.task_alias or task.task_name),
-        items=len(judged.documents),
+        items=len(evaluated.documents),
         shots=shots,
         template="lm-eval",
         template_digest=template_digest,
         answer=_FORMS.get(task.OUTPUT_TYPE, "generate"),
         metrics={_key(*key): score.record() for key, score in scores.items()},
-        data=runs.DataRecord(path=path, config=name, split=str(split or "test"), revision=None, digest=samples_digest),
-        shortened=runs.ShortenedRecord(items=one.cut, text_cut=one.cut),
+        data=DataRecord(path=path, config=name, split=str(split or "test"), revision=None, digest=samples_digest),
+        shortened=ShortenedRecord(items=prepared.cut, text_cut=prepared.cut),
         seed=options.seed,
         limit=options.limit,
-        signature=Signature.of(one.name, fields),
+        signature=Signature.of(prepared.name, fields),
     )
 
 
@@ -323,31 +325,31 @@ def _pool_digest(task: Any) -> str:
         return text_digest("".join(_digest(document) for document in task.fewshot_docs() or ()))
 
 
-def _group_record(
-    group: Any, scores: Mapping[str, Mapping[tuple[str, str], LmEvalScore]], tasks: Mapping[str, runs.TaskRecord]
-) -> runs.GroupRecord:
-    """lm-eval's own aggregate of a group."""
+def _group_record(group: Any, scores: Mapping[str, Mapping[tuple[str, str], LmEvalScore]], tasks: Mapping[str, TaskRecord]) -> GroupRecord:
+    """lm-eval's signatures aggregate of a group."""
     names = [str(task.task_name) for task in group.get_all_tasks()]
     flat = {
         name: {"sample_len": max((len(score.items) for score in scores[name].values()), default=0)}
         | {f"{metric},{after}": score.value for (metric, after), score in scores[name].items()}
         for name in names
     }
-    found = group.aggregate(flat)
-    own = {PREFIX + name: tasks[PREFIX + name].signature for name in names}
+    aggregates = group.aggregate(flat)
+    signatures = {PREFIX + name: tasks[PREFIX + name].signature for name in names}
     records = {}
-    for asked in group.aggregate_metric_list:
-        for after in sorted({key[1] for name in names for key in scores[name] if key[0] == asked.metric}):
-            value = found.get(f"{asked.metric},{after}")
+    for aggregate in group.aggregate_metric_list:
+        for after in sorted({key[1] for name in names for key in scores[name] if key[0] == aggregate.metric}):
+            value = aggregates.get(f"{aggregate.metric},{after}")
             if value is None:
                 continue
-            by_task = {PREFIX + name: scores[name][asked.metric, after] for name in names if (asked.metric, after) in scores[name]}
+            by_task = {PREFIX + name: scores[name][aggregate.metric, after] for name in names if (aggregate.metric, after) in scores[name]}
             members = list(by_task.values())
-            average = "micro" if asked.weight_by_size else "macro"
-            signature = average_signature([(name, score.signature) for name, score in by_task.items()], own, average, asked.metric)
-            key = _key(asked.metric, after)
-            records[key] = group_record(members, float(value), by_size=bool(asked.weight_by_size), signature=signature)
-    return runs.GroupRecord(title=str(group.alias or group.name), tasks=[PREFIX + name for name in names], metrics=records)
+            average = "micro" if aggregate.weight_by_size else "macro"
+            signature = average_signature(
+                [(name, score.signature) for name, score in by_task.items()], signatures, average, aggregate.metric
+            )
+            key = _key(aggregate.metric, after)
+            records[key] = group_record(members, float(value), by_size=bool(aggregate.weight_by_size), signature=signature)
+    return GroupRecord(title=str(group.alias or group.name), tasks=[PREFIX + name for name in names], metrics=records)
 
 
 def _config(task: Any) -> dict[str, Any]:
@@ -362,7 +364,7 @@ def _shots(task: Any) -> int:
 
 
 def _key(metric: str, name: str) -> str:
-    """How results call a metric: lm-eval's own `metric,filter`, without its filter that does nothing."""
+    """How results call a metric: lm-eval's signatures `metric,filter`, without its filter that does nothing."""
     return metric if name == _ANY_FILTER else f"{metric},{name}"
 
 
@@ -374,5 +376,5 @@ def _target(target: Any) -> str | int | list[str]:
     if isinstance(target, int) and not isinstance(target, bool):
         return target
     if isinstance(target, list):
-        return [str(one) for one in target]
+        return [str(text) for text in target]
     return str(target)

@@ -1,4 +1,4 @@
-"""Names of lm-eval's tasks: told apart from the harness's own, and looked up in a cached index without importing lm-eval."""
+"""Names of lm-eval's tasks: separated from the harness's own, and looked up in a cached index without importing lm-eval."""
 
 from __future__ import annotations
 
@@ -67,33 +67,33 @@ def installed() -> Installed:
     Raises:
         InputError: it is not installed.
     """
-    found = importlib.util.find_spec("lm_eval")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            "Tasks of lm-eval need the library lm-eval, which is not installed.", "Install it: pip install 'harness[lm-eval]'."
+            "Tasks of lm-eval need the library lm-eval, which is not installed.", "Install it: pip install 'adapter-harness[lm-eval]'."
         )
-    return Installed(importlib.metadata.version("lm_eval"), Path(found.submodule_search_locations[0]))
+    return Installed(importlib.metadata.version("lm_eval"), Path(spec.submodule_search_locations[0]))
 
 
 def index() -> Mapping[str, Listed]:
     """Every name of the installed lm-eval, in alphabetic order.
 
-    The first call of a release reads all of lm-eval's files, which takes seconds; later ones read the index kept in the cache.
+    The first call of a release reads all of lm-eval's files, which takes seconds; later ones read the cached index.
 
     Raises:
         InputError: lm-eval is not installed.
-        StorageError: the index cannot be kept.
+        StorageError: the index cannot be written.
     """
     path = index_path()
-    kept = _read(path)
-    if kept is None:
-        kept = _build(installed())
-        write_text(path, json.dumps({name: asdict(listed) for name, listed in kept.items()}, separators=(",", ":")))
-    return kept
+    entries = _read(path)
+    if entries is None:
+        entries = _build(installed())
+        write_text(path, json.dumps({name: asdict(listed) for name, listed in entries.items()}, separators=(",", ":")))
+    return entries
 
 
 def index_path() -> Path:
-    """Where the index of the installed release is kept; raises InputError where lm-eval is not installed."""
+    """Where the index of the installed release is stored; raises InputError where lm-eval is not installed."""
     package = installed()
     place = hashlib.sha256(str(package.folder).encode()).hexdigest()[:12]
     return paths.cache() / "lm_eval" / f"tasks-{package.version}-{place}-{_SCHEMA}.json"
@@ -115,10 +115,10 @@ def unknown(name: str, known: Iterable[str]) -> TaskError:
 
 
 def _read(path: Path) -> dict[str, Listed] | None:
-    """The kept index, or None where there is none that can be read; it is then made again."""
+    """The cached index, or None where it cannot be read; it is then built again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Listed(one["kind"], one["path"], one["output"], tuple(one["members"])) for name, one in content.items()}
+        return {name: Listed(entry["kind"], entry["path"], entry["output"], tuple(entry["members"])) for name, entry in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -140,7 +140,7 @@ def _listed(entry: Any, root: Path) -> Listed:
         members = sorted(entry.tags)
     else:
         listed = content.get("task") if kind == "group" else None
-        members = [name for one in (listed if isinstance(listed, list) else []) if (name := _name(one))]
+        members = [name for member in (listed if isinstance(listed, list) else []) if (name := _name(member))]
     relative = str(Path(entry.yaml_path).relative_to(root)) if entry.yaml_path else ""
     return Listed(kind, relative, str(content.get("output_type") or ""), tuple(members))
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from harness.contract import AnswerForm, TextOutcome
 from harness.metrics.base import FloatArray, Metric, metric, per_item
+from harness.util.libraries import install_command
 
 # The marks that COCO's caption evaluation takes out after tokenizing.
 _COCO_PUNCTUATION = frozenset(["''", "'", "``", "`", '"', "(", ")", "[", "]", "{", "}", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
@@ -27,7 +28,7 @@ NO_WORDNET = (
     "METEOR needs WordNet, which NLTK does not find: run `python -m nltk.downloader wordnet`, "
     "or set NLTK_DATA to a folder that has it under corpora/wordnet"
 )
-NO_COCO = "CIDEr needs the package pycocoevalcap: pip install 'harness[nlg]'"
+NO_COCO = f"CIDEr needs the library pycocoevalcap: {install_command('nlg')}"
 ONE_ITEM = "CIDEr weighs words by how few items have them, so it needs at least 2 items"
 
 Ngram = tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Adapter cards: what an adapter is, which bases it has weights for, and how each of them was trained."""
+"""Adapter cards: the method of an adapter, the base models it has weights for, and the training record of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.util import paths
 
 Record = TypeVar("Record", bound=BaseModel)
 RECORD_NAME = "training.yaml"
-"""The training record beside the weights, so that the folder is understood without its card."""
+"""File name of the training record next to the weights, which makes the folder usable without its card."""
 
 
 class _Strict(BaseModel):
@@ -30,28 +30,28 @@ class ValidationScore(_Strict):
 
 
 class DataUse(_Strict):
-    """What was trained on of one task; `digest` is over the rows' content, in the order of the split."""
+    """Training data from one task; `digest` covers the rows' content, in the order of the split."""
 
     task: str
     role: Literal["task", "replay"] = "task"
     split: str
     templates: tuple[str, ...]
-    rows: int = Field(description="Different rows.")
-    pairs: int = Field(description="Pairs of prompt and completion in the mix; more than rows where a small task is repeated.")
+    rows: int = Field(description="Distinct rows.")
+    pairs: int = Field(description="Pairs of prompt and completion in the mixture; more than rows if a small task is repeated.")
     digest: str
 
 
 class Overlap(_Strict):
-    """Training rows that resemble evaluated items: those that share at least half of an item's word n-grams."""
+    """Training rows that resemble evaluated items: rows that share at least half of an item's word n-grams."""
 
     ngram: int
-    compared_with: tuple[str, ...] = Field(description="Tasks whose evaluated items were compared.")
+    compared_with: tuple[str, ...] = Field(description="Tasks whose evaluated items were compared with the training rows.")
     near_duplicates: int
-    left_out: bool = Field(description="Whether these rows were left out.")
+    left_out: bool = Field(description="Whether these rows were excluded from training.")
 
 
 class Losses(_Strict):
-    """Cross-entropy a completion token, in nats: over the first and last tenth of the steps, and on the validation items."""
+    """Cross-entropy per completion token in nats: over the first and the last tenth of the steps, and on the validation items."""
 
     first: float
     last: float
@@ -65,28 +65,28 @@ class Training(_Strict):
     base: str
     base_digest: str
     architecture: Literal["causal", "seq2seq"]
-    quantization: Literal["8bit", "4bit"] | None = Field(None, description="Of the base during training; to be scored on the same.")
+    quantization: Literal["8bit", "4bit"] | None = Field(None, description="Of the base during training; evaluate the adapter on the same.")
     dtype: str
-    chat: bool = Field(description="Whether prompts went through the base's chat template.")
+    chat: bool = Field(description="Whether the base's chat template formatted the prompts.")
     settings: dict[str, Any]
-    recipe: str = Field(description="The options of `harness tune` that make it again, for this base or another.")
+    recipe: str = Field(description="Options of `harness tune` that repeat the training, for this base or another.")
     data: tuple[DataUse, ...]
-    data_digest: str = Field(description="SHA-256 over all token ids trained on, in their order.")
-    too_long: int = Field(description="Pairs left out because they do not fit the model.")
+    data_digest: str = Field(description="SHA-256 over all training token ids, in order.")
+    too_long: int = Field(description="Pairs left out because they exceed the model's maximum length.")
     overlap: Overlap | None = None
     trainable: int
-    share: float = Field(description="Trainable parameters over the base's.")
-    bytes: int = Field(description="Of the weights on disk.")
+    share: float = Field(description="Trainable parameters as a share of the base's.")
+    bytes: int = Field(description="Size of the weights on disk.")
     digest: str = Field(description="SHA-256 over configuration and weights.")
     steps: int
-    best_step: int = Field(description="The step whose weights were kept.")
-    tokens: int = Field(description="Trained on, prompts included, padding left out.")
+    best_step: int = Field(description="The step whose weights were saved.")
+    tokens: int = Field(description="Tokens trained on, with prompts, without padding.")
     seconds: float = Field(description="Of training and validation.")
     peak_memory_bytes: int
     device: str
     losses: Losses
     scores: dict[str, dict[str, ValidationScore]] = Field(description="Task to metric, on validation items.")
-    headline: float | None = Field(None, description="Mean of the tasks' headline scores, as shares of the best value.")
+    headline: float | None = Field(None, description="Mean of the tasks' headline scores, each as a share of its best value.")
     versions: dict[str, str]
 
 
@@ -97,10 +97,8 @@ class AdapterCard(_Strict):
     title: str = ""
     method: str = ""
     license: str = ""
-    weights: dict[str, str] = Field(
-        description="Base model's name to a folder relative to the card, or a hub id, which may end in @REVISION."
-    )
-    training: dict[str, Training] = Field(default_factory=dict, description="Base model's name to how its weights were made.")
+    weights: dict[str, str] = Field(description="Base model to a folder relative to the card, or to a Hub id, which may end in @REVISION.")
+    training: dict[str, Training] = Field(default_factory=dict, description="Base model to the training record of its weights.")
     notes: str = ""
 
     def text(self) -> str:
@@ -109,28 +107,28 @@ class AdapterCard(_Strict):
 
     @property
     def recipe(self) -> str:
-        """Options of `harness tune` that make these weights for another base; "" where no record tells them."""
+        """Options of `harness tune` that train such weights for another base; "" without a training record."""
         return next((training.recipe for training in self.training.values()), "")
 
 
 def yaml_text(record: BaseModel) -> str:
-    """A card or record as YAML, without what is left at its default."""
+    """A card or record as YAML, without fields at their default."""
     content = record.model_dump(mode="json", exclude_defaults=True)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
 def places() -> list[Path]:
-    """Folders in which cards are looked for: shipped ones, ./adapters, then the user's (HARNESS_PATH)."""
+    """Folders that are searched for cards: the built-in ones, ./adapters, then the user's (HARNESS_PATH)."""
     return list(dict.fromkeys([paths.shipped("adapters"), Path("adapters").resolve(), *paths.added("adapters")]))
 
 
 def cards() -> dict[str, tuple[AdapterCard, Path]]:
-    """Every adapter card by name, with its file; of two cards with one name the user's stays."""
+    """Every adapter card by name, with its file; the user's card replaces a built-in card of the same name."""
     return {card.name: (card, path) for card, path in _all()}
 
 
 def named(name: str) -> list[tuple[AdapterCard, Path]]:
-    """The cards of that name, the user's before shipped ones: each may hold weights for other bases."""
+    """The cards of that name, the user's before the built-in ones; each may have weights for other bases."""
     return [(card, path) for card, path in reversed(_all()) if card.name == name]
 
 
@@ -140,12 +138,12 @@ def _all() -> list[tuple[AdapterCard, Path]]:
 
 
 def read_card(path: Path) -> AdapterCard:
-    """The card in a file; raises AdapterError where it is none."""
+    """Read a card; raises AdapterError if the file is not a card."""
     return _read(path, AdapterCard, "an adapter card", "It needs at least `name` and `weights`.")
 
 
 def read_training(folder: Path) -> Training | None:
-    """The training record in a folder of weights, where there is one; raises AdapterError where it cannot be read."""
+    """The training record in a folder of weights, or None; raises AdapterError if it cannot be read."""
     path = folder / RECORD_NAME
     return _read(path, Training, "a training record", "Remove it, or train again.") if path.is_file() else None
 

@@ -1,4 +1,4 @@
-"""Model cards: short names for models, and where each is found (a folder, a snapshot, the hub, a package)."""
+"""Model cards: short names for models, and where to find each (a folder, a local snapshot, the Hub, a Python package)."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class ModelSource:
     Attributes:
         name: short name for reports and result folders.
         folder: the local folder that holds it.
-        card: its card, where it has one.
-        revision: hub commit, where it came from the hub.
-        names: every name it is known by, lower case, for matching adapters with their base.
-        note: something the user should be told about this copy.
+        card: its card, if it has one.
+        revision: Hub commit, if it comes from the Hub.
+        names: all its names in lower case, to match adapters with their base.
+        note: what the user should know about this copy.
     """
 
     name: str
@@ -54,58 +54,58 @@ class ModelSource:
 
 
 def cards() -> dict[str, ModelCard]:
-    """Every card by name: shipped ones, then the user's (`models/*.yaml` below HARNESS_PATH)."""
-    found: dict[str, ModelCard] = {}
+    """Every card by name: the built-in ones, then the user's (`models/*.yaml` below HARNESS_PATH)."""
+    known: dict[str, ModelCard] = {}
     files = [Path(__file__).with_name("cards.yaml"), *(p for folder in paths.added("models") for p in sorted(folder.glob("*.yaml")))]
     for path in files:
         try:
             content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
             for entry in content["models"]:
                 card = ModelCard.model_validate(entry)
-                found[card.name] = card
+                known[card.name] = card
         except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
-            raise ModelError(f"{path}: not a file of model cards: {error}.", "It is a mapping with a list under `models:`.") from error
-    return found
+            raise ModelError(f"{path}: not a file of model cards: {error}.", "It must be a mapping with a list under `models:`.") from error
+    return known
 
 
 def resolve(
     model: str, *, data: Path | None = None, revision: str | None = None, pickles: bool = False, remote_code: bool = False
 ) -> ModelSource:
-    """Find a model by card name, hub id or folder, and fetch it where needed.
+    """Find a model by card name, Hub id or folder, and fetch it if necessary.
 
     Args:
-        model: what the user gave.
-        data: folder of snapshots, in which `<namespace>/<name>` is looked for before the hub.
-        revision: hub branch, tag or commit.
+        model: from the user.
+        data: folder of local snapshots (`<namespace>/<name>`), checked before the Hub.
+        revision: Hub branch, tag or commit.
         pickles: also fetch pickled weights.
         remote_code: also fetch Python files.
 
     Raises:
-        ModelError: nothing is found (near card names are given), a folder holds an adapter as well, or a folder has no such revision.
+        ModelError: the model is not found (the message suggests card names), or its folder also holds an adapter or has no revision.
     """
     source = _resolved(model, data, revision, pickles, remote_code)
     if (source.folder / "adapter_config.json").is_file():
         raise ModelError(
-            f"The folder {source.folder} holds an adapter beside the model, and transformers would load both.",
-            "Take the adapter out of the folder, and give it with --adapter.",
+            f"The folder {source.folder} holds an adapter next to the model, and transformers would load both.",
+            "Move the adapter to another folder and pass it with --adapter.",
         )
     if revision is not None and source.revision is None:
         raise ModelError(
-            f"The folder {source.folder} does not say of which revision it is, and --revision asks for {revision}.",
-            "Leave out --revision, or the folder of snapshots, to have it from the hub.",
+            f"--revision asks for {revision}, but the revision of the folder {source.folder} is unknown.",
+            "Remove --revision, or remove --data to fetch the model from the Hub.",
         )
     return source
 
 
 def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool, remote_code: bool) -> ModelSource:
     if not model.strip():
-        raise ModelError("--model names no model.", "Give a card (`harness models list`), a folder or a Hub id.")
+        raise ModelError("--model is empty.", "Give a card (`harness models list`), a folder or a Hub id.")
     folder = paths.expanded(model)
     known = cards()
     if (folder / "config.json").is_file():
         return _from_folder(folder.resolve(), known)
     if folder.is_dir() and ("/" in model or model not in known):
-        raise ModelError(f"The folder {folder} holds no model: it has no config.json.", "Give the folder that `save_pretrained` wrote.")
+        raise ModelError(f"The folder {folder} has no config.json, so it is not a model.", "Give the folder that `save_pretrained` wrote.")
     card = known.get(model.lower()) or next((c for c in known.values() if c.hub.lower() == model.lower()), None)
     if card is None and model.count("/") != 1:
         raise unknown(model, known)
@@ -120,18 +120,16 @@ def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool
     except ModelError:
         if card is None or card.package is None or revision is not None:
             raise
-        note = (
-            f"{card.name} comes from the package {card.package.name}: weights published in 4 bits and expanded, so scores differ a little."
-        )
+        note = f"{card.name} comes from the package {card.package.name}: its weights were published in 4 bits and expanded, so scores differ slightly."
         return ModelSource(name, unpack(card.name, card.package), card, f"{card.package.name}=={card.package.version}", names, note)
     return ModelSource(name, fetched, card, _commit(fetched), names)
 
 
 def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code: bool = False) -> Path:
-    """The local snapshot folder of a hub model or adapter, downloaded where it is not cached.
+    """The local snapshot folder of a Hub model or adapter, downloaded unless it is cached.
 
     Raises:
-        ModelError: it does not exist, is gated, or cannot be reached.
+        ModelError: it does not exist, is gated, or cannot be downloaded.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -159,14 +157,14 @@ def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code:
     except RevisionNotFoundError as error:
         raise ModelError(f"The model {hub} has no revision {revision!r}.", "Check --revision.") from error
     except RepositoryNotFoundError as error:
-        raise ModelError(f"The hub has no model {hub!r}, or it is private.", "Check the name, or log in with `hf auth login`.") from error
+        raise ModelError(f"The Hub has no model {hub!r}, or it is private.", "Check the name, or log in with `hf auth login`.") from error
     except HFValidationError as error:
-        raise ModelError(f"{hub!r} is neither a folder nor a hub id.", "A hub id is NAMESPACE/NAME.") from error
+        raise ModelError(f"{hub!r} is neither a folder nor a Hub id.", "A Hub id is NAMESPACE/NAME.") from error
     except (LocalEntryNotFoundError, OSError) as error:
-        state = "offline mode is on" if paths.offline() else "the hub did not answer"
+        state = "you are offline" if paths.offline() else "the Hub does not answer"
         raise ModelError(
-            f"The model {hub} cannot be had: {state}, and it is not in the cache.",
-            f"Download it where there is a network (`hf download {hub} --local-dir DIR`) and give --model DIR.",
+            f"Can't load the model {hub}: {state} and it is not in the local cache.",
+            f"Download it on a machine with a network (`hf download {hub} --local-dir DIR`) and pass --model DIR.",
         ) from error
 
 
@@ -179,7 +177,7 @@ def _from_folder(folder: Path, known: dict[str, ModelCard]) -> ModelSource:
 
 
 def _aliases(name: str) -> set[str]:
-    """Names by which an adapter may call this model: the whole and its last part, lower case; for cache folders the hub id."""
+    """Names by which an adapter may refer to this model, in lower case: the whole, its last part, and for cache folders the Hub id."""
     parts = name.rstrip("/").split("/")
     cached = [part.removeprefix("models--").replace("--", "/") for part in parts if part.startswith("models--")]
     return {text.lower() for whole in [name.rstrip("/"), *cached] for text in (whole, whole.split("/")[-1])}
@@ -195,7 +193,7 @@ def _commit(folder: Path) -> str | None:
 
 
 def unknown(model: str, known: dict[str, ModelCard]) -> ModelError:
-    """A ModelError for a name that stands for nothing, with the nearest cards."""
+    """The ModelError for an unknown name, with the closest cards."""
     near = difflib.get_close_matches(model.lower(), known, n=3, cutoff=0.5)
     hint = f"Did you mean {', '.join(near)}?" if near else "`harness models list` shows the cards."
-    return ModelError(f"Unknown model {model!r}: it is no card, no folder and no hub id.", f"{hint} A hub id is NAMESPACE/NAME.")
+    return ModelError(f"Unknown model {model!r}: not a model card, a local folder or a Hub id.", f"{hint} A Hub id is NAMESPACE/NAME.")

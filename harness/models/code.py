@@ -1,4 +1,4 @@
-"""Python code that a model brings, or names, and that transformers runs where --trust-remote-code allows it."""
+"""Python code in a model's folder or named by it, which transformers runs with --trust-remote-code."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NAMING = ("config.json", "tokenizer_config.json")
 
 
 def code_files(folder: Path) -> dict[str, Path]:
-    """Every Python file of a folder whose settings name code (`auto_map`), and of the repositories that they name, by name.
+    """Every Python file, by name, of a folder whose settings name code (`auto_map`), and of the repositories that they name.
 
-    Which of them are imported is known only once they have run, so all count.
+    All files count, since only running them shows which ones are imported.
 
     Raises:
-        ModelError: code of another repository cannot be had.
+        ModelError: code of another repository is not available.
     """
     references = list(_references(folder))
     if not references:
@@ -31,15 +31,15 @@ def code_files(folder: Path) -> dict[str, Path]:
 
 
 def elsewhere(folder: Path) -> frozenset[str]:
-    """The repositories, other than the folder, that its settings take code from."""
+    """Other repositories from which a folder's settings take code."""
     return frozenset(reference.partition("--")[0] for reference in _references(folder) if "--" in reference)
 
 
 def code_revision(folder: Path) -> str | None:
-    """The hub commit of the code that a folder takes from elsewhere, so that what is run is what was hashed.
+    """The Hub commit of the code that a folder takes from another repository, so that the code that runs is the code that was hashed.
 
     Raises:
-        ModelError: it takes code from several repositories, for which transformers has one revision only.
+        ModelError: it takes code from several repositories, but transformers accepts only one revision.
     """
     hubs = [name for name in elsewhere(folder) if not Path(name).is_dir()]
     if len(hubs) > 1:
@@ -55,7 +55,7 @@ def _references(folder: Path) -> Iterator[str]:
         except (OSError, ValueError, AttributeError):
             continue
         for value in named.values() if isinstance(named, dict) else [named]:
-            yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
+            yield from (reference for reference in (value if isinstance(value, list) else [value]) if isinstance(reference, str))
 
 
 def _python(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
@@ -67,7 +67,7 @@ def _python(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
 
 @cache
 def _repository(name: str) -> Path:
-    """The folder of a repository's code, the same commit for as long as the process lives."""
+    """The folder of a repository's code; the commit stays the same while the process runs."""
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
@@ -77,6 +77,6 @@ def _repository(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.py"], local_files_only=paths.offline()))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
-            f"The code of the repository {name}, which the model runs, cannot be had: {error}",
-            f"Download it where there is a network: hf download {name}",
+            f"Can't load the code of the repository {name}, which the model runs: {error}",
+            f"Download it on a machine with a network: hf download {name}",
         ) from error

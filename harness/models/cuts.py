@@ -1,14 +1,14 @@
-"""Where a text may be cut so that its parts' token ids, joined, are exactly those of the whole.
+"""Places at which a text may be cut so that the token ids of its parts, joined, are exactly those of the whole.
 
-Such a place is a space after a letter, digit or ASCII mark, in a tokenizer of which one of these is known:
+Such a place is a space after a letter, digit or ASCII mark, for a tokenizer that meets one of these conditions:
 
-* its pre-tokenizer ends a word there whatever stands around (the regular expressions of GPT-2, Llama 3, GPT-4o and their kin, Metaspace,
-  BERT's): words are tokenized one by one, and no known expression looks back past the beginning of a word, nor ahead past a space;
-* it is a BPE without words (Llama's and Gemma's), and no token of its vocabulary holds such a place: then no merge can cross it, and those
-  on either side are the same with and without the other.
+* its pre-tokenizer always ends a word there (the regular expressions of GPT-2, Llama 3, GPT-4o and similar models, Metaspace, BERT's):
+  words are tokenized one by one, and no known expression looks back beyond the beginning of a word or ahead beyond a space;
+* it is a BPE without words (Llama's and Gemma's), and no token of its vocabulary contains such a place: then no merge crosses it, and the
+  merges on either side do not depend on the other side.
 
 Normalizers must work character by character, or within runs of spaces and combining marks, which such a place never divides; added tokens
-must not reach across it. For any other tokenizer there are no places.
+must not span it. Any other tokenizer has no such places.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BEFORE = frozenset(
     for first, last in ((0x21, 0x7E), (0xC0, 0x24F), (0x388, 0x3FF), (0x400, 0x481), (0x48A, 0x52F))
     for code in range(first, last + 1)
 )
-"""What may stand before a cut: no normalization makes any of these begin or end with white space, vanish, or join what follows."""
+"""Characters that may precede a cut: no normalization makes them begin or end with white space, vanish, or join what follows."""
 
 _CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "(?i:'s|'t|'re|'ve|'m|'ll|'d)", "'(?i:[sdmt]|ll|ve|re)")
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -57,23 +57,23 @@ _ALTERNATIVES = frozenset(
         r" ?[^\s\p{L}\p{N}]++[\r\n]*",
     )
 )
-"""Parts of the known regular expressions: none matches a space after anything but white space, none looks beyond the next character."""
+"""Parts of the known regular expressions: none matches a space except after white space, none looks beyond the next character."""
 
 _BAR = re.compile(r"\|(?![^()]*\))")  # not inside a group
 
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """The places of one tokenizer.
+    """The places at which texts may be cut for one tokenizer.
 
     Attributes:
-        before: characters that may stand before the space.
+        before: characters that may precede the space.
     """
 
     before: frozenset[str]
 
     def last(self, text: str, end: int) -> int:
-        """The last place in `text` whose space stands before `end`, or 0."""
+        """The last place in `text` whose space is before `end`, or 0."""
         place = text.rfind(" ", 1, end)
         while place > 0 and text[place - 1] not in self.before:
             place = text.rfind(" ", 1, place)
@@ -81,7 +81,7 @@ class Cuts:
 
 
 def find(tokenizer: Any) -> Cuts | None:
-    """The places at which texts may be cut for a transformers tokenizer; None where it is not known that there are any."""
+    """Where texts may be cut for a transformers tokenizer; None if no safe place is known."""
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is None:
         return None
@@ -95,7 +95,7 @@ def find(tokenizer: Any) -> Cuts | None:
 
 
 def _parts(part: Any, inner: str) -> list[dict[str, Any]]:
-    """The settings of a normalizer or pre-tokenizer, a sequence as its members."""
+    """The settings of a normalizer or pre-tokenizer; of a sequence, those of its members."""
     if part is None:
         return []
     settings = json.loads(part.__getstate__())
@@ -121,7 +121,7 @@ def _is_local(part: Mapping[str, Any], *, marks: bool) -> bool:
 
     Args:
         part: its settings.
-        marks: whether words are found by `▁`, which may then stand for spaces.
+        marks: whether `▁` marks words, and so may replace spaces.
     """
     kind = part["type"]
     if kind == "Replace":
@@ -143,7 +143,7 @@ def _is_boundary(part: Mapping[str, Any]) -> bool:
 
 
 def _is_character_class(part: Mapping[str, Any]) -> bool:
-    """Whether a pre-tokenizer only sets runs of digits apart."""
+    """Whether a pre-tokenizer only separates runs of digits."""
     return part["type"] == "Digits" or (part["type"] == "Split" and _alternatives(part) <= {r"\p{N}", r"\p{N}+", r"\p{N}{1,3}"})
 
 
@@ -153,7 +153,7 @@ def _alternatives(part: Mapping[str, Any]) -> set[str]:
 
 
 def _never_crossed(core: Any, normalizer: Sequence[Mapping[str, Any]], splitter: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether it is a BPE over whole texts of which no token holds `▁`, which stands for the space, after a character of `_BEFORE`."""
+    """Whether the model is a BPE over whole texts, and no token contains `▁`, which encodes a space, after a character of `_BEFORE`."""
     model = core.model
     if type(model).__name__ != "BPE" or model.ignore_merges or model.continuing_subword_prefix or model.end_of_word_suffix:
         return False
@@ -168,7 +168,7 @@ def _never_crossed(core: Any, normalizer: Sequence[Mapping[str, Any]], splitter:
 
 
 def _beside_added(tokens: Any, *, normalized: bool) -> Cuts | None:
-    """Leave out what added tokens reach over: those with a space inside, and the space after those that swallow it."""
+    """Exclude places that added tokens span; None if an added token contains a space, since it could span any place."""
     before = set(_BEFORE)
     for token in tokens:
         text = token.content

@@ -1,7 +1,7 @@
-"""Exact names for what is evaluated: digests of the files that a model, its tokenizer or an adapter is loaded from.
+"""Digests of the files that a model, its tokenizer or an adapter is loaded from: the exact identity of what is evaluated.
 
-A digest depends on the names and contents of those files and on nothing else: not on where they are, and not on what else lies beside them.
-How contents are read and verified, `harness.util.contents` says.
+A digest depends only on the names and contents of those files, not on where they are or on other files next to them.
+`harness.util.contents` reads and verifies contents.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TOKENIZER_PATTERNS = (
     "word_*.json",
 )
 """Files that the tokenizers of transformers read; a test compares them with every tokenizer class. The chat template is not among them:
-it has a digest of its own, of the template in use."""
+the template in use has its own digest."""
 
 _NEVER_TOKENIZERS = (
     *(_SETTINGS | {ADAPTER_CONFIG}),
@@ -53,7 +53,7 @@ _NEVER_TOKENIZERS = (
     *("*.md", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.pdf", "*.html", "*.csv", "*.log", "LICENSE*", "NOTICE*", "*.jinja"),
     *("trainer_state.json", "*_results.json", "training*", "*.index.json", ".*"),
 )
-"""What not even a tokenizer with code of its own reads."""
+"""Files that no tokenizer reads, not even one with custom code."""
 
 
 def text_digest(text: str) -> str:
@@ -62,10 +62,10 @@ def text_digest(text: str) -> str:
 
 
 def weights_files(folder: Path, *, pickles: bool = False) -> list[Path]:
-    """The weights that transformers loads from a model folder: safetensors, or pickles where those are allowed and nothing else is there.
+    """The weight files that transformers loads from a model folder: safetensors, or pickles if they are allowed and there is nothing else.
 
     Raises:
-        ModelError: an index cannot be read, or names a file that is not there.
+        ModelError: an index cannot be read, or names a missing file.
     """
     return [path for name, path in _weights(folder, pickles).items() if not name.endswith(".index.json")]
 
@@ -77,7 +77,7 @@ def adapter_weights(folder: Path, *, pickles: bool = False) -> list[Path]:
 
 
 def model(folder: Path, *, pickles: bool = False, remote_code: bool = False) -> Contents:
-    """What decides a model's answers to token ids: configuration, generation defaults, weights with their index, and code of its own."""
+    """Everything that determines a model's output for token ids: configuration, generation defaults, weights with index, and its code."""
 
     def find() -> dict[str, Path]:
         files = {name: folder / name for name in (CONFIG, GENERATION) if (folder / name).is_file()}
@@ -87,20 +87,20 @@ def model(folder: Path, *, pickles: bool = False, remote_code: bool = False) -> 
 
 
 def tokenizer(folder: Path, *, remote_code: bool = False) -> Contents:
-    """What turns text into token ids and back."""
+    """The files that turn text into token ids and back."""
 
     def find() -> dict[str, Path]:
-        found = {path.name: path for path in _matching(folder, TOKENIZER_PATTERNS)}
+        files = {path.name: path for path in _matching(folder, TOKENIZER_PATTERNS)}
         if remote_code and (code := code_files(folder)):
             others = {path.name: path for path in folder.iterdir() if path.is_file() and not _any(path, _NEVER_TOKENIZERS)}
-            found |= others | code
-        return dict(sorted((name, path) for name, path in found.items() if not _any(path, _NEVER_TOKENIZERS)))
+            files |= others | code
+        return dict(sorted((name, path) for name, path in files.items() if not _any(path, _NEVER_TOKENIZERS)))
 
     return Contents(find)
 
 
 def adapter(folder: Path, *, pickles: bool = False) -> Contents:
-    """What an adapter is: its configuration and weights."""
+    """An adapter's configuration and weights."""
 
     def find() -> dict[str, Path]:
         paths = [folder / ADAPTER_CONFIG, *adapter_weights(folder, pickles=pickles)]
@@ -125,7 +125,7 @@ def adapter_digest(folder: Path, *, pickles: bool = False) -> str:
 
 
 def count_parameters(paths: Iterable[Path]) -> int:
-    """Number of weights in safetensors files, read off their headers; tied weights are stored, and counted, once."""
+    """Number of weights in safetensors files, from their headers; tied weights are stored, and counted, once."""
     from safetensors import safe_open
 
     total = 0
@@ -142,9 +142,9 @@ def _digest(contents: Contents) -> str:
 
 
 def _weights(folder: Path, pickles: bool) -> dict[str, Path]:
-    """The weight files that transformers picks in a folder, and their index, by name."""
-    own = _settings(folder / CONFIG).get("transformers_weights")
-    for name in (*([own] if isinstance(own, str) else _SAFETENSORS), *(_PICKLES if pickles else ())):
+    """The weight files that transformers loads from a folder, and their index, by name."""
+    configured = _settings(folder / CONFIG).get("transformers_weights")
+    for name in (*([configured] if isinstance(configured, str) else _SAFETENSORS), *(_PICKLES if pickles else ())):
         path = folder / name
         if path.is_file():
             return {name: path} | ({shard: folder / shard for shard in _shards(path)} if name.endswith(".index.json") else {})
@@ -154,11 +154,11 @@ def _weights(folder: Path, pickles: bool) -> dict[str, Path]:
 def _shards(index: Path) -> list[str]:
     places = _settings(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise ModelError(f"{index} is no index of weights: it has no weight_map.", "Save the model again with `save_pretrained`.")
+        raise ModelError(f"{index} is not an index of weights: it has no weight_map.", "Save the model again with `save_pretrained`.")
     names = sorted(set(places.values()))
     for name in names:
         if not (index.parent / name).is_file():
-            raise ModelError(f"{index} names {name}, which is not there.", "Copy or download the whole model.")
+            raise ModelError(f"{index} names {name}, but this file is missing.", "Copy or download the whole model.")
     return names
 
 

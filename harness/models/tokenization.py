@@ -1,4 +1,4 @@
-"""Token ids of many texts, what they share tokenized once."""
+"""Tokenize many texts, and what they share only once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.util.sequences import common_prefix
 
 @dataclass
 class Tokenization:
-    """One tokenizer's ids, equal to those of each whole text.
+    """Token ids from one tokenizer, equal to those of each whole text.
 
-    Few-shot prompts share their shots, and a question's choices share the question. Where the tokenizer has places at which texts may
-    be cut (`models.cuts`), texts are cut where they part, and each piece is tokenized once. The text of the most pieces in every batch is
-    tokenized whole as well; should it ever differ, nothing is cut any more.
+    Few-shot prompts share their examples, and a question's choices share the question. If texts may be cut for this tokenizer
+    (`models.cuts`), they are cut where they diverge, and each piece is tokenized once. In every batch, the text with the most pieces is
+    also tokenized whole; if its ids differ, texts are no longer cut.
 
     Args:
         tokenizer: a transformers tokenizer.
@@ -38,8 +38,8 @@ class Tokenization:
     def ids(self, texts: Sequence[str], *, special: bool) -> list[TokenIds]:
         """Token ids of texts, with the special tokens that the tokenizer adds around them, or without."""
         distinct = list(dict.fromkeys(texts))
-        found = self._pieced(distinct, special) if self._cuts and len(distinct) > 1 else None
-        known = dict(zip(distinct, found or map(tuple, self._whole(distinct, special)), strict=True))
+        pieced = self._pieced(distinct, special) if self._cuts and len(distinct) > 1 else None
+        known = dict(zip(distinct, pieced or map(tuple, self._whole(distinct, special)), strict=True))
         return [known[text] for text in texts]
 
     def _pieced(self, texts: list[str], special: bool) -> list[TokenIds] | None:
@@ -48,10 +48,10 @@ class Tokenization:
         pieces = list(dict.fromkeys(piece for parts in parted for piece in parts))
         known = dict(zip(pieces, self._whole(pieces, special=False), strict=True))
         start, end = self._frame if special else ([], [])
-        found = [_joined(start, (known[piece] for piece in parts), end) for parts in parted]
+        joined = [_joined(start, (known[piece] for piece in parts), end) for parts in parted]
         most = max(range(len(texts)), key=lambda index: len(parted[index]))
-        if found[most] == tuple(self._whole([texts[most]], special)[0]):
-            return found
+        if joined[most] == tuple(self._whole([texts[most]], special)[0]):
+            return joined
         self._cuts = None
         return None
 
@@ -64,7 +64,7 @@ class Tokenization:
         return encoded
 
     def _framed(self, text: str) -> tuple[list[int], list[int]] | None:
-        """What the tokenizer sets before and after a text, or None where it does more than that."""
+        """The special tokens before and after a text; None if the tokenizer does more than add them."""
         (bare,), (full,) = self._whole([text], special=False), self._whole([text], special=True)
         for start in range(len(full) - len(bare) + 1):
             if full[start : start + len(bare)] == bare:
@@ -81,9 +81,9 @@ def _joined(start: list[int], parts: Iterable[list[int]], end: list[int]) -> Tok
 
 
 def split(texts: Sequence[str], places: Cuts) -> list[list[str]]:
-    """Cut distinct texts where any two of them part, or at the last place before that; joined, a text's pieces are the text."""
+    """Cut distinct texts at the last place before any two of them diverge; joined, a text's pieces are the text."""
     order = sorted(range(len(texts)), key=texts.__getitem__)
-    neighbours = [0, *(places.last(texts[one], common_prefix(texts[one], texts[other])) for one, other in pairwise(order)), 0]
+    neighbours = [0, *(places.last(texts[left], common_prefix(texts[left], texts[right])) for left, right in pairwise(order)), 0]
     before, after = list(_open(neighbours[:-1])), list(_open(neighbours[:0:-1]))[::-1]
     parted: list[list[str]] = [[]] * len(texts)
     for index, left, right in zip(order, before, after, strict=True):
@@ -94,10 +94,10 @@ def split(texts: Sequence[str], places: Cuts) -> list[list[str]]:
 
 
 def _open(depths: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """After each depth, those that are not deeper than any that came later: the cuts that a text shares with the texts before it."""
-    kept: list[int] = []
+    """After each depth, the earlier depths that no later one undercuts: the cuts that a text shares with the texts before it."""
+    stack: list[int] = []
     for depth in depths:
-        while kept and kept[-1] >= depth:
-            kept.pop()
-        kept.append(depth)
-        yield tuple(kept)
+        while stack and stack[-1] >= depth:
+            stack.pop()
+        stack.append(depth)
+        yield tuple(stack)

@@ -12,8 +12,9 @@ from typing import Any
 from harness.errors import InputError
 from harness.perturb.base import Perturbation, perturbation
 from harness.perturb.phrases import words
+from harness.util.libraries import install_command
 
-NO_NLTK = "synonyms need NLTK, which is not installed: run `pip install 'harness[nlg]'`"
+NO_NLTK = f"synonyms need NLTK, which is not installed: run `{install_command('nlg')}`"
 NO_WORDNET = (
     "synonyms need WordNet, which NLTK does not find: run `python -m nltk.downloader wordnet`, "
     "or set NLTK_DATA to a folder that has it under corpora/wordnet"

@@ -1,4 +1,4 @@
-"""Systems against quantities as a table for a terminal, turned or split into blocks where it is too wide."""
+"""A table of systems and quantities for a terminal, transposed or split into blocks where it is too wide."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Quantity:
 
     Attributes:
         head: its lines at the top of a column.
-        side: its name at the side of a row, where the table is turned.
-        values: one a system.
-        intervals: theirs, empty where there is none.
+        side: its name at the side of a row, where the table is transposed.
+        values: one for each system.
+        intervals: of the values, empty where there is none.
     """
 
     head: Sequence[str]
@@ -56,10 +56,10 @@ def tables(labels: Sequence[str], quantities: Sequence[Quantity], width: int, no
         noun: what a quantity is.
     """
     grid = _fitting(labels, quantities, width, noun)
-    found: list[RenderableType] = []
+    blocks: list[RenderableType] = []
     for tops in _blocks(grid, width):
-        found += [_block(grid, tops), Text()]
-    return found
+        blocks += [_block(grid, tops), Text()]
+    return blocks
 
 
 def pieces(name: str, width: int) -> list[str]:
@@ -93,29 +93,30 @@ class _Grid:
 
 
 def _fitting(labels: Sequence[str], quantities: Sequence[Quantity], width: int, noun: str) -> _Grid:
-    """The first that fits in one block: systems down, or turned, each with intervals beside or below; else the shortest.
+    """The first layout that fits in one block: systems in rows, or in columns, with intervals beside or below; else the shortest.
 
-    Leaders are found faster where systems go down, so a table in blocks is turned only where that saves much.
+    Leaders are easier to spot where systems are rows, so a table in blocks is transposed only where that saves much.
     """
     choices: list[tuple[float, _Grid]] = []
-    for turned in (False, True):
+    for transposed in (False, True):
         for stacked in (False, True):
-            grid = _turned(labels, quantities, stacked, noun) if turned else _upright(labels, quantities, stacked)
+            grid = _transposed(labels, quantities, stacked, noun) if transposed else _upright(labels, quantities, stacked)
             blocks = len(_blocks(grid, width))
             if blocks == 1:
                 return grid
-            choices.append((blocks * grid.height() * (1.2 if turned else 1.0), grid))
+            choices.append((blocks * grid.height() * (1.2 if transposed else 1.0), grid))
     return min(choices, key=lambda choice: choice[0])[1]
 
 
 def _upright(labels: Sequence[str], quantities: Sequence[Quantity], stacked: bool) -> _Grid:
-    lines = [list(line) for line in zip(*(one.cells(stacked) for one in quantities), strict=True)]
-    return _Grid("system", [_text(one.head) for one in quantities], [_text(pieces(label, _SIDE)) for label in labels], lines)
+    lines = [list(line) for line in zip(*(quantity.cells(stacked) for quantity in quantities), strict=True)]
+    return _Grid("system", [_text(quantity.head) for quantity in quantities], [_text(pieces(label, _SIDE)) for label in labels], lines)
 
 
-def _turned(labels: Sequence[str], quantities: Sequence[Quantity], stacked: bool, noun: str) -> _Grid:
-    sides = [_text(pieces(one.side, _SIDE)) for one in quantities]
-    return _Grid(noun, [_text(pieces(label, TOP)) for label in labels], sides, [one.cells(stacked) for one in quantities])
+def _transposed(labels: Sequence[str], quantities: Sequence[Quantity], stacked: bool, noun: str) -> _Grid:
+    sides = [_text(pieces(quantity.side, _SIDE)) for quantity in quantities]
+    cells = [quantity.cells(stacked) for quantity in quantities]
+    return _Grid(noun, [_text(pieces(label, TOP)) for label in labels], sides, cells)
 
 
 def _text(lines: Sequence[str]) -> Text:

@@ -1,37 +1,89 @@
-"""GitHub's Markdown out of texts that nobody vouches for: model output can neither break a table nor become HTML."""
+"""GitHub's Markdown: leaderboards, comparisons for a pull request, and gate decisions for a job summary."""
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.util.text import plain
+from harness.compare.leaderboard import ranks
+from harness.compare.leaderboard_table import MARK, Leaderboard, LeaderboardCell, LeaderboardColumn
+from harness.report.base import ForgettingContent, LeaderboardContent, Report, report
+from harness.report.markup import escaped, table
+from harness.util.text import NONE, interval_text, value_text
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]#+!|~@]|:(?=/)")
-
-
-def escaped(text: str) -> str:
-    """Text on one line, shown as it is: no markup, no link, no mention of a user."""
-    return _SPECIAL.sub(_harmless, html.escape(plain(text), quote=False))
-
-
-def _harmless(found: re.Match[str]) -> str:
-    # GitHub looks for @names once Markdown's backslashes are gone; a comment stays.
-    return "@<!-- -->" if found[0] == "@" else f"\\{found[0]}"
+if TYPE_CHECKING:
+    from harness.compare.ranking import Ranking
+    from harness.gate.decision import GateDecision
 
 
-def row(cells: Sequence[str]) -> str:
-    """A row of a table; the cells are Markdown already."""
-    return f"| {' | '.join(cells)} |"
+@report("md")
+@dataclass(kw_only=True)
+class MarkdownReport(Report):
+    """Tables in GitHub's Markdown."""
+
+    def leaderboard(self, content: LeaderboardContent) -> str:
+        """The table, then win rates by family."""
+        return leaderboard_markdown(content.main, content.ranking if content.has_families else None)
+
+    def forgetting(self, content: ForgettingContent) -> str:
+        """Tables first, the items that got worse folded below; fits a comment on GitHub."""
+        from harness.report.forgetting.markdown import forgetting_markdown
+
+        return forgetting_markdown(content.comparisons, noise=content.noise, items=content.items)
+
+    def decision(self, decision: GateDecision) -> str:
+        """The outcome, a table of the rules, and what to do next."""
+        return decision_markdown(decision)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """The lines of a table whose first `left` columns stand at the left and the others at the right."""
-    rule = ["---"] * left + ["---:"] * (len(head) - left)
-    return [row(head), row(rule), *map(row, rows)]
+def leaderboard_markdown(board: Leaderboard, ranking: Ranking | None = None) -> str:
+    """The table of a leaderboard; best values in bold, notes below, then win rates by family.
+
+    Args:
+        board: what is shown.
+        ranking: of the same rows.
+    """
+    rated = ranks(board)
+    head = ["system", *(["win rate"] if rated else []), *(escaped(column.label) for column in board.columns)]
+    rows = []
+    for row in board.rows:
+        rate = [value_text(row.win_rate, "share")] if rated else []
+        cells = [_cell(cell, column) for cell, column in zip(row.cells, board.columns, strict=True)]
+        rows.append([escaped(row.label), *rate, *cells])
+    lines = [*table(head, rows), *(f"\n{escaped(note)}" for note in board.notes)]
+    return "\n".join([*lines, *(_families(board, ranking) if ranking else [])]) + "\n"
 
 
-def folded(summary: str, lines: Sequence[str]) -> list[str]:
-    """Lines that are shown on a click; the summary is Markdown's HTML already."""
-    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+def decision_markdown(decision: GateDecision) -> str:
+    """A gate decision, for a pull request or `$GITHUB_STEP_SUMMARY`."""
+    name = escaped(decision.candidate.record.system.name)
+    against = f" against {escaped(decision.baseline.record.system.name)}" if decision.baseline else ""
+    rows = []
+    for rule in decision.results:
+        outcome = rule.finding.outcome
+        reasons = "<br>".join(map(escaped, rule.finding.lines))
+        rows.append([escaped(rule.text), outcome if outcome == "pass" else f"**{outcome}**", reasons])
+    lines = [f"### harness gate: {decision.outcome}", "", f"{name}{against}. {decision.headline}.", ""]
+    lines += table(["rule", "outcome", "why"], rows, left=3)
+    notes = [decision.unverified] if decision.unverified else []
+    lines += [line for part in (*notes, *decision.advice) for line in ("", escaped(part))]
+    return "\n".join(lines) + "\n"
+
+
+def _families(board: Leaderboard, ranking: Ranking) -> list[str]:
+    """A table of win rates by family, below a blank line."""
+    head = ["win rate", *(f"{family} ({within.extent})" for family, within in ranking.families.items())]
+    rows = []
+    for place, row in enumerate(board.rows):
+        standings = [within.standings[place] for within in ranking.families.values()]
+        cells = [f"{value_text(rank.win_rate, 'share')} {interval_text(rank.low, rank.high, 'share')}".rstrip() for rank in standings]
+        rows.append([escaped(row.label), *cells])
+    return ["", *table(head, rows), *(f"\n{escaped(note)}" for note in ranking.notes)]
+
+
+def _cell(cell: LeaderboardCell | None, column: LeaderboardColumn) -> str:
+    if cell is None or cell.value is None:
+        return NONE
+    value = value_text(cell.value, column.unit)
+    mark = MARK if cell.differs else ""
+    return f"{f'**{value}**' if cell.best else value}{mark} {interval_text(cell.low, cell.high, column.unit)}".rstrip()

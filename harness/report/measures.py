@@ -15,7 +15,7 @@ from harness.util.text import NONE, interval_text, plain, value_text
 
 if TYPE_CHECKING:
     from harness.contract import Family
-    from harness.store.runs import MetricRecord, RunRecord, TaskRecord
+    from harness.store.records import MetricRecord, RunRecord, TaskRecord
 
 FOLD = 12
 """Groups of more tasks than this are one row."""
@@ -49,8 +49,8 @@ class MeasureRow:
 
 
 def measured(record: RunRecord) -> bool:
-    """Whether more than accuracy was asked for."""
-    return any(task.without or any(one.family != "accuracy" for one in task.metrics.values()) for task in record.tasks.values())
+    """Whether the run was to measure more than accuracy."""
+    return any(task.without or any(score.family != "accuracy" for score in task.metrics.values()) for task in record.tasks.values())
 
 
 def rows(record: RunRecord) -> Iterator[MeasureRow]:
@@ -67,7 +67,7 @@ def rows(record: RunRecord) -> Iterator[MeasureRow]:
 
 
 def measures_table(record: RunRecord) -> Table:
-    """The table for a terminal; what has no value is told below it, each reason once."""
+    """The table for a terminal; below it why values are missing, each reason once."""
     table = Table(box=box.SIMPLE_HEAD, title=Text("Measures", style="bold"), title_justify="left", caption_justify="left", show_lines=False)
     table.add_column("task", overflow="fold")
     for family in FAMILIES:
@@ -76,28 +76,31 @@ def measures_table(record: RunRecord) -> Table:
     for row in rows(record):
         name = Text(("  " if row.member else "") + plain(row.name), style="bold" if row.group else "")
         table.add_row(name, *(_text(row.cells.get(family), notes) for family in FAMILIES))
-    legend = "Value, 95 % interval, items (of efficiency: passes timed) and measure; seconds an item alone."
+    legend = "Value, 95 % interval, items (for efficiency: timed forward passes) and measure; seconds per item when run alone."
     lines = [legend, *(f"{number} {plain(reason)}" for reason, number in notes.items())]
     table.caption = Text("\n".join(lines), style="dim")
     return table
 
 
-def disturbances_table(record: RunRecord) -> Table | None:
-    """What each perturbation did to the headline metrics; None where nothing was disturbed."""
-    table = Table(box=box.SIMPLE_HEAD, title=Text("Disturbed copies", style="bold"), title_justify="left", caption_justify="left")
+def perturbations_table(record: RunRecord) -> Table | None:
+    """What each perturbation did to the headline metrics; None where nothing was perturbed."""
+    table = Table(box=box.SIMPLE_HEAD, title=Text("Perturbed items", style="bold"), title_justify="left", caption_justify="left")
     table.add_column("task", overflow="fold")
     table.add_column("perturbation", overflow="fold")
     for name in ("items changed", "before", "after", "lost", "95 % interval"):
         table.add_column(name, justify="right")
     for name, task in record.tasks.items():
-        own = task.perturbations or [one for variant in task.template_variants.values() for one in variant.perturbations]
-        for place, one in enumerate(own):
-            low, high = one.drop.ci or (None, None)
-            scores = (value_text(score.value, score.unit) for score in (one.before, one.after, one.drop))
-            what = f"{one.perturbation.name}{f' of {one.family}' if one.perturbation.name == 'worst' else ''}"
-            title = f"{name} {one.metric}" if place == 0 else ""
-            table.add_row(plain(title), what, f"{one.changed:,} of {one.items:,}", *scores, interval_text(low, high, one.drop.unit))
-    table.caption = Text("Over the items whose text changed; worst: over all items, the worst of each and its copies.", style="dim")
+        records = task.perturbations or [record for variant in task.template_variants.values() for record in variant.perturbations]
+        for place, perturbed in enumerate(records):
+            drop = perturbed.drop
+            low, high = drop.ci or (None, None)
+            scores = (value_text(score.value, score.unit) for score in (perturbed.before, perturbed.after, drop))
+            worst = f" of {perturbed.family}" if perturbed.perturbation.name == "worst" else ""
+            title = f"{name} {perturbed.metric}" if place == 0 else ""
+            changed = f"{perturbed.changed:,} of {perturbed.items:,}"
+            table.add_row(plain(title), f"{perturbed.perturbation.name}{worst}", changed, *scores, interval_text(low, high, drop.unit))
+    legend = "Over the items whose text changed. worst: over all items, the worst score of each item and its perturbed copies."
+    table.caption = Text(legend, style="dim")
     return table if table.row_count else None
 
 
@@ -106,15 +109,15 @@ def _task(name: str, task: TaskRecord, member: bool) -> MeasureRow:
 
 
 def _cells(metrics: Mapping[str, MetricRecord], headline: list[str], without: Mapping[Family, str]) -> dict[Family, MeasureCell]:
-    found: dict[Family, MeasureCell] = {}
+    cells: dict[Family, MeasureCell] = {}
     for family in FAMILIES:
         first = first_measure(metrics, headline, family)
         if first is not None:
-            record, more = metrics[first], sum(one.family == family for one in metrics.values()) - 1
-            found[family] = MeasureCell(first, record, record.reason if record.value is None else None, more)
+            record, more = metrics[first], sum(score.family == family for score in metrics.values()) - 1
+            cells[family] = MeasureCell(first, record, record.reason if record.value is None else None, more)
         elif family in without:
-            found[family] = MeasureCell("", None, without[family], 0)
-    return found
+            cells[family] = MeasureCell("", None, without[family], 0)
+    return cells
 
 
 def _text(cell: MeasureCell | None, notes: dict[str, int]) -> Text:

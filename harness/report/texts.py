@@ -22,10 +22,10 @@ _TURNING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a text; `own` where the other text has it not."""
+    """A part of a text; `differs` where the other text lacks this part."""
 
     text: str
-    own: bool
+    differs: bool
 
 
 def readable(text: str) -> str:
@@ -38,28 +38,28 @@ def readable(text: str) -> str:
 
 def marked(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
     """Both texts in pieces, cut at words; joined again, the pieces are the text."""
-    one, other = _WORDS.findall(before), _WORDS.findall(after)
+    old, new = _WORDS.findall(before), _WORDS.findall(after)
     sides: tuple[list[Piece], list[Piece]] = ([], [])
-    for tag, start, end, first, last in _operations(one, other):
-        for side, words in zip(sides, (one[start:end], other[first:last]), strict=True):
+    for tag, start, end, first, last in _operations(old, new):
+        for side, words in zip(sides, (old[start:end], new[first:last]), strict=True):
             if words:
                 side.append(Piece("".join(words), tag != "equal"))
     return sides
 
 
-def _operations(one: Sequence[str], other: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
-    if max(len(one), len(other)) <= _MOST_WORDS:
-        yield from SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+def _operations(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    if max(len(old), len(new)) <= _MOST_WORDS:
+        yield from SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
         return
-    head = _common(one, other)
-    tail = _common(one[: head - 1 if head else None : -1], other[: head - 1 if head else None : -1])
+    head = _common(old, new)
+    tail = _common(old[: head - 1 if head else None : -1], new[: head - 1 if head else None : -1])
     yield "equal", 0, head, 0, head
-    yield "replace", head, len(one) - tail, head, len(other) - tail
-    yield "equal", len(one) - tail, len(one), len(other) - tail, len(other)
+    yield "replace", head, len(old) - tail, head, len(new) - tail
+    yield "equal", len(old) - tail, len(old), len(new) - tail, len(new)
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def _common(old: Sequence[str], new: Sequence[str]) -> int:
+    return next((place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
 
 
 def ending(text: str, characters: int) -> str:

@@ -19,11 +19,11 @@ _LEAST_TAIL = 1e-12  # a level so wide that it rounds to 1 means all replicates
 
 @dataclass(frozen=True, slots=True)
 class Jackknife:
-    """What leaving out each row in turn says of a score.
+    """Effects of leaving out each row of a score in turn.
 
     Attributes:
         error: standard error, in the score's unit; for a mean exactly the standard deviation over the square root of the rows.
-        acceleration: a sixth of the skewness of the rows' influence; 0 where no row has any.
+        acceleration: a sixth of the skewness of the rows' influence; 0 where no row has any influence.
     """
 
     error: float
@@ -31,7 +31,7 @@ class Jackknife:
 
 
 def influence(statistics: FloatArray, score: Score) -> FloatArray | None:
-    """How far each row moves a score: the mean of the scores without a row, less the score without this one [rows].
+    """Influence of each row on a score: the mean of the scores without one row, minus the score without this row [rows].
 
     Args:
         statistics: per row, array [rows, statistics], at least two rows.
@@ -72,10 +72,10 @@ def bca_interval(scores: FloatArray, estimate: float, acceleration: float, level
     """The BCa interval (Efron and Tibshirani, 1993, equation 14.10); replicates equal to the estimate count half below it.
 
     Args:
-        scores: replicates [resamples]; NaN are left out.
+        scores: replicates [resamples]; NaN are ignored.
         estimate: the score of all rows.
         acceleration: of the jackknife.
-        level: coverage aimed at, between 0 and 1.
+        level: nominal coverage, between 0 and 1.
 
     Returns:
         The percentile interval where all replicates lie on one side of the estimate; None where no replicate is a number.

@@ -1,7 +1,7 @@
 """Percentile bootstrap of any score that is a function of summed per-item statistics (Efron and Tibshirani, 1993, chapter 13).
 
 Items are resampled with replacement; a replicate is the score of one resample's totals. Totals are drawn in blocks, each
-from its own stream spawned from the seed, and neither threads nor BLAS can move a digit: fractions are summed by numpy in a
+from a separate stream spawned from the seed, and neither threads nor BLAS change a digit: fractions are summed by numpy in a
 fixed order, and whole numbers, which float64 adds exactly in any order, by a matrix product.
 """
 
@@ -36,7 +36,7 @@ class Interval:
 
     Attributes:
         low, high: its ends.
-        method: how it was made: "wilson", "clopper-pearson", "bca", "percentile", "reflected percentile", "score" or "unseen".
+        method: how it was computed: "wilson", "clopper-pearson", "bca", "percentile", "reflected percentile", "score" or "unseen".
     """
 
     low: float
@@ -44,22 +44,22 @@ class Interval:
     method: str
 
 
-def reflected(found: Interval, value: float, bounds: tuple[float, float]) -> Interval:
-    """A percentile interval turned about the score (the basic bootstrap; Davison and Hinkley, 1997, section 5.2.1).
+def reflected(percentile: Interval, value: float, bounds: tuple[float, float]) -> Interval:
+    """A percentile interval reflected at the score (the basic bootstrap; Davison and Hinkley, 1997, section 5.2.1).
 
-    For scores that chance pulls away from their bound, such as sums of absolute differences: resamples are pulled once more.
+    For scores that noise biases away from their bound, such as sums of absolute differences: resampling adds the bias once more.
 
     Args:
-        found: the percentile interval.
+        percentile: the percentile interval.
         value: the score.
-        bounds: the range of the score, at which the ends are cut.
+        bounds: the range of the score, to which the ends are clipped.
     """
-    low, high = np.clip(np.round([2 * value - found.high, 2 * value - found.low], 12), *bounds)
+    low, high = np.clip(np.round([2 * value - percentile.high, 2 * value - percentile.low], 12), *bounds)
     return Interval(float(low), float(high), "reflected percentile")
 
 
 def interval_of(scores: FloatArray, level: float = LEVEL) -> Interval | None:
-    """The central `level` of replicates [resamples]; NaN replicates, whose resample has no score, are left out.
+    """The central `level` of replicates [resamples]; NaN replicates, whose resample has no score, are ignored.
 
     Returns:
         The interval, or None where no replicate is a number.
@@ -91,7 +91,7 @@ def replicates(
         score: from totals [..., statistics] to scores [...].
         seed: of the resampling.
         resamples: number of replicates.
-        threads: at most this many; by default one a core. The result does not depend on it.
+        threads: maximum number; by default one per core. The result does not depend on it.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         return score(resampled_totals(statistics, seed=seed, resamples=resamples, threads=threads))
@@ -108,7 +108,7 @@ def joint_replicates(
         parts: statistics [rows, statistics] and score of each: other metrics, or other systems on the same items.
         seed: of the resampling.
         resamples: number of replicates.
-        threads: at most this many; by default one a core. The result does not depend on it.
+        threads: maximum number; by default one per core. The result does not depend on it.
     """
     table = np.concatenate([statistics for statistics, _ in parts], axis=1)
     totals = resampled_totals(table, seed=seed, resamples=resamples, threads=threads)
@@ -121,7 +121,7 @@ def by_cluster(statistics: FloatArray, clusters: Sequence[object]) -> FloatArray
     """Statistics summed over the items of each cluster: array [clusters, statistics].
 
     Resampling these rows is the cluster bootstrap (Davison and Hinkley, 1997, section 3.8): items of one passage, question or
-    subject come and go together. Clusters stand in the order in which they first appear.
+    subject are resampled together. Clusters are in order of first appearance.
 
     Args:
         statistics: per item, array [items, statistics].
@@ -137,7 +137,7 @@ def by_cluster(statistics: FloatArray, clusters: Sequence[object]) -> FloatArray
 def resampled_totals(statistics: FloatArray, *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None) -> FloatArray:
     """Summed statistics of each resample: array [resamples, statistics].
 
-    Constant columns are not drawn. Few distinct rows (0/1 scores, cells of a confusion matrix) are drawn as multinomial
+    Constant columns are not resampled. Few distinct rows (0/1 scores, cells of a confusion matrix) are drawn as multinomial
     counts, which have the same distribution; other items one by one.
     """
     table = np.asarray(statistics, dtype=np.float64)
@@ -192,7 +192,7 @@ def _item_drawer(table: FloatArray) -> _Drawer:
 
 
 def _exactly_summable(table: FloatArray) -> NDArray[np.bool_]:
-    """Which columns [columns] hold whole numbers so small that sums over any resample are exact."""
+    """Which columns [columns] hold whole numbers small enough that sums over any resample are exact."""
     with np.errstate(invalid="ignore"):
         whole = (table == np.rint(table)).all(axis=0)
         small = np.abs(table).max(axis=0) * len(table) < _EXACT
@@ -201,7 +201,7 @@ def _exactly_summable(table: FloatArray) -> NDArray[np.bool_]:
 
 
 def _in_blocks(draw: _Drawer, resamples: int, size: int, seed: Seed, threads: int | None) -> Iterable[FloatArray]:
-    """Totals of all resamples, block by block in a fixed order, each block from its own stream."""
+    """Totals of all resamples, block by block in a fixed order, each block from a separate stream."""
     sizes = [min(size, resamples - start) for start in range(0, resamples, size)]
     streams = np.random.SeedSequence(seed).spawn(len(sizes))
     workers = min(threads or os.cpu_count() or 1, len(sizes))
@@ -213,11 +213,11 @@ def _in_blocks(draw: _Drawer, resamples: int, size: int, seed: Seed, threads: in
 
 
 def is_mean(statistics: FloatArray, score: Score) -> bool:
-    """Whether the score is the plain mean of a value per row: statistics (value, 1), and their ratio."""
+    """Whether the score is the mean of one value per row: statistics (value, 1), and their ratio."""
     return statistics.shape[1] == 2 and bool((statistics[:, 1] == 1.0).all()) and is_ratio(score)
 
 
 def is_ratio(score: Score) -> bool:
-    """Whether a score of two statistics is the first's ratio to the second; perplexity has two, and is not."""
+    """Whether a score of two statistics is the ratio of the first to the second; perplexity has two statistics and is not."""
     probe = np.array([[0.25, 1.0], [1.0, 2.0], [1.0, 4.0]])
     return bool(np.array_equal(score(probe), [0.25, 0.5, 0.25]))

@@ -1,4 +1,4 @@
-"""The score interval of the mean of a bounded variable, which keeps its coverage where few values differ from the rest."""
+"""The score interval of the mean of a bounded variable, whose coverage holds where few values differ from the rest."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PRECISION = 1e-13
 def mean_interval(values: FloatArray, bounds: tuple[float, float], level: float = LEVEL) -> Interval:
     """Interval of the mean of independent values between two bounds, by inverting the score test.
 
-    Under the hypothesis that the mean is d, the likelihood of the observed values and of the two bounds, which may have stayed
-    unseen, is greatest at p_j = n_j / (n (1 + t (v_j - d))). The multiplier t is the one that gives the mean d, or 1 / (d - low) where
-    that needs mass on an unseen lower bound. The variance is then (m - d) / t with m the observed mean, so the ends of the
+    Under the hypothesis that the mean is d, the likelihood of the observed values and of the two bounds, which may be
+    unobserved, is greatest at p_j = n_j / (n (1 + t (v_j - d))). The multiplier t is the one that gives the mean d, or 1 / (d - low) where
+    that requires mass on an unobserved lower bound. The variance is then (m - d) / t with m the observed mean, so the ends of the
     interval are where n t (m - d) = z². Of the values -1, 0 and 1 this is Tango's interval of a difference of paired proportions
     (1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample design"); of other
     values it is the same test for a multinomial distribution (Owen, 2001, "Empirical likelihood", section 2.3, has the weights).
@@ -24,7 +24,7 @@ def mean_interval(values: FloatArray, bounds: tuple[float, float], level: float 
     Args:
         values: array [values], at least one.
         bounds: the lowest and the highest possible value.
-        level: coverage aimed at, between 0 and 1.
+        level: nominal coverage, between 0 and 1.
     """
     from scipy.special import ndtri
 
@@ -36,7 +36,7 @@ def mean_interval(values: FloatArray, bounds: tuple[float, float], level: float 
 
 
 def _lower(values: FloatArray, counts: FloatArray, bound: float, squared: float) -> float:
-    """The lower end, for values that are at least `bound`."""
+    """The lower end of the interval, for values that are at least `bound`."""
     from scipy.optimize import brentq
 
     rows = float(counts.sum())
@@ -45,7 +45,7 @@ def _lower(values: FloatArray, counts: FloatArray, bound: float, squared: float)
         return bound
 
     def excess(shift: float) -> float:
-        """What the observed values' mean has above `shift`, weighted as under the hypothesis that `shift` is the mean."""
+        """The weighted mean of the observed values minus `shift`, with the weights of the hypothesis that `shift` is the mean."""
         multiplier = squared / (rows * (mean - shift))
         distances = values - shift
         return float((counts * distances / (1.0 + multiplier * distances)).sum())

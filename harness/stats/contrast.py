@@ -1,4 +1,4 @@
-"""The interval of one system's score less a multiple of another's, on the same items; with the multiple 1, of their difference."""
+"""Interval of one system's score minus a multiple of another's on the same items; with the multiple 1, of their difference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.stats.discordant import unseen_share
 from harness.stats.pairs import MacroPairs, Pairs
 
 FEW = 20
-"""With fewer rows changed, resampling those few shows too little of what may happen; measured in tests/stats/test_coverage.py."""
+"""With fewer changed rows, resampling underestimates the variation; measured in tests/stats/test_coverage.py."""
 
 
 def contrast(
@@ -28,15 +28,15 @@ def contrast(
     level: float = LEVEL,
     threads: int | None = None,
 ) -> tuple[FloatArray, Interval | None]:
-    """Both scores of each resample, array [2, resamples], and the interval of after less `factor` times before.
+    """Both scores of each resample, array [2, resamples], and the interval of after minus `factor` times before.
 
     Args:
         pairs: the two systems, on one task or on several that are averaged.
         factor: of the score before.
         seed: of the resampling.
-        resamples: bootstrap replicates.
+        resamples: number of bootstrap replicates.
         level: coverage of the interval.
-        threads: at most this many; the result does not depend on it.
+        threads: maximum number; the result does not depend on it.
     """
     if not isinstance(pairs, MacroPairs):
         drawn = pairs.replicates(seed=seed, resamples=resamples, threads=threads)
@@ -46,28 +46,28 @@ def contrast(
     def draw(place: int) -> FloatArray:
         return pairs.replicates_of(place, seed=seed, resamples=resamples, threads=threads)
 
-    found = macro_interval(pairs, draw, level, factor)
+    over_items = macro_interval(pairs, draw, level, factor)
     if not pairs.whole:
-        return np.average([draw(place) for place in range(len(pairs.parts))], axis=0, weights=pairs.weights), found
+        return np.average([draw(place) for place in range(len(pairs.parts))], axis=0, weights=pairs.weights), over_items
     drawn = pairs.replicates(seed=seed, resamples=resamples, threads=threads)
-    return drawn, _wider(difference_interval(pairs, drawn[1] - factor * drawn[0], level, factor), found)
+    return drawn, _wider(difference_interval(pairs, drawn[1] - factor * drawn[0], level, factor), over_items)
 
 
 def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LEVEL, factor: float = 1.0) -> Interval | None:
-    """Interval of after less `factor` times before, of one task.
+    """Interval of after minus `factor` times before, of one task.
 
-    * BCa from the paired bootstrap, as long as at least `FEW` rows change and the jackknife is defined (else percentile). Of bounded
-      means it is at least as wide as what may have stayed unseen: see `unseen_room`.
-    * Bounded means with fewer changes: the score interval, whose hypotheses allow items that lost or gained everything. Of right and
-      wrong, and with the factor 1, it is Tango's (1998).
-    * Other bounded scores with fewer changes: at least as wide, to both sides, as what may have stayed unseen among so many rows
-      (a kind of item of which none was drawn may make up `unseen_share` of all, and move by the whole span).
-    * Unbounded scores with fewer changes: none. A change that stayed unseen may be of any size.
+    * BCa from the paired bootstrap, if at least `FEW` rows change and the jackknife is defined (else percentile). For bounded means it
+      is at least wide enough for changes that may be unobserved: see `unseen_room`.
+    * Bounded means with fewer changes: the score interval, whose hypotheses allow items that lost or gained everything. For correct and
+      incorrect items and the factor 1 it is Tango's (1998).
+    * Other bounded scores with fewer changes: at least wide enough, on both sides, for changes that may be unobserved among this many
+      rows (a kind of item of which none was drawn may make up `unseen_share` of all, and change by the whole span).
+    * Unbounded scores with fewer changes: none. An unobserved change may be of any size.
 
     Args:
         pairs: the two systems.
-        differences: replicates of after less `factor` times before [resamples].
-        level: coverage aimed at.
+        differences: replicates of after minus `factor` times before [resamples].
+        level: nominal coverage.
         factor: of the score before, more than 0.
     """
     if pairs.rows < 2 or (pairs.changed < FEW and math.isinf(pairs.span)):
@@ -78,26 +78,26 @@ def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LE
         return mean_interval(values, _range(values, pairs.span, factor), level)
     value = pairs.scores[1] - factor * pairs.scores[0]
     influence = pairs.jackknife(factor)
-    found = bca_interval(differences, value, influence.acceleration if influence else 0.0, level)
-    if found is None:
+    bca = bca_interval(differences, value, influence.acceleration if influence else 0.0, level)
+    if bca is None:
         return None
     if not few:
         room = unseen_room(pairs, level, factor)
-        return Interval(value - math.hypot(value - found.low, room), value + math.hypot(found.high - value, room), found.method)
+        return Interval(value - math.hypot(value - bca.low, room), value + math.hypot(bca.high - value, room), bca.method)
     room = unseen_share(pairs.rows, level) * pairs.span * max(1.0, factor)
-    return Interval(min(found.low, value - room), max(found.high, value + room), "unseen")
+    return Interval(min(bca.low, value - room), max(bca.high, value + room), "unseen")
 
 
 def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> float:
-    """How far items of a kind that stayed unseen may move a bounded mean of single items; 0 for other scores, and where rows are tasks.
+    """How far unobserved kinds of items may move a bounded mean of single items; 0 for other scores, and where rows are tasks.
 
-    Resampling knows changes of the sizes that it has seen. A kind of item of which none was drawn may make up `unseen_share` of all,
-    and each such item may change by up to the whole span: by that much more than the change that was reached `FEW` times. Where items are
-    right or wrong and at least `FEW` flip, nothing larger can be unseen.
+    Resampling covers changes of the observed sizes. A kind of item of which none was drawn may make up `unseen_share` of all, and each
+    such item may change by up to the whole span, which exceeds the change that `FEW` rows reached. Where items are correct or incorrect
+    and at least `FEW` flip, no larger change exists.
 
     Args:
-        pairs: the two systems, of which at least `FEW` rows change.
-        level: coverage aimed at.
+        pairs: the two systems; at least `FEW` rows change.
+        level: nominal coverage.
         factor: of the score before.
     """
     if math.isinf(pairs.span) or isinstance(pairs, MacroPairs) or not pairs.mean or pairs.changed < FEW:
@@ -107,16 +107,16 @@ def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> floa
 
 
 def macro_interval(pairs: MacroPairs, draw: Callable[[int], FloatArray], level: float = LEVEL, factor: float = 1.0) -> Interval | None:
-    """Interval of a mean over tasks of after less `factor` times before, the items being what varies.
+    """Interval of a mean over tasks of after minus `factor` times before, with items as the random part.
 
-    Tasks with fewer than `FEW` changed rows are taken together where they are bounded means: each of their rows counts by its
-    task's weight over its task's rows, so an item that stayed unseen may be one of the task in which it weighs most. Every other
-    task has its own interval. These are put together by MOVER.
+    Tasks with fewer than `FEW` changed rows are pooled where they are bounded means: each of their rows counts by its task's weight
+    over its task's rows, so an unobserved item may belong to the task in which it weighs most. Every other task has a separate
+    interval. These are combined by MOVER.
 
     Args:
         pairs: the tasks and their weights.
         draw: from a task's place to both scores of each of its resamples, array [2, resamples].
-        level: coverage aimed at.
+        level: nominal coverage.
         factor: of the score before, more than 0.
 
     Returns:
@@ -129,41 +129,41 @@ def macro_interval(pairs: MacroPairs, draw: Callable[[int], FloatArray], level: 
             pooled.append((part, weight))
             continue
         drawn = draw(place)
-        found = difference_interval(part, drawn[1] - factor * drawn[0], level, factor)
-        if found is None:
+        of_part = difference_interval(part, drawn[1] - factor * drawn[0], level, factor)
+        if of_part is None:
             return None
         values.append(part.scores[1] - factor * part.scores[0])
-        intervals.append(found)
+        intervals.append(of_part)
         weights.append(weight)
     if pooled:
-        found = _pooled_interval(pooled, level, factor)
+        of_pooled = _pooled_interval(pooled, level, factor)
         values.append(sum(weight * (part.scores[1] - factor * part.scores[0]) for part, weight in pooled))
-        intervals.append(found)
+        intervals.append(of_pooled)
         weights.append(1.0)
     return intervals[0] if len(pooled) == len(pairs.parts) else mover.weighted_sum(values, intervals, weights)
 
 
 def _pooled_interval(parts: list[tuple[Pairs, float]], level: float, factor: float) -> Interval:
-    """Of the weighted sum of bounded means: that of one mean over all their rows, each times what it weighs."""
+    """Interval of a weighted sum of bounded means: that of one mean over all their rows, each times its weight."""
     rows = sum(part.rows for part, _ in parts)
     values, lowest, highest = [], [], []
     for part, weight in parts:
-        own = part.after[:, 0] - factor * part.before[:, 0]
-        low, high = _range(own, part.span, factor)
+        changes = part.after[:, 0] - factor * part.before[:, 0]
+        low, high = _range(changes, part.span, factor)
         times = rows * weight / part.rows
-        values.append(times * own)
+        values.append(times * changes)
         lowest.append(times * low)
         highest.append(times * high)
     return mean_interval(np.concatenate(values), (min(lowest), max(highest)), level)
 
 
 def _range(values: FloatArray, span: float, factor: float) -> tuple[float, float]:
-    """Between what bounds after less `factor` times before lies, of scores from 0 to `span`, or from elsewhere as was seen."""
+    """Bounds of after minus `factor` times before, for scores from 0 to `span`, extended to the observed values."""
     return min(-factor * span, float(values.min())), max(span, float(values.max()))
 
 
-def _wider(one: Interval | None, other: Interval | None) -> Interval | None:
-    """From the lower of both low ends to the higher of both high ends."""
-    if one is None or other is None:
-        return one or other
-    return Interval(min(one.low, other.low), max(one.high, other.high), one.method)
+def _wider(first: Interval | None, second: Interval | None) -> Interval | None:
+    """The smallest interval that contains both."""
+    if first is None or second is None:
+        return first or second
+    return Interval(min(first.low, second.low), max(first.high, second.high), first.method)

@@ -1,4 +1,4 @@
-"""Right or wrong before and after: only the items on which two systems disagree tell them apart."""
+"""Correct or incorrect before and after: the test of the discordant pairs, on which two systems disagree."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from harness.stats.bootstrap import LEVEL
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """Pairs of answers on the same rows.
+    """Numbers of pairs of answers to the same items that disagree.
 
     Attributes:
-        lost: right before, wrong after.
-        gained: wrong before, right after.
-        rows: all pairs.
+        lost: correct before, incorrect after.
+        gained: incorrect before, correct after.
+        rows: number of all pairs.
     """
 
     lost: int
@@ -24,7 +24,7 @@ class Flips:
 
     @property
     def changed(self) -> int:
-        """Pairs that disagree."""
+        """Number of pairs that disagree."""
         return self.lost + self.gained
 
     @property
@@ -48,5 +48,5 @@ def mcnemar(flips: Flips) -> float:
 
 
 def unseen_share(rows: int, level: float = LEVEL) -> float:
-    """The largest share of items of some kind that may exist although none was among `rows` (Clopper and Pearson, 1934)."""
+    """Upper bound of the share of a kind of item of which none was among `rows` items (Clopper and Pearson, 1934)."""
     return 1.0 - float(((1 - level) / 2) ** (1 / rows))

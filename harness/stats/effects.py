@@ -1,4 +1,4 @@
-"""Effect sizes: how large a difference is beside its own scatter."""
+"""Effect sizes: differences relative to their variation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def standardized(difference: float, error: float, rows: int) -> float | None:
 
     Args:
         difference: of the scores.
-        error: its standard error; for a score that is no mean, the standard deviation is that of the rows' pseudo-values.
-        rows: pairs.
+        error: its standard error; for a score that is not a mean, the standard deviation is that of the rows' pseudo-values.
+        rows: number of pairs.
 
     Returns:
-        None where nothing scatters.
+        None where the differences do not vary.
     """
     return difference / (error * math.sqrt(rows)) if error > 0 else None

@@ -2,12 +2,12 @@
 
 Two rules; `docs/design/statistics.md` gives their measured coverage:
 
-* A share of right or wrong has Wilson's score interval, in clusters with the effective number of items; at 0 and 1 the exact
+* A share of correct answers has Wilson's score interval, in clusters with the effective number of items; at 0 and 1 the exact
   Clopper-Pearson interval.
 * Every other score, a mean of values as well as BLEU or a correlation, has the BCa interval at a level that is widened as Student's t
   is wider than the normal.
 
-Rows are resampled, which are items, groups of items that a metric judges as one, or clusters of either.
+Rows are resampled: items, groups of items that a metric scores as one, or clusters of either.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Codes = NDArray[np.intp]
 """Number of each row's cluster [rows]; equal numbers are resampled together."""
 
 FEW = 10
-"""Of fewer rows no resample reaches as far as Student's quantile; the interval is then at least Student's own."""
+"""With fewer rows no resample reaches as far as Student's quantile; the interval is then at least as wide as Student's."""
 
 _NORMAL = NormalDist()
 
@@ -54,8 +54,8 @@ class ScoreStatistics:
     Attributes:
         statistics: array [rows, statistics].
         score: from totals [..., statistics] to scores [...].
-        clusters: of the rows; None where they stand alone. Numbers mean the same in all parts of a task.
-        bounds: the lowest and the highest score there can be.
+        clusters: of the rows; None where they are independent. Numbers mean the same in all parts of a task.
+        bounds: the lowest and the highest possible score.
     """
 
     statistics: FloatArray
@@ -71,12 +71,12 @@ class ScoreStatistics:
 
     @cached_property
     def resampled(self) -> FloatArray:
-        """What is resampled: the rows, or their sums over each cluster."""
+        """The rows that are resampled, or their sums over each cluster."""
         return self.statistics if self.clusters is None else _summed([self])[0]
 
     @cached_property
     def share(self) -> bool:
-        """Whether the score is a mean, weighted or not, of what is right (its whole weight) or wrong (0)."""
+        """Whether the score is a mean, weighted or not, of correct (the whole weight) and incorrect (0) rows."""
         if self.statistics.shape[1] != 2 or not self.statistics[:, 1].any() or not is_ratio(self.score):
             return False
         values, weights = self.statistics.T
@@ -84,7 +84,7 @@ class ScoreStatistics:
 
 
 Task = Sequence[ScoreStatistics]
-"""Scores of the same items, whose mean is the task's one score."""
+"""Scores of the same items, whose mean is the task's score."""
 
 
 def interval(
@@ -101,7 +101,7 @@ def interval(
     """Interval of one score over its rows.
 
     Where every row has the same statistics the interval is a point, unless the score is a share. Resamples in which the score is
-    not a number are left out.
+    not a number are ignored.
 
     Args:
         statistics: array [rows, statistics].
@@ -109,9 +109,9 @@ def interval(
         clusters: of the rows [rows].
         seed: of the resampling.
         resamples: number of replicates.
-        level: coverage aimed at, between 0 and 1.
-        proportion: False for differences and whatever else may be a mean of zeros and ones without being a share.
-        threads: at most this many; the result does not depend on it.
+        level: nominal coverage, between 0 and 1.
+        proportion: False for differences and other scores that may be a mean of zeros and ones without being a share.
+        threads: maximum number; the result does not depend on it.
 
     Returns:
         The interval, or None for fewer than 2 rows or clusters, or where no resample has a score.
@@ -133,7 +133,7 @@ def mean_interval(
     level: float = LEVEL,
     threads: int | None = None,
 ) -> Interval | None:
-    """Interval of the weighted mean of several tasks' scores; each task's rows are resampled by themselves.
+    """Interval of the weighted mean of several tasks' scores; each task's rows are resampled separately.
 
     A task of several scores has their mean, and its scores are resampled together: they are of the same items.
 
@@ -142,8 +142,8 @@ def mean_interval(
         weights: of the tasks; their sum does not matter.
         seed: of the resampling; task i draws from the stream (seed, i).
         resamples: number of replicates.
-        level: coverage aimed at, between 0 and 1.
-        threads: at most this many; the result does not depend on it.
+        level: nominal coverage, between 0 and 1.
+        threads: maximum number; the result does not depend on it.
 
     Returns:
         None where no task has two rows or clusters, or no resample has a score.
@@ -153,14 +153,15 @@ def mean_interval(
         return None
     if all(len(task) == 1 and task[0].share for task in tasks):
         return _share_interval([task[0] for task in tasks], shares, level)
-    found = _bca(tasks, shares, [(seed, number) for number in range(len(tasks))], level, resamples, threads)
-    return found and _with_room(found, tasks, shares, level)
+    bca = _bca(tasks, shares, [(seed, number) for number in range(len(tasks))], level, resamples, threads)
+    return bca and _with_room(bca, tasks, shares, level)
 
 
-def _with_room(found: Interval, tasks: Sequence[Task], weights: Sequence[float], level: float) -> Interval | None:
-    """The interval of a mean, widened by what tasks whose rows are all alike may hide: resampling finds no scatter in them.
+def _with_room(bca: Interval, tasks: Sequence[Task], weights: Sequence[float], level: float) -> Interval | None:
+    """The interval of a mean, widened for tasks whose rows are all equal, in which resampling finds no variation.
 
-    A kind of row of which none was drawn may make up `unseen_share` of all, and be worth either bound. None where there is no bound.
+    A kind of row of which none was drawn may make up `unseen_share` of all, and have a score at either bound. None where there is no
+    bound.
     """
     below, above, estimate = 0.0, 0.0, 0.0
     for task, weight in zip(tasks, weights, strict=True):
@@ -175,13 +176,13 @@ def _with_room(found: Interval, tasks: Sequence[Task], weights: Sequence[float],
         below = math.hypot(below, share * sum(low for low, _ in rooms))
         above = math.hypot(above, share * sum(high for _, high in rooms))
     if not below and not above:
-        return found
-    low, high = estimate - math.hypot(estimate - found.low, below), estimate + math.hypot(found.high - estimate, above)
-    return Interval(low, high, f"{found.method}, unseen")
+        return bca
+    low, high = estimate - math.hypot(estimate - bca.low, below), estimate + math.hypot(bca.high - estimate, above)
+    return Interval(low, high, f"{bca.method}, unseen")
 
 
 def all_clusters(tasks: Sequence[tuple[Codes | None, int]]) -> Codes | None:
-    """Clusters of several tasks' rows one after the other, of which no two tasks share one; None where no task has any.
+    """Concatenated clusters of several tasks' rows, numbered so that no two tasks share a cluster; None where no task has any.
 
     Args:
         tasks: clusters of each task's rows, and the number of rows.
@@ -191,18 +192,18 @@ def all_clusters(tasks: Sequence[tuple[Codes | None, int]]) -> Codes | None:
     every: list[Codes] = []
     begin = 0
     for codes, rows in tasks:
-        own = np.arange(rows) if codes is None else codes
-        every.append(own + begin)
-        begin += int(own.max(initial=-1)) + 1
+        numbers = np.arange(rows) if codes is None else codes
+        every.append(numbers + begin)
+        begin += int(numbers.max(initial=-1)) + 1
     return np.concatenate(every)
 
 
 def _share_interval(parts: Sequence[ScoreStatistics], weights: Sequence[float], level: float) -> Interval:
-    """Wilson's score interval (1927) of a mean of shares, as if of so many independent items as give its variance.
+    """Wilson's score interval (1927) of a mean of shares, for the number of independent items that gives its variance.
 
-    The variance is that of a ratio of sums over clusters. One task never counts more items than it has, for clusters that seem to
-    tell more than their items do so by chance (Korn and Graubard, 1998); in clusters the quantile is Student's (Dean and Pagano,
-    2015). Tasks are strata: their mean may be surer than that of as many items drawn from all of them together.
+    The variance is that of a ratio of sums over clusters. A task never counts more items than it has: clusters that seem to be more
+    informative than their items are so by chance (Korn and Graubard, 1998). In clusters the quantile is Student's (Dean and Pagano,
+    2015). Tasks are strata: their mean may be more precise than that of as many items drawn from all of them together.
     """
     known = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight]
     share = math.fsum(weight * part.value for part, weight in known)
@@ -213,7 +214,7 @@ def _share_interval(parts: Sequence[ScoreStatistics], weights: Sequence[float], 
             return clopper_pearson_at_bound(share, items, level)
         return _wilson(share, items, _NORMAL.inv_cdf((1 + level) / 2))
     variances = [weight**2 * _share_variance(part, smoothed=len(known) > 1) for part, weight in known]
-    items = share * (1 - share) / math.fsum(variances) + 1  # of one task's single items exactly their number
+    items = share * (1 - share) / math.fsum(variances) + 1  # for one task of independent items exactly their number
     clustered = any(part.clusters is not None for part, _ in known)
     freedom = _freedom(variances, [len(part.resampled) for part, _ in known])
     quantile = t_quantile((1 + level) / 2, freedom) if clustered else _NORMAL.inv_cdf((1 + level) / 2)
@@ -226,9 +227,9 @@ def _wilson(share: float, items: float, quantile: float) -> Interval:
 
 
 def _share_variance(part: ScoreStatistics, *, smoothed: bool) -> float:
-    """Of a share p: p (1 - p) / (n - 1) for n independent items of equal weight, times what clusters add to it, at least 1.
+    """Variance of a share p: p (1 - p) / (n - 1) for n independent items of equal weight, times the effect of clusters, at least 1.
 
-    Among other shares, p is (hits + 1/2) / (n + 1), as if of Jeffreys' prior: a task of ten right answers is not without scatter.
+    Among other shares, p is (hits + 1/2) / (n + 1), as with Jeffreys' prior: a task of ten correct answers still has variance.
     """
     count = _independent(part.statistics[:, 1])
     share = (part.value * count + 0.5) / (count + 1) if smoothed else part.value
@@ -248,7 +249,7 @@ def _ratio_variance(table: FloatArray, ratio: float) -> float:
 
 
 def _independent(weights: FloatArray) -> float:
-    """How many rows of equal weight tell as much: Kish, "Survey Sampling" (1965), section 11.7."""
+    """Effective number of rows of equal weight: Kish, "Survey Sampling" (1965), section 11.7."""
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
@@ -258,18 +259,18 @@ def _bca(
     """BCa interval of a mean over tasks (Davison and Hinkley, 1997, section 5.3.2, for several samples), its level widened.
 
     The bootstrap's variance of m rows is (m - 1) / m of the unbiased one, and its quantiles are those of a known variance; Student's
-    quantile times sqrt(m / (m - 1)) mends both (Hesterberg, 2015, section 4.5, "expanded percentile"). Of several tasks the degrees
+    quantile times sqrt(m / (m - 1)) corrects both (Hesterberg, 2015, section 4.5, "expanded percentile"). Of several tasks the degrees
     of freedom are Satterthwaite's (1946).
     """
     estimate, drawn = 0.0, np.zeros(resamples)
     variances, rows, cubes = [], [], 0.0
     for task, weight, seed in zip(tasks, weights, seeds, strict=True):
-        own = _Resampled.of(task, seed, resamples, threads)
-        estimate += weight * own.value
-        drawn += weight * own.replicates
-        variances.append(weight**2 * own.variance)
-        cubes += weight**3 * own.cubes
-        rows.append(own.rows)
+        resampled = _Resampled.of(task, seed, resamples, threads)
+        estimate += weight * resampled.value
+        drawn += weight * resampled.replicates
+        variances.append(weight**2 * resampled.variance)
+        cubes += weight**3 * resampled.cubes
+        rows.append(resampled.rows)
     if not math.isfinite(estimate):
         return None
     total = math.fsum(variances)
@@ -278,11 +279,11 @@ def _bca(
     squares = math.fsum(variance * max(count, 2) / (max(count, 2) - 1) for variance, count in zip(variances, rows, strict=True))
     student = t_quantile((1 + level) / 2, _freedom(variances, rows))
     widened = 2 * _NORMAL.cdf(math.sqrt(squares / total) * student) - 1
-    found = bca_interval(drawn, estimate, cubes / (6.0 * squares**1.5), widened)
-    if found is None or max(rows) >= FEW:
-        return found
+    bca = bca_interval(drawn, estimate, cubes / (6.0 * squares**1.5), widened)
+    if bca is None or max(rows) >= FEW:
+        return bca
     reach = student * math.sqrt(total)
-    return Interval(min(found.low, estimate - reach), max(found.high, estimate + reach), "bca or t")
+    return Interval(min(bca.low, estimate - reach), max(bca.high, estimate + reach), "bca or t")
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ class _Resampled:
         drawn = joint_replicates(scored, seed=seed, resamples=resamples, threads=threads).mean(axis=0)
         rows = len(tables[0])
         each = [influence(table, score) for table, score in scored] if rows > 1 else [np.zeros(rows)]
-        known = [one for one in each if one is not None]
+        known = [influences for influences in each if influences is not None]
         if len(known) < len(each):
             return cls(value, drawn, float(np.nanvar(drawn)) if np.isfinite(drawn).any() else 0.0, 0.0, rows)
         moved = np.mean(known, axis=0)
@@ -313,9 +314,9 @@ class _Resampled:
 
     @classmethod
     def _apart(cls, task: Task, value: float, seed: Seed, resamples: int, threads: int | None) -> _Resampled:
-        """Scores whose rows cannot be matched are taken to go up and down together, which is the widest they can be."""
+        """Scores whose rows cannot be matched are treated as fully correlated, which gives the widest interval."""
         each = [joint_replicates([(part.resampled, part.score)], seed=seed, resamples=resamples, threads=threads)[0] for part in task]
-        drawn = np.mean([np.sort(one) for one in each], axis=0)
+        drawn = np.mean([np.sort(replicates) for replicates in each], axis=0)
         np.random.default_rng(seed).shuffle(drawn)
         variance = float(np.nanvar(drawn)) if np.isfinite(drawn).any() else 0.0
         return cls(value, drawn, variance, 0.0, min(len(part.resampled) for part in task))
@@ -335,14 +336,15 @@ def _summed(task: Task) -> list[FloatArray]:
     codes = [part.clusters for part in task if part.clusters is not None]
     known, places = np.unique(np.concatenate(codes), return_inverse=True)
     tables = []
-    for part, own in zip(task, np.split(places, np.cumsum([len(one) for one in codes])[:-1]), strict=True):
+    ends = np.cumsum([len(numbers) for numbers in codes])[:-1]
+    for part, of_part in zip(task, np.split(places, ends), strict=True):
         table = np.zeros((len(known), part.statistics.shape[1]))
-        np.add.at(table, own, part.statistics)
+        np.add.at(table, of_part, part.statistics)
         tables.append(table)
     return tables
 
 
 def _freedom(variances: Sequence[float], rows: Sequence[int]) -> float:
-    """Degrees of freedom of a sum of variances, each estimated from so many rows (Satterthwaite, 1946)."""
+    """Degrees of freedom of a sum of variances, each estimated from `rows` rows (Satterthwaite, 1946)."""
     parts = [variance**2 / max(count - 1, 1) for variance, count in zip(variances, rows, strict=True)]
     return math.fsum(variances) ** 2 / math.fsum(parts) if math.fsum(parts) > 0 else 1.0

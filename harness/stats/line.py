@@ -1,4 +1,4 @@
-"""Ordinary least squares of one variable, from sums alone."""
+"""Least-squares line of one variable, from sums alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.contract import Moments
 
 FEWEST = 8
-"""Passes below which no line is fitted."""
+"""Number of points below which no line is fitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class Line:
     """y = intercept + slope x.
 
     Attributes:
-        r2: share of y's variance that it explains.
-        points: how many it was fitted to.
+        r2: share of y's variance that the line explains.
+        points: number of points that it was fitted to.
         noise: standard deviation of a point about the line.
         middle: mean of x; 0 for a line through the origin.
         spread: sum of (x - middle)².

@@ -1,4 +1,4 @@
-"""Intervals of sums and ratios recovered from the intervals of their parts (MOVER: method of variance estimates recovery)."""
+"""Intervals of sums and ratios from the intervals of their parts (MOVER: method of variance estimates recovery)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def weighted_sum(values: Sequence[float], intervals: Sequence[Interval], weights
     Args:
         values: the estimates.
         intervals: of each.
-        weights: of each; a negative one turns its interval.
+        weights: of each; a negative one reverses its interval.
     """
     below = above = 0.0
     for value, interval, weight in zip(values, intervals, weights, strict=True):
@@ -37,30 +37,30 @@ def ratio(top: float, over: Interval, bottom: float, under: Interval, correlatio
     An end r is where the interval of top - r bottom ends at 0. As in Fieller's interval, the correlation enters that difference.
 
     Args:
-        top: the estimate above the line.
+        top: the numerator.
         over: its interval.
-        bottom: the estimate below the line, more than 0.
+        bottom: the denominator, more than 0.
         under: its interval.
         correlation: of the two estimates, from -1 to 1.
 
     Returns:
-        None where `under` reaches 0 on the side that counts, so that the ratio has no bound.
+        None where `under` reaches 0 on the relevant side, so that the ratio is unbounded.
     """
     ends = []
     for sign, distance in ((-1, top - over.low), (1, over.high - top)):
         positive = bottom - under.low if sign > 0 else under.high - bottom
         negative = under.high - bottom if sign > 0 else bottom - under.low
-        found = _end(sign, top, distance, bottom, positive, correlation)
-        if found is not None and found < 0:
-            found = _end(sign, top, distance, bottom, negative, correlation)
-        if found is None:
+        end = _end(sign, top, distance, bottom, positive, correlation)
+        if end is not None and end < 0:
+            end = _end(sign, top, distance, bottom, negative, correlation)
+        if end is None:
             return None
-        ends.append(found)
+        ends.append(end)
     return Interval(ends[0], ends[1], METHOD)
 
 
 def _end(sign: int, top: float, over: float, bottom: float, under: float, correlation: float) -> float | None:
-    """The r for which (top - r bottom)² = over² + r² under² - 2 r correlation over under, to the side of `sign`."""
+    """The r for which (top - r bottom)² = over² + r² under² - 2 r correlation over under, on the side of `sign`."""
     square = bottom**2 - under**2
     if square <= 0:
         return None

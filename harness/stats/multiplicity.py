@@ -1,4 +1,4 @@
-"""Many tests at once: adjusted p-values over a family."""
+"""Multiple testing: adjusted p-values over a family of tests."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Method = Literal["holm", "fdr_bh"]
 
 
 def adjusted(p_values: Sequence[float | None], method: Method) -> list[float | None]:
-    """p-values adjusted for the number of tests, in the same order; a place without a test stays empty and does not count.
+    """p-values adjusted for the number of tests, in the same order; None stays None and does not count.
 
     Args:
         p_values: of the family.
-        method: "holm" bounds the chance of any false finding (Holm, 1979); "fdr_bh" bounds the expected share of false ones
-            among the findings (Benjamini and Hochberg, 1995).
+        method: "holm" bounds the probability of any false rejection (Holm, 1979); "fdr_bh" bounds the expected share of false
+            ones among the rejections (Benjamini and Hochberg, 1995).
     """
     present = np.array([p for p in p_values if p is not None])
     if not len(present):
         return list(p_values)
-    found = iter(_holm(present) if method == "holm" else _benjamini_hochberg(present))
-    return [None if p is None else float(next(found)) for p in p_values]
+    adjusted_values = iter(_holm(present) if method == "holm" else _benjamini_hochberg(present))
+    return [None if p is None else float(next(adjusted_values)) for p in p_values]
 
 
 def _holm(p_values: FloatArray) -> FloatArray:

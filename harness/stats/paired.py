@@ -1,7 +1,7 @@
-"""Two systems on the same items: the difference of any score with its interval, its test, its size, and what could have been found.
+"""Compare two systems on the same items: the difference of any score with its interval, test, effect size and detectable difference.
 
 Everything is a function of the two systems' per-item statistics and of the score of their totals, so accuracy, ROUGE, BLEU and
-the Matthews correlation go one way. Differences are after less before, in the score's unit, whatever its direction.
+the Matthews correlation share one code path. Differences are after minus before, in the score's unit, whatever its direction.
 """
 
 from __future__ import annotations
@@ -14,31 +14,30 @@ import numpy as np
 
 from harness.stats import effects, power
 from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
-from harness.stats.contrast import FEW, contrast, difference_interval, unseen_room
+from harness.stats.contrast import FEW, contrast, unseen_room
 from harness.stats.discordant import Flips, mcnemar, unseen_share
 from harness.stats.pairs import MacroPairs, Pairs
-from harness.stats.permutation import Permuted, p_value, permuted
-
-__all__ = ["FEW", "MacroPairs", "PairedDifference", "Pairs", "bootstrap_p", "compare", "difference_interval", "standard_error"]
+from harness.stats.permutation import p_value, permuted
 
 Test = Literal["mcnemar", "permutation"]
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """What two systems' difference in one score amounts to.
+    """The difference of two systems in one score.
 
     Attributes:
         before, after: the scores.
-        interval: 95 % interval of after less before; None where there are fewer than two rows, or no resample has a score.
-        p: two-sided, of no difference; exact McNemar for right and wrong, a paired permutation test for the rest.
-        p_bootstrap: the paired bootstrap test of machine translation; None for right and wrong.
+        interval: 95 % interval of after minus before; None where there are fewer than two rows, or no resample has a score.
+        test: which test `p` is from.
+        p: two-sided, of no difference; exact McNemar for correct and incorrect rows, a paired permutation test for the rest.
+        p_bootstrap: the paired bootstrap test of machine translation; None for correct and incorrect rows.
         error: standard error of the difference.
-        effect: Cohen's h for right and wrong, d_z for the rest; None where nothing scatters.
-        flips: rows lost and gained; None where rows are not right or wrong.
-        detectable: the least true difference that so many rows find in 80 % of cases.
+        effect: Cohen's h for correct and incorrect rows, d_z for the rest; None where rows do not vary.
+        flips: rows lost and gained; None where rows are not correct or incorrect.
+        detectable: the smallest true difference that this many rows detect with 80 % power.
+        rows: number of pairs.
         replicates: both scores of each resample, array [2, resamples].
-        null: differences under exchange of the systems, for tests over several scores; None for right and wrong.
     """
 
     before: float
@@ -53,11 +52,10 @@ class PairedDifference:
     detectable: float
     rows: int
     replicates: FloatArray
-    null: Permuted | None
 
     @property
     def value(self) -> float:
-        """After less before."""
+        """After minus before."""
         return self.after - self.before
 
 
@@ -70,15 +68,15 @@ def compare(
     level: float = LEVEL,
     threads: int | None = None,
 ) -> PairedDifference:
-    """Everything about the difference of two systems in one score.
+    """Compare two systems in one score.
 
     Args:
         pairs: their statistics.
         seed: of resampling and permuting.
-        resamples: bootstrap replicates.
-        permutations: exchanges drawn for the permutation test.
+        resamples: number of bootstrap replicates.
+        permutations: number of exchanges drawn for the permutation test.
         level: coverage of the interval.
-        threads: at most this many; the result does not depend on it.
+        threads: maximum number of threads; the result does not depend on it.
     """
     replicates, interval = contrast(pairs, seed=seed, resamples=resamples, level=level, threads=threads)
     differences = replicates[1] - replicates[0]
@@ -102,15 +100,14 @@ def compare(
         detectable=_detectable(pairs, error, level),
         rows=pairs.rows,
         replicates=replicates,
-        null=null,
     )
 
 
 def standard_error(pairs: Pairs, differences: FloatArray) -> float:
-    """Standard error of the difference: of a mean by its formula, of other scores the scatter of the replicates.
+    """Standard error of the difference: of a mean by its formula, of other scores the standard deviation of the replicates.
 
-    Flips are counted with half a pair more of each kind, so that a few items without flips do not promise certainty. In a mean over
-    tasks one row of those tasks that changed in few is added, and counts as in the task in which it weighs most.
+    Half a pair is added to each kind of flip, so that a few items without flips do not suggest certainty. In a mean over tasks one row
+    is added for the tasks in which few rows changed; it counts as in the task in which it weighs most.
     """
     if isinstance(pairs, MacroPairs) and not pairs.whole:
         parts = list(zip(pairs.parts, pairs.weights, strict=True))
@@ -143,11 +140,11 @@ def _detectable(pairs: Pairs, error: float, level: float) -> float:
 
 
 def bootstrap_p(replicates: FloatArray, observed: float) -> float | None:
-    """The p-value of the paired bootstrap test as sacrebleu's `--paired-bs` computes it.
+    """The p-value of the paired bootstrap test, as sacrebleu's `--paired-bs` computes it.
 
     The replicates' absolute differences, centred on their mean, against the observed one (after Moses'
     `bootstrap-hypothesis-difference-significance.pl`; Koehn, 2004, resamples alike). Being one-tailed about an absolute value it
-    is rougher than the permutation test, and given beside it for comparison with published tables.
+    is less accurate than the permutation test, and reported for comparison with published tables.
 
     Args:
         replicates: both scores [2, resamples].

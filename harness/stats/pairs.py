@@ -1,4 +1,4 @@
-"""Two systems' statistics on the same items, of one task or of several that are averaged."""
+"""Paired statistics: two systems on the same items, of one task or of several that are averaged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pairs:
 
     @property
     def rows(self) -> int:
-        """How many pairs."""
+        """Number of pairs."""
         return len(self.before)
 
     @cached_property
@@ -42,29 +42,29 @@ class Pairs:
 
     @property
     def difference(self) -> float:
-        """After less before."""
+        """After minus before."""
         return self.scores[1] - self.scores[0]
 
     @cached_property
     def changed(self) -> int:
-        """Rows whose statistics differ."""
+        """Number of rows whose statistics differ."""
         return int((self.before != self.after).any(axis=1).sum())
 
     @cached_property
     def mean(self) -> bool:
-        """Whether the score is the mean of one value a row."""
+        """Whether the score is the mean of one value per row."""
         return is_mean(self.before, self.score) and is_mean(self.after, self.score)
 
     @cached_property
     def flips(self) -> Flips | None:
-        """Rows lost and gained, where each is right or wrong; None for other scores."""
+        """Rows lost and gained, where each is correct or incorrect; None for other scores."""
         if not self.mean or not np.isin(np.concatenate([self.before[:, 0], self.after[:, 0]]), (0.0, 1.0)).all():
             return None
-        right, still = self.before[:, 0] == 1.0, self.after[:, 0] == 1.0
-        return Flips(int((right & ~still).sum()), int((~right & still).sum()), self.rows)
+        before, after = self.before[:, 0] == 1.0, self.after[:, 0] == 1.0
+        return Flips(int((before & ~after).sum()), int((~before & after).sum()), self.rows)
 
     def jackknife(self, factor: float = 1.0) -> Jackknife | None:
-        """Of after less `factor` times before; None where it is undefined without some row, or there are fewer than two rows."""
+        """Jackknife of after minus `factor` times before; None where it is undefined without some row, or with fewer than two rows."""
         if self.rows < 2:
             return None
 
@@ -76,7 +76,7 @@ class Pairs:
         return jackknife(np.concatenate([self.before, self.after], axis=1), contrast)
 
     def replicates(self, *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None) -> FloatArray:
-        """Both scores of resamples of the rows, pairs kept together: array [2, resamples], before and after."""
+        """Both scores of resampled pairs: array [2, resamples], before and after."""
         both = [(self.before, self.score), (self.after, self.score)]
         return joint_replicates(both, seed=seed, resamples=resamples, threads=threads)
 
@@ -86,7 +86,7 @@ class MacroPairs(Pairs):
     """Two systems on several tasks whose scores are averaged.
 
     Attributes:
-        before, after: rows of all tasks, each task's statistics in columns of its own; or a row for each task, with its score.
+        before, after: rows of all tasks, each task's statistics in separate columns; or a row for each task, with its score.
         parts: the tasks.
         weights: of the tasks, with the sum 1.
         whole: whether rows are tasks.
@@ -97,6 +97,6 @@ class MacroPairs(Pairs):
     whole: bool = False
 
     def replicates_of(self, place: int, *, seed: Seed = 0, resamples: int = RESAMPLES, threads: int | None = None) -> FloatArray:
-        """Both scores of resamples of one task's rows, array [2, resamples]; each task draws from a stream of its own."""
+        """Both scores of resamples of one task's rows, array [2, resamples]; each task draws from a separate stream."""
         stream = tuple(seed) if isinstance(seed, Sequence) else (seed,)
         return self.parts[place].replicates(seed=(*stream, place), resamples=resamples, threads=threads)

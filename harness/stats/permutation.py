@@ -1,6 +1,6 @@
-"""Paired permutation tests: under the hypothesis of no difference, which answer is whose does not matter.
+"""Paired permutation tests: under the hypothesis of no difference, the two systems' answers are exchangeable.
 
-The two systems' answers to an item are exchanged, or not, with even chances, and the scores are compared again. For means it is
+The answers to each item are exchanged with probability 1/2, and the scores are compared again. For means it is
 Fisher's sign-flip test of the paired differences; for BLEU and the like, approximate randomization (Riezler and Maxwell, 2005).
 """
 
@@ -20,23 +20,23 @@ _ROUNDING = 1e-9  # differences that are equal but for rounding count as equal
 
 @dataclass(frozen=True, slots=True)
 class Permuted:
-    """Differences after exchanges [exchanges], and whether these were all there are."""
+    """Differences after exchanges [exchanges], and whether these are all possible exchanges."""
 
     differences: FloatArray
     exact: bool
 
 
 def permuted(before: FloatArray, after: FloatArray, score: Score, *, seed: Seed = 0, permutations: int = RESAMPLES) -> Permuted:
-    """Differences of the scores, after less before, with the systems exchanged at random rows.
+    """Differences of the scores, after minus before, with the systems exchanged on random rows.
 
-    All exchanges are gone through where the rows that differ allow no more than `permutations`.
+    All exchanges are enumerated where there are at most `permutations` of them.
 
     Args:
         before: statistics of one system, array [rows, statistics].
-        after: of the other on the same rows.
+        after: statistics of the other on the same rows.
         score: from totals [..., statistics] to scores [...].
         seed: of the exchanges.
-        permutations: how many to draw.
+        permutations: number of exchanges to draw.
     """
     changes = after - before
     changes = changes[(changes != 0).any(axis=1)]

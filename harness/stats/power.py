@@ -1,6 +1,6 @@
-"""What a comparison could have shown, and how many items would show more; both from the standard error of a paired difference.
+"""Power of a comparison: the differences it can detect, and the number of items needed, from the standard error of a paired difference.
 
-`Forgetting` is about the verdict forgot itself; the functions are about the interval of a difference.
+`ForgettingPower` is about the verdict forgot; the functions are about the interval of a difference.
 
 A two-sided test at level alpha finds a true difference d with power Phi(|d| / se - z) + Phi(-|d| / se - z), z = z(1 - alpha / 2).
 The same numbers hold for non-inferiority: with margin d and no true difference, they are the chance that the interval stays above -d.
@@ -23,34 +23,27 @@ QUANTILE = _NORMAL.inv_cdf((1 + LEVEL) / 2)
 """Of the normal distribution: standard errors to either side of a 95 % interval."""
 
 
-def power(difference: float, error: float, level: float = LEVEL) -> float:
-    """Chance that the interval of a true difference excludes 0.
+def detectable(error: float, level: float = LEVEL, target: float = POWER) -> float:
+    """The smallest difference that is detected with a target power, neglecting the far tail.
 
     Args:
-        difference: the true difference.
-        error: standard error of its estimate, more than 0.
-        level: of the interval.
+        error: standard error of the difference.
+        level: of the two-sided interval.
+        target: the power, between 0 and 1.
     """
-    limit = _NORMAL.inv_cdf((1 + level) / 2)
-    distance = abs(difference) / error
-    return _NORMAL.cdf(distance - limit) + _NORMAL.cdf(-distance - limit)
-
-
-def detectable(error: float, level: float = LEVEL, wanted: float = POWER) -> float:
-    """The least difference that is found with the power wanted, the far tail neglected."""
-    return error * (_NORMAL.inv_cdf((1 + level) / 2) + _NORMAL.inv_cdf(wanted))
+    return error * (_NORMAL.inv_cdf((1 + level) / 2) + _NORMAL.inv_cdf(target))
 
 
 def items_needed(items: int, least: float, margin: float) -> int:
-    """How many items would make `margin` the least difference, given that `items` make it `least`: errors shrink with the root."""
+    """Number of items with which `margin` is detectable, given that `least` is detectable with `items`: errors shrink with the root."""
     return max(1, math.ceil(items * (least / margin) ** 2))
 
 
-def items_for_kept(margin: float, variance: float, span: float = math.inf, level: float = LEVEL) -> int:
-    """How many items show with 80 % power that no more than a margin was lost, if nothing was.
+def items_for_retained(margin: float, variance: float, span: float = math.inf, level: float = LEVEL) -> int:
+    """Number of items that show with 80 % power that no more than a margin was lost, if nothing was.
 
-    So many that scatter leaves room for the margin; and of a bounded score at least so many that the score interval of unchanged items,
-    z² / (n + z²) of the span, does.
+    The interval's half-width has to fit into the margin; for a bounded score so does the score interval of unchanged items, z² / (n + z²)
+    of the span.
 
     Args:
         margin: in the score's unit, more than 0.
@@ -66,40 +59,40 @@ def items_for_kept(margin: float, variance: float, span: float = math.inf, level
 
 
 def items_without_change(margin: float, span: float, level: float = LEVEL) -> int:
-    """How many unchanged items it takes to say that fewer than the share margin / span of all items change.
+    """Number of unchanged items needed to show that fewer than the share margin / span of all items change.
 
     Args:
         margin: in the score's unit.
         span: from the lowest to the highest score, more than `margin`.
         level: of the two-sided interval.
     """
-    found = math.ceil(math.log((1 - level) / 2) / math.log(1.0 - margin / span))
-    while unseen_share(found, level) > margin / span:  # the logarithms' rounding
-        found += 1
-    return found
+    items = math.ceil(math.log((1 - level) / 2) / math.log(1.0 - margin / span))
+    while unseen_share(items, level) > margin / span:  # the logarithms' rounding
+        items += 1
+    return items
 
 
 @dataclass(frozen=True)
-class Forgetting:
-    """How likely a true loss is called forgot: its interval ends beyond the margin, and its adjusted p is at most `FORGOT_AT`.
+class ForgettingPower:
+    """Power of the verdict forgot for a true loss: its interval ends beyond the margin, and its adjusted p is at most `FORGOT_AT`.
 
-    With z the normal quantiles and v(t) the variance of one item's difference where the loss is t, an observed loss t is called
+    With z the normal quantiles and v(t) the variance of one item's difference where the loss is t, an observed loss t gets the verdict
     forgot where it is beyond margin + z(0.975) sqrt(v(t) / n), for the interval, and beyond z(1 - 0.005 / tests) sqrt((v(t) + t²) / n), for
-    the test, whose variance is that about no change. Holm's adjustment is taken at its strictest, where no other score of those judged
-    together has a smaller p. With t the larger of both, a true loss d is called forgot with the power Phi((d - t) / sqrt(v(d) / n)).
+    the test, whose variance is that about no change. Holm's adjustment is taken at its strictest, where no other score tested
+    together has a smaller p. With t the larger of both, a true loss d gets the verdict with the power Phi((d - t) / sqrt(v(d) / n)).
 
-    Of right and wrong answers the variance grows with the loss: items that flip both ways go on flipping, and what is lost comes on top, so
-    v(t) + t² is the share of items that flip (Miettinen, 1968, "The matched pairs design in the case of all-or-none responses").
-    The exact test asks for half a flip more on either side, 1 / n (Connett, Smith and McHugh, 1987, "Sample size and power for
+    For correct and incorrect answers the variance grows with the loss: items that flip both ways continue to flip, and the loss is added,
+    so v(t) + t² is the share of items that flip (Miettinen, 1968, "The matched pairs design in the case of all-or-none responses").
+    The exact test requires half a flip more on either side, 1 / n (Connett, Smith and McHugh, 1987, "Sample size and power for
     pair-matched case-control studies").
 
     Attributes:
         margin: the largest loss that does not matter, at least 0.
-        tests: how many scores are judged together.
-        variance: of one item's difference; of right and wrong, the share of items that flip without changing the score.
-        binary: whether items are right or wrong.
-        room: by what the interval reaches further than its scatter, for what may be unseen among `rows` items; it shrinks as 1 / n.
-        rows: to which `room` belongs.
+        tests: number of scores that are tested together.
+        variance: of one item's difference; for correct and incorrect, the share of items that flip without changing the score.
+        binary: whether items are correct or incorrect.
+        room: how much wider than scatter alone the interval is, for changes that may be unseen among `rows` items; shrinks as 1 / n.
+        rows: number of items that `room` belongs to.
     """
 
     margin: float
@@ -110,52 +103,52 @@ class Forgetting:
     rows: int = 1
 
     @classmethod
-    def of_flips(cls, flips: Flips, margin: float, tests: int) -> Forgetting:
-        """From the flips seen, with half a pair more of each kind."""
+    def of_flips(cls, flips: Flips, margin: float, tests: int) -> ForgettingPower:
+        """From the observed flips, with half a pair added to each kind."""
         share = (flips.changed + 1) / (flips.rows + 1) - abs(flips.gained - flips.lost) / flips.rows
         return cls(margin, tests, max(share, 0.0), True)
 
     def power(self, loss: float, items: int) -> float:
-        """Chance that a true loss is called forgot.
+        """Probability that a true loss gets the verdict forgot.
 
         Args:
             loss: in the score's unit, more than 0.
-            items: so many.
+            items: number of items.
         """
         error = math.sqrt(self._variance(loss) / items)
         distance = loss - max(self._beyond_margin(items), self._beyond_chance(items))
         return _NORMAL.cdf(distance / error) if error > 0 else float(distance > 0)
 
-    def least(self, items: int, span: float = math.inf, wanted: float = POWER) -> float | None:
-        """The smallest loss that so many items call forgot with the power wanted; None where not even the whole span is, or any.
+    def least(self, items: int, span: float = math.inf, target: float = POWER) -> float | None:
+        """The smallest loss that gets the verdict forgot with a target power; None where no loss within the span does.
 
         Args:
-            items: so many.
+            items: number of items.
             span: from the lowest to the highest score.
-            wanted: the power, between 0 and 1.
+            target: the power, between 0 and 1.
         """
         if math.isinf(self._beyond_chance(items)):
             return None
         low = high = max(self.margin, math.sqrt(self.variance / items), 1e-12)
-        while self.power(high, items) < wanted:
+        while self.power(high, items) < target:
             if high >= span:
                 return None
             low, high = high, min(2 * high, span)
         while high - low > 1e-6 * high:
             middle = (low + high) / 2
-            low, high = (low, middle) if self.power(middle, items) >= wanted else (middle, high)
+            low, high = (low, middle) if self.power(middle, items) >= target else (middle, high)
         return high
 
-    def items(self, loss: float, wanted: float = POWER) -> int | None:
-        """How many items call a loss forgot with the power wanted; None for a loss within the margin."""
+    def items(self, loss: float, target: float = POWER) -> int | None:
+        """Number of items with which a loss gets the verdict forgot with a target power; None for a loss within the margin."""
         if loss <= self.margin:
             return None
         low, high = 1, 2
-        while self.power(loss, high) < wanted:
+        while self.power(loss, high) < target:
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self.power(loss, middle) >= wanted else (middle, high)
+            low, high = (low, middle) if self.power(loss, middle) >= target else (middle, high)
         return high
 
     def _variance(self, loss: float) -> float:
@@ -163,14 +156,14 @@ class Forgetting:
         return max(self.variance + loss - loss**2, 0.0) if self.binary else self.variance
 
     def _beyond_margin(self, items: int) -> float:
-        """The observed loss t of which the interval ends at the margin: (t - margin)² = k v(t), k = z² / items."""
+        """The observed loss t whose interval ends at the margin: (t - margin)² = k v(t), k = z² / items."""
         k = _NORMAL.inv_cdf((1 + LEVEL) / 2) ** 2 / items
         if self.binary:
             return _larger_root(1 + k, -(2 * self.margin + k), self.margin**2 - k * self.variance)
         return self.margin + math.hypot(math.sqrt(k * self.variance), self.room * self.rows / items)
 
     def _beyond_chance(self, items: int) -> float:
-        """The observed loss t of which the test gives just `FORGOT_AT`: (t - 1 / items)² = k (v(t) + t²), k = z² / items."""
+        """The observed loss t whose p in the test is exactly `FORGOT_AT`: (t - 1 / items)² = k (v(t) + t²), k = z² / items."""
         k = _NORMAL.inv_cdf(1 - FORGOT_AT / (2 * self.tests)) ** 2 / items
         if self.binary:
             return _larger_root(1.0, -(2 / items + k), 1 / items**2 - k * self.variance)
@@ -178,5 +171,5 @@ class Forgetting:
 
 
 def _larger_root(a: float, b: float, c: float) -> float:
-    """Of a t² + b t + c, which has real ones."""
+    """The larger root of a t² + b t + c, which has real roots."""
     return (-b + math.sqrt(max(b * b - 4 * a * c, 0.0))) / (2 * a)

@@ -1,4 +1,4 @@
-"""Who leads among several systems on the same items: mean win rates with intervals, and ranks that admit ties."""
+"""Rank several systems on the same items: mean win rates with intervals, and ranks that allow ties."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ RESAMPLES = 1_000
 
 
 class Meeting(Protocol):
-    """One task on which systems meet."""
+    """One task on which several systems were evaluated."""
 
     @property
     def systems(self) -> int:
-        """How many there are, whether or not they took part."""
+        """Number of systems, including those that were not evaluated."""
         ...
 
     @property
     def present(self) -> Sequence[int]:
-        """Places of those that took part."""
+        """Indices of the systems that were evaluated."""
         ...
 
     @property
@@ -37,17 +37,17 @@ class Meeting(Protocol):
         ...
 
     def replicates(self, *, seed: Seed, resamples: int) -> FloatArray:
-        """Their scores on other items: array [present, resamples]."""
+        """Their scores on resampled items: array [present, resamples]."""
         ...
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One task's items, answered by several systems.
+    """One task on which several systems were evaluated, with the statistics of its items.
 
     Attributes:
-        statistics: for each system, array [rows, statistics] over the same rows and of one width; None for a system that did not take
-            part.
+        statistics: for each system, array [rows, statistics] over the same rows and of equal width; None for a system that was not
+            evaluated.
         score: from totals [..., statistics] to scores [...].
         higher_is_better: the score's direction.
     """
@@ -58,12 +58,12 @@ class Contest:
 
     @property
     def systems(self) -> int:
-        """How many there are."""
+        """Number of systems."""
         return len(self.statistics)
 
     @property
     def present(self) -> list[int]:
-        """Places of those that took part."""
+        """Indices of the systems that were evaluated."""
         return [place for place, table in enumerate(self.statistics) if table is not None]
 
     @property
@@ -84,12 +84,12 @@ class Contest:
 
 @dataclass(frozen=True)
 class Estimates:
-    """One task of which only scores and standard errors are known: a normal distribution each, independent of the others.
+    """One task of which only scores and standard errors are known: an independent normal distribution for each system.
 
-    Systems on the same items are in truth correlated, so that these ranks are wider than those of a `Contest`.
+    Scores of systems on the same items are in fact correlated, so these rank intervals are wider than those of a `Contest`.
 
     Attributes:
-        scores: for each system; None for one that did not take part.
+        scores: for each system; None for one that was not evaluated.
         errors: their standard errors.
         higher_is_better: the score's direction.
     """
@@ -100,12 +100,12 @@ class Estimates:
 
     @property
     def systems(self) -> int:
-        """How many there are."""
+        """Number of systems."""
         return len(self.scores)
 
     @property
     def present(self) -> list[int]:
-        """Places of those that took part."""
+        """Indices of the systems that were evaluated."""
         return [place for place, score in enumerate(self.scores) if score is not None]
 
     def observed(self) -> FloatArray:
@@ -121,13 +121,14 @@ class Estimates:
 
 @dataclass(frozen=True, slots=True)
 class RankedSystem:
-    """One system among the others.
+    """One system's win rate and rank.
 
     Attributes:
-        win_rate: mean over the tasks of the share of other systems that score worse, ties counting half; None where it met none.
-        low, high: interval of the win rate over other items and other tasks.
-        rank: 1 + the number of systems that are surely better; equal ranks are ties.
-        best, worst: interval of the rank over other items of the same tasks.
+        win_rate: mean over the tasks of the share of other systems that score worse, ties counting half; None where no other was
+            evaluated on the same tasks.
+        low, high: interval of the win rate, resampling items and tasks.
+        rank: 1 + the number of systems that are significantly better; equal ranks are ties.
+        best, worst: interval of the rank, resampling items of the same tasks.
     """
 
     win_rate: float | None
@@ -138,26 +139,22 @@ class RankedSystem:
     worst: int | None
 
 
-def standings(contests: Sequence[Meeting], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> list[RankedSystem]:
-    """Win rates and ranks, one per system in the order of each contest's statistics.
+def standings_within(
+    contests: Sequence[Meeting], subsets: Sequence[Sequence[int]], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> list[list[RankedSystem]]:
+    """Win rates and ranks for each of several subsets of the tasks, one per system in the order of each contest's statistics.
 
     The win rate is HELM's (Liang et al., 2022). Its interval resamples items within tasks, and tasks. Ranks resample items only, all
-    systems on the same resample: system a is surely better than b where it has the higher win rate in at least
-    1 - (1 - level) / 2 of the resamples.
+    systems on the same resample: system a is significantly better than b where it has the higher win rate in at least
+    1 - (1 - level) / 2 of the resamples. Items are resampled once for all subsets.
 
     Args:
-        contests: one a task; each names as many systems.
+        contests: one for each task; all have the same number of systems.
+        subsets: indices into `contests`.
         seed: of the resampling; contest i draws from the stream (seed, i).
         resamples: number of replicates.
         level: coverage of the intervals.
     """
-    return standings_within(contests, [range(len(contests))], seed=seed, resamples=resamples, level=level)[0]
-
-
-def standings_within(
-    contests: Sequence[Meeting], subsets: Sequence[Sequence[int]], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> list[list[RankedSystem]]:
-    """Like `standings`, for each of several subsets of the contests, given by their places; items are resampled once."""
     systems = contests[0].systems if contests else 0
     fields = [_Field(systems, resamples, subset, seed) for subset in subsets]
     for number, contest in enumerate(contests):
@@ -172,7 +169,7 @@ def standings_within(
 
 
 class _Field:
-    """The contests of one subset, and what the systems win in them: as observed, on other items, and with other tasks as well."""
+    """The contests of one subset, and the systems' wins in them: observed, with resampled items, and with resampled items and tasks."""
 
     def __init__(self, systems: int, resamples: int, subset: Sequence[int], seed: int) -> None:
         self.observed, self.fixed, self.varied = (_Rates(systems, columns) for columns in (1, resamples, resamples))
@@ -180,7 +177,7 @@ class _Field:
         self._draws = np.random.default_rng((seed, len(subset))).multinomial(len(subset), _even(len(subset)), size=resamples)
 
     def add(self, number: int, present: Sequence[int], observed: FloatArray, wins: FloatArray) -> None:
-        """Count a contest, if it is one of these: shares [present systems, 1] and [present systems, resamples]."""
+        """Add a contest, if it belongs to the subset: win shares [present systems, 1] and [present systems, resamples]."""
         if number in self._columns:
             self.observed.add(present, observed, np.ones(1))
             self.fixed.add(present, wins, np.ones(wins.shape[1]))
@@ -195,7 +192,7 @@ class _Rates:
         self._weights = np.zeros((systems, resamples))
 
     def add(self, present: Sequence[int], wins: FloatArray, weights: FloatArray) -> None:
-        """Count one contest: shares [present systems, resamples], and its weight in each resample."""
+        """Add one contest: win shares [present systems, resamples], and its weight in each resample."""
         where = slice(None) if len(present) == len(self._sums) else present  # a list of places would copy the sums
         self._sums[where] += wins * weights
         self._weights[where] += weights
@@ -213,13 +210,13 @@ def _even(count: int) -> FloatArray:
 
 
 def _wins(scores: FloatArray, higher_is_better: bool) -> FloatArray:
-    """Share of the other systems that each beats, ties half: scores [systems, resamples] to shares of the same shape."""
+    """Share of the other systems that each beats, ties counting half: scores [systems, resamples] to shares of the same shape."""
     worth = np.nan_to_num(scores if higher_is_better else -scores, nan=-np.inf)
     return _mean_places(np.ascontiguousarray(worth.T)).T / (len(scores) - 1)
 
 
 def _mean_places(values: FloatArray) -> FloatArray:
-    """Place of each value in its row from the lowest, from 0; equal values share their mean place. SciPy's rankdata less its import."""
+    """Rank of each value in its row from the lowest, starting at 0; equal values share their mean rank (SciPy's rankdata)."""
     count = values.shape[1]
     order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)

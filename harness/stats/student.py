@@ -1,4 +1,4 @@
-"""Quantiles of Student's t without the second that importing SciPy takes."""
+"""Quantiles of Student's t distribution, without importing SciPy, which takes a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NORMAL = NormalDist()
 
 
 def t_quantile(probability: float, freedom: float) -> float:
-    """The t below which a share `probability` of Student's distribution lies.
+    """Quantile of Student's t distribution.
 
     Exact for 1 and 2 degrees of freedom; above that the expansion about the normal quantile (Abramowitz and Stegun, 1964, 26.7.5),
     whose relative error at 0.975 is 0.0012 for 3 degrees and 0.0001 for 5. Below 3 the degrees are rounded down.

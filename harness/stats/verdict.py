@@ -1,6 +1,6 @@
-"""Whether something was forgotten: a change held against a margin.
+"""Verdicts on forgetting: a change of a score compared with a margin.
 
-Changes count upwards as better. With the interval [low, high] of the change and the margin m:
+Positive changes are better. With the interval [low, high] of the change and the margin m:
 
 * improved: low > 0, and the adjusted p is at most 0.05.
 * forgot: high < -m, and the adjusted p is at most 0.01.
@@ -8,7 +8,7 @@ Changes count upwards as better. With the interval [low, high] of the change and
 * retained: low > -m.
 * inconclusive: otherwise.
 
-`docs/design/statistics.md` says why.
+`docs/design/statistics.md` explains why.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Verdict = Literal["forgot", "likely forgot", "inconclusive", "retained", "improv
 VERDICTS: tuple[Verdict, ...] = ("forgot", "likely forgot", "inconclusive", "retained", "improved")
 """Worst first."""
 UNRESOLVED: tuple[Verdict, ...] = ("likely forgot", "inconclusive")
-"""Verdicts that more items may change into forgot."""
+"""Verdicts that more items may turn into forgot."""
 
 FORGOT_AT = 0.01
 IMPROVED_AT = 0.05
@@ -31,11 +31,11 @@ MARGIN = 0.01
 
 
 def scale_end(high: float | None, unit: str) -> float | None:
-    """Where a score's scale from 0 ends: at its bound, at 100 for points that may exceed it, such as TER's; None where nothing ends it.
+    """The end of a score's scale from 0: its bound, or 100 for points that may exceed it, such as TER's; None where it is unbounded.
 
     Args:
         high: best or worst value, or None or infinity where there is no bound.
-        unit: as the metric says.
+        unit: of the metric.
     """
     if high is not None and math.isfinite(high):
         return high
@@ -43,11 +43,11 @@ def scale_end(high: float | None, unit: str) -> float | None:
 
 
 def default_margin(high: float | None, unit: str, before: float) -> float:
-    """How much change does not matter: a hundredth of the scale, and of the score itself where nothing ends the scale.
+    """The largest loss that does not matter: a hundredth of the scale, or of the score itself where the scale is unbounded.
 
     Args:
         high: best or worst value, see `scale_end`.
-        unit: as the metric says.
+        unit: of the metric.
         before: the score before.
     """
     end = scale_end(high, unit)
@@ -55,16 +55,16 @@ def default_margin(high: float | None, unit: str, before: float) -> float:
 
 
 def change(bounds: Interval, higher_is_better: bool) -> tuple[float, float]:
-    """An interval of after less before, turned so that more is better."""
+    """An interval of after minus before, with its sign changed where lower is better: positive is better."""
     return (bounds.low, bounds.high) if higher_is_better else (-bounds.high, -bounds.low)
 
 
 def verdict(bounds: Interval | None, p_adjusted: float | None, margin: float, higher_is_better: bool) -> Verdict:
-    """What may be said of one score.
+    """The verdict on one score.
 
     Args:
-        bounds: 95 % interval of after less before, None where there is none.
-        p_adjusted: of no difference, adjusted (Holm) for all scores that are judged together.
+        bounds: 95 % interval of after minus before, None where there is none.
+        p_adjusted: p of no difference, adjusted (Holm) for all scores that are tested together.
         margin: the largest loss that does not matter, in the score's unit, at least 0.
         higher_is_better: the score's direction.
     """

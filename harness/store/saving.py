@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from harness.store.runs import RunRecord, TaskRecord
+    from harness.store.records import RunRecord, TaskRecord
     from harness.store.samples import SampleRecord, StatisticsRecord
 
 

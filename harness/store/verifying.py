@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from harness.errors import InputError, StorageError
 from harness.store import runs, samples
-from harness.store.runs import RunRecord
+from harness.store.records import RunRecord
 
 State: TypeAlias = Literal["verified", "not verified", "changed"]
 

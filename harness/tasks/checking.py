@@ -1,4 +1,4 @@
-"""`harness tasks check`: is a task file right, and does the task fit its data and a model?"""
+"""`harness tasks check`: is a task file valid, and does the task fit its data and a model?"""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from harness import metrics
 from harness.contract import Item, Prompt, TokenIds
-from harness.errors import HarnessError, TaskError, UnavailableError
+from harness.errors import HarnessError, MissingLibraryError, TaskError, UnavailableError
 from harness.metrics.base import check_form
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import Question, TemplateVariant, draw_shots
@@ -19,18 +19,19 @@ from harness.tasks.registry import TaskEntry, TaskRegistry
 from harness.tasks.schema import Task
 
 SHOWN = 3
-"""Items whose whole prompts, shots included, are rendered in every template."""
+"""Items whose full prompts, few-shot examples included, are rendered with every template."""
 
 SAMPLE = 300
-"""Items, drawn from the whole split, whose questions and answers are looked at in every template."""
+"""Items, drawn at random from the whole split, whose questions and answers are checked with every template."""
 
 FEW_CLUSTERS = 10
-"""From so many on, intervals are about as wide as the items' likeness makes them."""
+"""Below this number of clusters, a warning says that confidence intervals are wide."""
 
 LONGEST = 50
-"""Longest items whose prompts are tokenized in every template."""
+"""Number of longest items whose prompts are tokenized with every template."""
 
 _NAMED = 3
+"""Item ids that a warning lists."""
 
 
 class CheckedTokens(Protocol):
@@ -38,21 +39,21 @@ class CheckedTokens(Protocol):
 
     @property
     def context(self) -> TokenIds:
-        """What all its choices follow."""
+        """Token ids that precede every choice."""
         ...
 
     @property
     def choices(self) -> tuple[TokenIds, ...]:
-        """Each choice."""
+        """Token ids of each choice."""
         ...
 
 
 class CheckEncoder(Protocol):
-    """What is asked of a model's tokenizer; `harness.models.encoding` has it."""
+    """Turns prompts into token ids; `harness.models.encoding.Encoder` implements it."""
 
     @property
     def architecture(self) -> Literal["causal", "seq2seq"]:
-        """Whether prompt and answer stand in one sequence or in two."""
+        """Whether prompt and answer are one sequence (causal) or two (seq2seq)."""
         ...
 
     @property
@@ -78,30 +79,33 @@ class CheckEncoder(Protocol):
         ...
 
 
+CheckState: TypeAlias = Literal["OK", "no data", "error"]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskCheck:
-    """What was found out about one task, group or file.
+    """The result of checking one task, group or file.
 
     Attributes:
-        name: the task's, the group's or the file's.
-        state: `right`, `no data` where they cannot be had here, or `wrong`.
-        told: what it holds, or what is wrong.
-        warnings: what does not make the file wrong, but would stop a run late or bend its numbers.
+        name: of the task, the group or the file.
+        state: `OK`, `no data` if its dataset is not available here, or `error`.
+        summary: what it holds, or what the error is.
+        warnings: problems that do not make the file invalid, but would stop a run late or distort its scores.
     """
 
     name: str
-    state: Literal["right", "no data", "wrong"]
-    told: str
+    state: CheckState
+    summary: str
     warnings: tuple[str, ...] = ()
 
 
 def check_files(paths: Sequence[Path], folder: Path | None = None, encoder: CheckEncoder | None = None) -> Iterator[TaskCheck]:
-    """Check task and group files: what cannot be read first, then each task, then each group.
+    """Check task and group files; files that cannot be read come first, then each task, then each group.
 
     Args:
-        paths: YAML files; they may refer to tasks that are shipped or in the user's folders.
+        paths: YAML files; they may refer to built-in tasks and to those in the user's folders.
         folder: folder of dataset snapshots.
-        encoder: a model's tokenizer, for what only tokens tell.
+        encoder: a model's tokenizer, to check choices and prompt lengths in tokens.
     """
     registry = _known()
     defined: dict[str, Path] = {}
@@ -109,10 +113,10 @@ def check_files(paths: Sequence[Path], folder: Path | None = None, encoder: Chec
         try:
             for name in registry.add_file(path):
                 if name in defined:
-                    raise TaskError(f"{path}: the name {name!r} is taken by {defined[name]}.", "Give one of them another name.")
+                    raise TaskError(f"{path}: {defined[name]} already defines {name!r}.", "Rename one of them.")
                 defined[name] = path
         except HarnessError as error:
-            yield TaskCheck(str(path), "wrong", str(error))
+            yield TaskCheck(str(path), "error", str(error))
     reader, last = DataReader(folder), None
     for name, path in defined.items():
         if path != last:
@@ -126,7 +130,7 @@ def check_files(paths: Sequence[Path], folder: Path | None = None, encoder: Chec
 
 
 def _known() -> TaskRegistry:
-    """What is shipped and what the user added; nothing where one of those files is wrong, for it may be the one to be checked."""
+    """The built-in and the user's tasks; none if one of those files is invalid, since it may be the file to check."""
     try:
         return TaskRegistry.default()
     except TaskError:
@@ -136,10 +140,12 @@ def _known() -> TaskRegistry:
 def _checked(name: str, check: Callable[[], TaskCheck]) -> TaskCheck:
     try:
         return check()
+    except MissingLibraryError:
+        raise
     except UnavailableError as error:
         return TaskCheck(name, "no data", error.what.removeprefix(f"Task {name}: "))
     except HarnessError as error:
-        return TaskCheck(name, "wrong", str(error))
+        return TaskCheck(name, "error", str(error))
 
 
 def _check_task(registry: TaskRegistry, name: str, reader: DataReader, encoder: CheckEncoder | None) -> TaskCheck:
@@ -160,22 +166,22 @@ def check_group(registry: TaskRegistry, name: str) -> TaskCheck:
             measured = [spec.key for spec in registry.tasks[member].task.metrics]
             if aggregate.metric is not None and aggregate.metric not in measured:
                 raise TaskError(
-                    f"{path}: the group {name!r} averages {aggregate.metric!r}, which its task {member} does not measure.",
+                    f"{path}: the group {name!r} averages {aggregate.metric!r}, but its task {member} has no such metric.",
                     f"The task's metrics: {', '.join(measured)}.",
                 )
     averages = ", ".join(aggregate.key for aggregate in group.aggregate) or "no average"
-    return TaskCheck(name, "right", f"group of {_count(len(members), 'task')}, {averages}")
+    return TaskCheck(name, "OK", f"group of {_count(len(members), 'task')}, {averages}")
 
 
 def check_entry(entry: TaskEntry, reader: DataReader, encoder: CheckEncoder | None = None) -> TaskCheck:
-    """Check a task against its metrics, its data and, where a tokenizer is given, a model.
+    """Check a task against its metrics, its data and, if a tokenizer is given, a model.
 
-    The first items' prompts are rendered whole. Questions and answers are looked at on a sample of the split, prompt lengths on
+    Full prompts are rendered for the first items. Questions and answers are checked on a sample of the split, prompt lengths on
     its longest items.
 
     Raises:
-        MetricError: a metric is unknown, wrongly configured, or judges another form of answer.
-        DataError: the data cannot be had or lack a column.
+        MetricError: a metric is unknown, has invalid options, or scores another answer form.
+        DataError: the dataset is not available or lacks a column.
         TaskError: a template does not fit the data.
     """
     task, beside = entry.task, entry.path.parent
@@ -185,20 +191,20 @@ def check_entry(entry: TaskEntry, reader: DataReader, encoder: CheckEncoder | No
     pool, warnings = _shots(entry, reader, items)
     warnings += _duplicates(items) + _clusters(task, items)
     sample = _sample(items)
-    told: dict[str, list[str]] = {}
+    templates_by_warning: dict[str, list[str]] = {}
     for template in task.templates:
         variant = TemplateVariant(task, template, chat=encoder is not None and encoder.chat)
-        for warning in _check_wording(variant, items, sample, pool, encoder):
-            told.setdefault(warning, []).append(template.name)
-    for warning, names in told.items():
+        for warning in _check_variant(variant, items, sample, pool, encoder):
+            templates_by_warning.setdefault(warning, []).append(template.name)
+    for warning, names in templates_by_warning.items():
         everywhere = len(names) == len(task.templates)
         warnings.append(warning if everywhere else f"template {', '.join(names)}: {warning}")
     counts = (_count(len(items), "item"), _count(len(task.templates), "template"), _count(len(task.metrics), "metric"))
-    return TaskCheck(task.task, "right", ", ".join(counts), tuple(warnings))
+    return TaskCheck(task.task, "OK", ", ".join(counts), tuple(warnings))
 
 
 def _shots(entry: TaskEntry, reader: DataReader, items: Sequence[Item]) -> tuple[Sequence[Item], list[str]]:
-    """The items that shots are drawn from, and what is remarkable about them."""
+    """The items that few-shot examples are drawn from, and warnings about them."""
     task, split = entry.task, entry.task.shots.split
     if split is None:
         return (), []
@@ -207,18 +213,20 @@ def _shots(entry: TaskEntry, reader: DataReader, items: Sequence[Item]) -> tuple
     except UnavailableError:
         if task.shots.number:
             raise
-        return (), [f"the split {split!r}, from which shots are drawn, cannot be had here"]
+        return (), [f"the split {split!r} of the few-shot examples is not available"]
     if split == task.data.split:
         return pool, []
     digests = {item.digest for item in pool}
     both = [item for item in items if item.digest in digests]
     if not both:
         return pool, []
-    return pool, [f"items that stand in {split!r} too, the split of the shots: {_of(both, items)}; none is ever drawn for itself"]
+    return pool, [
+        f"items that are also in {split!r}, the split of the few-shot examples: {_of(both, items)}; an item is never its own example"
+    ]
 
 
 def _sample(items: Sequence[Item]) -> Sequence[Item]:
-    """Items drawn at random, the same ones each time, in their order; every n-th would see one class only where classes alternate."""
+    """Items drawn at random, the same ones each time, in order; taking every n-th item would miss a class where classes alternate."""
     if len(items) <= SAMPLE:
         return items
     return [items[index] for index in sorted(random.Random(0).sample(range(len(items)), SAMPLE))]
@@ -226,29 +234,29 @@ def _sample(items: Sequence[Item]) -> Sequence[Item]:
 
 def _duplicates(items: Sequence[Item]) -> list[str]:
     seen: set[str] = set()
-    again = []
+    repeated = []
     for item in items:
         if item.digest in seen:
-            again.append(item)
+            repeated.append(item)
         seen.add(item.digest)
-    return [f"repeats of an earlier item: {_of(again, items)}"] if again else []
+    return [f"items that repeat an earlier one: {_of(repeated, items)}"] if repeated else []
 
 
 def _clusters(task: Task, items: Sequence[Item]) -> list[str]:
-    """What is remarkable about the items' clusters, where the task names any."""
+    """Warnings about the items' clusters, if the task defines any."""
     if task.cluster is None or len(items) < 2:
         return []
     variant = TemplateVariant(task, task.templates[0], chat=False)
     count = len({variant.cluster(item) for item in items})
     if count == len(items):
-        return ["each item is a cluster of its own: `cluster` changes nothing"]
+        return ["every item is its own cluster: `cluster` has no effect"]
     if count >= FEW_CLUSTERS:
         return []
-    few = "1 cluster, so there are no intervals" if count == 1 else f"{count} clusters, so intervals are wide"
-    return [f"all {_count(len(items), 'item')} are of {few}"]
+    few = "1 cluster, so scores have no confidence intervals" if count == 1 else f"{count} clusters, so confidence intervals are wide"
+    return [f"all {_count(len(items), 'item')} belong to {few}"]
 
 
-def _check_wording(
+def _check_variant(
     variant: TemplateVariant, items: Sequence[Item], sample: Sequence[Item], pool: Sequence[Item], encoder: CheckEncoder | None
 ) -> Iterator[str]:
     questions, failures = _questions(variant, sample)
@@ -259,29 +267,29 @@ def _check_wording(
         variant.prompts(question, _drawn(variant, question, pool, number))
     if failures:
         failed, reasons = [item for item, _ in failures.values()], [error for _, error in failures.values()]
-        yield f"items that cannot be asked, where a run would stop: {_of(failed, sample)}. {reasons[0].what.rstrip('.')}"
-    asked = [question.item for question in questions]
+        yield f"items that would stop a run: {_of(failed, sample)}. {reasons[0].what.rstrip('.')}"
+    checked = [question.item for question in questions]
     if variant.task.metrics:
-        yield from _answers(questions, asked)
+        yield from _answers(questions, checked)
     alike = _alike(variant, questions, encoder)
     if alike:
-        yield f"choices of the same {'tokens' if encoder else 'text'}: {_of(alike, asked)}"
+        yield f"items with two choices of the same {'tokens' if encoder else 'text'}: {_of(alike, checked)}"
     if encoder is not None and encoder.max_length is not None and variant.task.answer != "score_text":
         yield from _too_long(variant, items, pool, encoder, encoder.max_length)
 
 
-def _answers(questions: Sequence[Question], asked: Sequence[Item]) -> Iterator[str]:
-    """What is remarkable about the right answers."""
+def _answers(questions: Sequence[Question], checked: Sequence[Item]) -> Iterator[str]:
+    """Warnings about the correct answers."""
     empty = [question.item for question in questions if not all(reference.strip() for reference in question.references)]
     if empty:
-        yield f"empty references: {_of(empty, asked)}"
+        yield f"items with an empty reference: {_of(empty, checked)}"
     answers = {question.references for question in questions}
     if len(answers) == 1 and len(questions) > 1:
-        yield f"the right answer is always {answers.pop()[0]!r} ({_count(len(questions), 'item')} looked at)"
+        yield f"the correct answer is always {answers.pop()[0]!r} ({_count(len(questions), 'item')} checked)"
 
 
 def _questions(variant: TemplateVariant, sample: Sequence[Item]) -> tuple[list[Question], Mapping[str, tuple[Item, TaskError]]]:
-    """The sample's questions, and the items of which none can be made."""
+    """The sample's questions, and by item id the items whose question cannot be built, with the errors."""
     questions, failures = [], {}
     for item in sample:
         try:
@@ -298,7 +306,7 @@ def _drawn(variant: TemplateVariant, question: Question, pool: Sequence[Item], n
 
 
 def _alike(variant: TemplateVariant, questions: Sequence[Question], encoder: CheckEncoder | None) -> list[Item]:
-    """Items of which two choices cannot be told apart; where each choice has a prompt of its own they may be the same."""
+    """Items with two identical choices, which is an error unless each choice has its own prompt."""
     if variant.template.prompts is not None or variant.task.answer != "choices":
         return []
     if encoder is None:
@@ -307,7 +315,7 @@ def _alike(variant: TemplateVariant, questions: Sequence[Question], encoder: Che
 
 
 def _encoded(variant: TemplateVariant, question: Question, shots: Sequence[Question], encoder: CheckEncoder) -> Sequence[CheckedTokens]:
-    """A question's token ids: all its choices after one context, or each after its own."""
+    """Token ids of a question: all choices after one context, or each choice after its own context."""
     texts = [encoder.text(prompt) for prompt in variant.prompts(question, shots)]
     delimiter = "" if encoder.chat else variant.template.delimiter
     answers = [delimiter + choice for choice in question.choices]
@@ -325,20 +333,20 @@ def _too_long(variant: TemplateVariant, items: Sequence[Item], pool: Sequence[It
     if over:
         peak = max(over, key=lambda item: lengths[item.id])
         yield (
-            f"{len(over)} of the {_count(len(questions), 'longest item')} are over the model's {limit:,} tokens, answer included; "
-            f"item {peak.id} has {lengths[peak.id]:,}. A run drops shots, then cuts the longest field, and says so"
+            f"{len(over)} of the {_count(len(questions), 'longest item')} exceed the model's {limit:,} tokens, answer included; "
+            f"item {peak.id} has {lengths[peak.id]:,}. A run drops few-shot examples, then cuts the longest field, and reports both"
         )
 
 
 def _length(variant: TemplateVariant, question: Question, shots: Sequence[Question], encoder: CheckEncoder) -> int:
-    """Tokens that a question needs in the model's longest sequence."""
+    """Tokens that a question takes in the model's longest sequence."""
     apart = encoder.architecture == "seq2seq"
     if variant.task.answer == "generate":
         context = encoder.contexts([encoder.text(variant.prompt(question, shots))])[0]
         return len(context) + (0 if apart else variant.task.generation.max_new_tokens)
     encoded = _encoded(variant, question, shots, encoder)
-    answer = max(len(choice) for one in encoded for choice in one.choices)
-    context_tokens = max(len(one.context) for one in encoded)
+    answer = max(len(choice) for tokens in encoded for choice in tokens.choices)
+    context_tokens = max(len(tokens.context) for tokens in encoded)
     return max(context_tokens, answer) if apart else context_tokens + answer - 1
 
 

@@ -1,4 +1,4 @@
-"""Rows of a task's data: from a folder of snapshots, from files beside the task, or from the hub, all through `datasets`."""
+"""Read a task's rows from local snapshots, from files next to the task file, or from the Hub, all through `datasets`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from harness.tasks import reading
 from harness.tasks.schema import Data, Task
 from harness.tasks.templates import Where, evaluate
 from harness.util import paths
+from harness.util.libraries import require
 
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
@@ -24,9 +25,9 @@ class Split:
     """The items of one split.
 
     Attributes:
-        items: after renames, filter, derivations and merging.
+        items: after rename, explode, filter, derive and merge.
         digest: SHA-256 (hex) over the items' digests, in order.
-        revision: hub commit that was read, where the hub or its cache was.
+        revision: Hub commit of the rows; None for local files.
     """
 
     items: Sequence[Item]
@@ -36,10 +37,10 @@ class Split:
 
 @dataclass
 class DataReader:
-    """Reads splits once and keeps them: shots and scored items often share one.
+    """Reads each split once: few-shot examples and scored items often share a split.
 
     Args:
-        folder: folder of dataset snapshots (`<folder>/<namespace>/<name>`), asked before the hub; None for the hub alone.
+        folder: local snapshots of datasets (`<folder>/<namespace>/<name>`), checked before the Hub; None for the Hub alone.
     """
 
     folder: Path | None = None
@@ -49,20 +50,22 @@ class DataReader:
     _hub_silent: bool = False
 
     def forget(self) -> None:
-        """Let go of what was read, but not of whether the hub answers."""
+        """Drop the rows read so far; whether the Hub answers is remembered."""
         self._raw.clear()
         self._sources.clear()
         self._splits.clear()
 
     def split(self, task: Task, name: str, beside: Path) -> Split:
-        """The items of split `name`; `beside` is the folder of the task file, for local files.
+        """The items of the split `name`; `beside` is the folder of the task file, which local files are relative to.
 
         Raises:
-            DataError: dataset, config, split or column is missing, or cannot be read.
+            DataError: the dataset, config, split or a column is missing or unreadable.
             TaskError: an expression of the task fails.
+            MissingLibraryError: the library datasets is not installed.
         """
         key = (task.task, task.data.model_dump_json(), beside, name)
         if key not in self._splits:
+            require("datasets")
             rows, revision = self._rows(task, name, beside)
             items = _items(task, name, rows)
             digest = hashlib.sha256("".join(item.digest for item in items).encode()).hexdigest()
@@ -91,7 +94,7 @@ class DataReader:
         assert data.path is not None
         if self.folder is not None:
             if not self.folder.is_dir():
-                raise DataError(f"The data folder {self.folder} does not exist.", "Give another with --data or HARNESS_DATA.")
+                raise DataError(f"The data folder {self.folder} does not exist.", "Set another one with --data or HARNESS_DATA.")
             local = self.folder / data.path
             if local.is_dir():
                 opened = self._opened((str(local), data.config, None), lambda: reading.open_folder(local, data.config))
@@ -101,15 +104,15 @@ class DataReader:
         self._hub_silent = not answered
         hub = data.path
         opened = self._opened((hub, data.config, revision), lambda: reading.open_hub(hub, data.config, revision, answered=answered))
-        found = _rows_of(task.task, hub, data, name, opened, looked, answered=answered)
+        rows = _rows_of(task.task, hub, data, name, opened, looked, answered=answered)
         if answered:
             reading.remember_name(hub, data.revision)
-        return found
+        return rows
 
     def _opened(
         self, key: tuple[str, str | None, str | None], opening: Callable[[], reading.DataSource]
     ) -> Callable[[], reading.DataSource]:
-        """A config's source, opened when first asked for and kept: its splits share it."""
+        """A function that opens a config's source on the first call; its splits share the source."""
 
         def opened() -> reading.DataSource:
             if key not in self._sources:
@@ -120,9 +123,9 @@ class DataReader:
 
 
 def _hub_revision(task: str, data: Data, looked: str) -> tuple[str | None, bool]:
-    """The commit that the hub holds now, and whether it answered; else the one asked for, which the cache may hold.
+    """The current commit on the Hub, and whether the Hub answered; without an answer, the requested revision, which may be cached.
 
-    Asking for it first fails within seconds where there is no network; `load_dataset` alone would try for half a minute.
+    Without a network this request fails within seconds; `load_dataset` alone would retry for half a minute.
     """
     if paths.offline():
         return data.revision, False
@@ -141,7 +144,7 @@ def _hub_revision(task: str, data: Data, looked: str) -> tuple[str | None, bool]
         ) from error
     except RepositoryNotFoundError as error:
         raise DataError(
-            f"Task {task}: the hub has no dataset {data.path!r}, or it is private.{looked}",
+            f"Task {task}: the Hub has no dataset {data.path!r}, or it is private.{looked}",
             "Check data.path, or log in with `hf auth login`.",
         ) from error
     except Exception:  # noqa: BLE001 - whatever the network does, the cache may still hold the dataset
@@ -159,10 +162,10 @@ def _rows_of(
     declared: bool = False,
     answered: bool = False,
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """All rows of a split, and the hub commit that they are of.
+    """All rows of a split, and their Hub commit.
 
-    `declared` says that the official release has the split, so that where it is missing only the snapshot lacks it. Where the hub has not
-    `answered`, only its cache is asked.
+    `declared` means that the official release has the split: if it is missing, the snapshot is incomplete. If the Hub has not `answered`,
+    only its local cache is read.
     """
     missing = UnavailableError if declared else DataError
     try:
@@ -174,22 +177,22 @@ def _rows_of(
     except HarnessError:
         raise
     except ValueError as error:
-        raise _wrong_config(task, path, data, error) from error
+        raise _config_error(task, path, data, error) from error
     except reading.MissingFilesError as error:
         raise DataError(f"Task {task}: the dataset {path} cannot be read: {error}.", "Download the whole dataset again.") from error
     except Exception as error:
         if isinstance(error, (ConnectionError, FileNotFoundError)):
-            state = "the hub did not answer" if not paths.offline() else "offline mode is on"
+            state = "you are offline" if paths.offline() else "the Hub does not answer"
             raise UnavailableError(
-                f"Task {task}: the dataset {data.path} cannot be had: {state}, and it is not in the cache.{looked}",
-                f"Download it where there is a network (`hf download --repo-type dataset {data.path} --local-dir DIR/{data.path}`) "
-                "and give --data DIR.",
+                f"Task {task}: can't load the dataset {data.path}: {state} and it is not in the local cache.{looked}",
+                f"Download it on a machine with a network (`hf download --repo-type dataset {data.path} --local-dir DIR/{data.path}`) "
+                "and pass --data DIR.",
             ) from error
         raise DataError(f"Task {task}: the dataset {path} cannot be read: {type(error).__name__}: {error}.", "Check the files.") from error
 
 
-def _wrong_config(task: str, path: str, data: Data, error: ValueError) -> DataError:
-    """An error for a config that is not there, told from what `datasets` says."""
+def _config_error(task: str, path: str, data: Data, error: ValueError) -> DataError:
+    """The error for a missing config, recognized by the message of `datasets`, or for another unreadable dataset."""
     text = str(error)
     if "BuilderConfig" in text or "Config name is missing" in text:
         try:
@@ -204,7 +207,7 @@ def read_file(task: str, path: Path) -> list[dict[str, Any]]:
     """All rows of a csv, tsv, json(l) or parquet file; raises DataError where it cannot be read."""
     builder = _BUILDERS.get(path.suffix)
     if builder is None:
-        raise DataError(f"Task {task}: {path} is of no known format.", f"Known endings: {', '.join(_BUILDERS)}.")
+        raise DataError(f"Task {task}: {path} has an unknown format.", f"Supported file endings: {', '.join(_BUILDERS)}.")
     if not path.is_file():
         raise DataError(f"Task {task}: the data file {path} does not exist.", "Paths are relative to the task file.")
     options = {"sep": "\t"} if path.suffix == ".tsv" else {}
@@ -215,33 +218,35 @@ def read_file(task: str, path: Path) -> list[dict[str, Any]]:
     except Exception as error:
         cause = error.__cause__ or error
         why = str(cause) or f"it holds no rows ({type(cause).__name__})"
-        raise DataError(f"Task {task}: {path} cannot be read: {why}.", "Check the file; one JSON object a line for .jsonl.") from error
+        raise DataError(
+            f"Task {task}: {path} cannot be read: {why}.", "Check the file; a .jsonl file has one JSON object per line."
+        ) from error
 
 
 def _items(task: Task, split: str, rows: Iterable[Mapping[str, Any]]) -> list[Item]:
     data = task.data
-    kept: list[tuple[str, dict[str, Any]]] = []
+    selected: list[tuple[str, dict[str, Any]]] = []
     for number, row in _numbered(task, rows):
         if data.filter is not None and not evaluate(data.filter, row, Where(task.task, "data.filter", number)):
             continue
         for name, expression in data.derive.items():
             row[name] = evaluate(expression, row, Where(task.task, f"data.derive.{name}", number))
         item_id = number if data.id is None else str(evaluate(data.id, row, Where(task.task, "data.id", number)))
-        kept.append((item_id, row))
+        selected.append((item_id, row))
     if data.merge is not None:
-        kept = _merged(task, kept)
-    if not kept:
+        selected = _merged(task, selected)
+    if not selected:
         raise DataError(f"Task {task.task}: split {split!r} has no rows.", "Check data.split and data.filter.")
     seen: set[str] = set()
-    for item_id, _ in kept:
+    for item_id, _ in selected:
         if item_id in seen:
-            raise TaskError(f"Task {task.task}: two items of split {split!r} have the id {item_id!r}.", "Mend data.id.")
+            raise TaskError(f"Task {task.task}: two items of split {split!r} have the id {item_id!r}.", "Correct data.id.")
         seen.add(item_id)
-    return [Item(item_id, row, digest(row)) for item_id, row in kept]
+    return [Item(item_id, row, digest(row)) for item_id, row in selected]
 
 
 def _numbered(task: Task, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows after rename and explode, each with its number, or `number_place` after explode."""
+    """Rows after rename and explode, each with its id: the row number, or `number_place` after explode."""
     explode = task.data.explode
     for number, source in enumerate(rows):
         row = _renamed(task.task, dict(source), task.data)
@@ -251,7 +256,7 @@ def _numbered(task: Task, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[s
         where = Where(task.task, "data.explode", str(number))
         elements = evaluate(explode.over, row, where)
         if not isinstance(elements, (list, tuple)):
-            raise TaskError(f"{where}: {explode.over!r} gives {type(elements).__name__}, not a list.", "Mend data.explode.over.")
+            raise TaskError(f"{where}: {explode.over!r} gives {type(elements).__name__}, not a list.", "Correct data.explode.over.")
         for place, element in enumerate(elements):
             yield f"{number}_{place}", row | {explode.name: element, explode.number: place}
 
@@ -259,25 +264,25 @@ def _numbered(task: Task, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[s
 def _renamed(task: str, row: dict[str, Any], data: Data) -> dict[str, Any]:
     for old in data.rename.values():
         if old not in row:
-            raise DataError(f"Task {task}: data.rename: the data have no column {old!r}.", f"Their columns: {', '.join(row)}.")
-    kept = {name: value for name, value in row.items() if name not in data.rename.values()}
-    return kept | {new: row[old] for new, old in data.rename.items()}
+            raise DataError(f"Task {task}: data.rename: the data has no column {old!r}.", f"Its columns: {', '.join(row)}.")
+    unchanged = {name: value for name, value in row.items() if name not in data.rename.values()}
+    return unchanged | {new: row[old] for new, old in data.rename.items()}
 
 
 def _merged(task: Task, rows: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
     merge = task.data.merge
     assert merge is not None
-    together: dict[str, tuple[str, dict[str, Any]]] = {}
+    merged: dict[str, tuple[str, dict[str, Any]]] = {}
     for item_id, row in rows:
         missing = [column for column in merge.collect if column not in row]
         if missing:
-            raise DataError(f"Task {task.task}: data.merge: the data have no column {missing[0]!r}.", f"Their columns: {', '.join(row)}.")
+            raise DataError(f"Task {task.task}: data.merge: the data has no column {missing[0]!r}.", f"Its columns: {', '.join(row)}.")
         key = str(evaluate(merge.by, row, Where(task.task, "data.merge.by", item_id)))
-        if key not in together:
-            together[key] = (item_id, row | {column: [] for column in merge.collect})
+        if key not in merged:
+            merged[key] = (item_id, row | {column: [] for column in merge.collect})
         for column in merge.collect:
-            together[key][1][column].append(row[column])
-    return list(together.values())
+            merged[key][1][column].append(row[column])
+    return list(merged.values())
 
 
 def digest(row: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Reading task and group files: YAML with positions, include, expansion into families, and errors that name file and line."""
+"""Read task and group files: YAML with `include`, `expand` and `on_demand`, and errors that name file and line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML file: its content, and where each of its parts stands."""
+    """One YAML file: its content, and the position of each part."""
 
     path: Path
     content: dict[str, Any]
@@ -28,29 +28,29 @@ class Document:
     included: Document | None = None
 
     def place(self, location: Sequence[str | int]) -> str:
-        """`file:line` of the part at `location`, in the outermost file that shows most of it."""
-        found, best = f"{self.path}:1", -1
+        """`file:line` of the part at `location`; of a file and those it includes, the outermost that has the deepest part of it."""
+        place, best = f"{self.path}:1", -1
         document: Document | None = self
         while document is not None:
             line, depth = _line(document.node, location)
             if depth > best:
-                found, best = f"{document.path}:{line}", depth
+                place, best = f"{document.path}:{line}", depth
             document = document.included
-        return found
+        return place
 
 
 def read(path: Path) -> Document:
-    """Read one YAML file and what it includes.
+    """Read a YAML file and the files that it includes.
 
     Raises:
-        TaskError: the file is missing, is not YAML, holds a key twice, or includes itself.
+        TaskError: the file is missing, is not YAML, has a duplicate key, or includes itself.
     """
     return _read(path, ())
 
 
 def _read(path: Path, chain: tuple[Path, ...]) -> Document:
     if path in chain:
-        raise TaskError(f"{path} includes itself, by way of {chain[-1]}.", "Break the circle.")
+        raise TaskError(f"{path} includes itself through {chain[-1]}.", "Remove one of the includes.")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -64,9 +64,9 @@ def _read(path: Path, chain: tuple[Path, ...]) -> Document:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise TaskError(f"{path}{line}: not valid YAML: {problem}.", "Mend the file at that line.") from error
+        raise TaskError(f"{path}{line}: not valid YAML: {problem}.", "Fix the file at that line.") from error
     if not isinstance(content, dict) or node is None:
-        raise TaskError(f"{path}: a task file is a mapping of keys to values.", "Start it with `task: NAME` or `group: NAME`.")
+        raise TaskError(f"{path}: a task file must be a mapping of keys to values.", "Start it with `task: NAME` or `group: NAME`.")
     _refuse_circles_and_duplicates(node, path)
     include = content.pop("include", None)
     if include is None:
@@ -76,7 +76,7 @@ def _read(path: Path, chain: tuple[Path, ...]) -> Document:
 
 
 def expand(document: Document) -> Iterator[dict[str, Any]]:
-    """The documents that a file stands for: itself, or one for each value of its `expand`."""
+    """The documents that a file defines: itself, or one for each value of its `expand`."""
     content = dict(document.content)
     family = content.pop("expand", None)
     if family is None:
@@ -88,10 +88,10 @@ def expand(document: Document) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class TaskFamily:
-    """Tasks that are made when they are asked for by name, because there are too many to list.
+    """Tasks that are created when they are selected by name, because there are too many to list.
 
     Attributes:
-        document: the file, whose `on_demand` maps each variable to its keys and their values.
+        document: the file; its `on_demand` maps each variable to its keys and their values.
         template: its content without `on_demand`.
         variables: `${name}` stands for a key; `${name_code}` for the key's value, or `${name_PART}` for each part of a mapping.
     """
@@ -101,7 +101,7 @@ class TaskFamily:
     variables: Mapping[str, Mapping[str, Mapping[str, str]]]
 
     def find(self, name: str) -> dict[str, Any] | None:
-        """The content of the task called `name`, or None when it is none of this family; two variables never take the same key."""
+        """The content of the task `name`, or None if it is not of this family; two variables never take the same key."""
         pattern = re.escape(str(self.template.get("task", "")))
         for variable, keys in self.variables.items():
             options = "|".join(sorted(map(re.escape, keys), key=len, reverse=True))
@@ -115,7 +115,7 @@ class TaskFamily:
         return {key: _substituted(value, values, self.document, (key,)) for key, value in self.template.items()}
 
     def example(self) -> str:
-        """The name of the first of these tasks."""
+        """The name of the first task of the family."""
         chosen: dict[str, str] = {}
         for variable, keys in self.variables.items():
             chosen[variable] = next((key for key in keys if key not in chosen.values()), next(iter(keys)))
@@ -131,7 +131,7 @@ def family(document: Document) -> TaskFamily | None:
     mappings = declared.values() if isinstance(declared, dict) else []
     if not mappings or not all(isinstance(keys, dict) and keys for keys in mappings) or "expand" in content:
         raise TaskError(
-            f"{document.place(['on_demand'])}: 'on_demand' maps each variable to its keys and their values, and goes without 'expand'.",
+            f"{document.place(['on_demand'])}: 'on_demand' must map variables to keys and values, and cannot be combined with 'expand'.",
             "For example `on_demand: {src: {eng: eng_Latn, deu: deu_Latn}}`.",
         )
     used = [name for name in declared if f"${{{name}}}" in str(content.get("task"))]  # an included file may declare more
@@ -140,13 +140,13 @@ def family(document: Document) -> TaskFamily | None:
 
 
 def _parts(value: Any) -> dict[str, str]:
-    """A key's value by part; a value that is no mapping is its `code`."""
+    """A key's value by part; a value that is not a mapping is the part `code`."""
     parts = value if isinstance(value, dict) else {"code": value}
     return {str(part): str(text) for part, text in parts.items()}
 
 
 def validated(model: type[Model], content: Mapping[str, Any], document: Document) -> Model:
-    """`content` as a `model`; raises TaskError naming file, line, key and remedy."""
+    """Validate `content` as a `model`; raises TaskError with file, line, key and remedy."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -190,29 +190,29 @@ def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
 
 
 def _line(node: yaml.Node, location: Sequence[str | int]) -> tuple[int, int]:
-    """Line (from 1) of the deepest part of `location` found below `node`, and how deep that was."""
+    """Line (from 1) of the deepest part of `location` that exists below `node`, and its depth."""
     line, depth = node.start_mark.line + 1, 0
     for part in location:
-        found = None
+        entry = None
         if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = (node.value[part], node.value[part])
-        if found is None:
+            entry = (node.value[part], node.value[part])
+        if entry is None:
             break
-        line, depth, node = found[0].start_mark.line + 1, depth + 1, found[1]
+        line, depth, node = entry[0].start_mark.line + 1, depth + 1, entry[1]
     return line, depth
 
 
 def _refuse_circles_and_duplicates(node: yaml.Node, path: Path, above: tuple[yaml.Node, ...] = ()) -> None:
     if node in above:
-        raise TaskError(f"{path}:{node.start_mark.line + 1}: this part contains itself, by way of an alias.", "Write it out.")
+        raise TaskError(f"{path}:{node.start_mark.line + 1}: this part contains itself through an alias.", "Write it out.")
     above = (*above, node)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             if key.value in seen:
-                raise TaskError(f"{path}:{key.start_mark.line + 1}: the key {key.value!r} stands twice.", "Keep one of them.")
+                raise TaskError(f"{path}:{key.start_mark.line + 1}: the key {key.value!r} is given twice.", "Keep one of them.")
             seen.add(key.value)
             _refuse_circles_and_duplicates(value, path, above)
     elif isinstance(node, yaml.SequenceNode):
@@ -235,7 +235,7 @@ def _family(family: Any, document: Document) -> Iterator[Mapping[str, str]]:
         yield from ({str(next(iter(family))): str(value)} for value in values)
     else:
         raise TaskError(
-            f"{document.place(['expand'])}: 'expand' is one name with a list of values, or a list of mappings.",
+            f"{document.place(['expand'])}: 'expand' must be one name with a list of values, or a list of mappings.",
             "For example `expand: {subject: [anatomy, virology]}`.",
         )
 

@@ -1,4 +1,4 @@
-"""What a file of items asks, guessed from its columns: which one is the answer, and of what form."""
+"""Guess a task from the columns of a data file: which column is the answer, and the answer form."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _TARGETS = (
     *("gold", "summary", "summaries", "highlights", "translation", "reference", "references", "output", "response", "completion"),
     *("class", "sentiment", "intent", "category"),
 )
-"""Names of columns that hold the right answer, the likeliest first."""
+"""Names of columns that hold the correct answer, the likeliest first."""
 
 _ASIDE = {"split", "source", "url", "date", "timestamp", "license"}
 _RESERVED = {"not", "and", "or", "in", "is", "if", "else", "true", "false", "none", "self"}
-"""Words that Jinja does not read as names."""
+"""Words that Jinja does not accept as names."""
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CLASSES = 20
-"""Most distinct values of a column whose values are taken for classes."""
+"""Largest number of distinct values in a column that is taken for class labels."""
 
 _CLASS_CHARACTERS = 40
 _SENTENCE_CHARACTERS = 60
-"""Mean length from which an answer is judged by its overlap with the reference."""
+"""Mean length in characters from which an answer is scored by its overlap with the reference (ROUGE)."""
 
 
 @dataclass(frozen=True, eq=False)
 class InferredColumn:
-    """A column and what its values tell.
+    """A column and what its values reveal.
 
     Attributes:
-        name: as the file has it.
-        key: a name for it that Jinja can read.
+        name: in the file.
+        key: the name in templates, a valid Jinja name.
         values: of all rows.
     """
 
@@ -75,7 +75,7 @@ class InferredColumn:
 
     @cached_property
     def classes(self) -> list[str]:
-        """Its distinct values as texts, where they are few, short and come again; else none."""
+        """The distinct values as texts if they are few, short and repeated; empty otherwise."""
         if self.kind not in ("text", "flag", "number") or any(float(v) % 1 for v in self.present if isinstance(v, float)):
             return []
         values = [value.strip() if isinstance(value, str) else int(value) for value in self.present]
@@ -85,20 +85,20 @@ class InferredColumn:
 
     @property
     def is_id(self) -> bool:
-        """Whether it names its rows: called like an id, and of another value in each."""
+        """Whether the column identifies rows: it is named like an id and has a different value in each row."""
         named = re.search(r"(^|_)(id|idx|guid|uid|uuid|index|key|number)$", self.key.lower()) is not None
         return named and self.complete and len({str(value) for value in self.values}) == len(self.values)
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What a task may be.
+    """A guessed task.
 
     Attributes:
         answer: the answer form.
-        target: expression of the right answer.
+        target: expression that gives the correct answer.
         column: the column behind the target.
-        choices: texts, or an expression; None unless an answer is chosen.
+        choices: texts, or an expression; None unless the answer form is `choices`.
         options: columns that hold the choices.
         metrics: as a task file lists them.
     """
@@ -121,16 +121,16 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[InferredColumn]:
 
 
 def guess(columns: Sequence[InferredColumn]) -> Guess:
-    """The likeliest task: choices beside the question, then few classes, then an answer to be written, then a text to be scored.
+    """The likeliest task, in this order: options in the row, class labels, an answer to generate, a text to score.
 
     Raises:
         TaskError: no column could be the answer.
     """
     hinted = sorted((c for c in columns if c.key.lower() in _TARGETS), key=lambda column: _TARGETS.index(column.key.lower()))
     others = [column for column in reversed(columns) if column not in hinted and not column.is_id and column.key.lower() not in _ASIDE]
-    found = _among_options(columns, [*hinted, *others])
-    if found is not None:
-        return found
+    guessed = _among_options(columns, [*hinted, *others])
+    if guessed is not None:
+        return guessed
     texts = [column for column in columns if column.kind == "text" and not column.is_id]
     last = [column for column in reversed(texts) if len(texts) > 1]
     tries = [made for c in hinted for made in (_class(c), _written(c))] + [_class(c) for c in others] + [_written(c) for c in last]
@@ -139,12 +139,14 @@ def guess(columns: Sequence[InferredColumn]) -> Guess:
             return made
     if texts:
         return Guess("score_text", texts[0].key, texts[0], ("bits_per_byte", "perplexity"))
-    raise TaskError("No column of the file could be asked about: none holds text.", f"Its columns: {', '.join(c.name for c in columns)}.")
+    raise TaskError(
+        "No column of the file holds text, so there is nothing to ask about.", f"Its columns: {', '.join(c.name for c in columns)}."
+    )
 
 
-def asked(columns: Sequence[InferredColumn], found: Guess) -> tuple[list[InferredColumn], list[InferredColumn]]:
-    """The columns that a prompt shows, and those left out that it might show as well."""
-    free = [c for c in columns if c not in (found.column, *found.options) and c.present and not c.is_id and c.key.lower() not in _ASIDE]
+def prompt_columns(columns: Sequence[InferredColumn], guessed: Guess) -> tuple[list[InferredColumn], list[InferredColumn]]:
+    """The columns that the prompt shows, and those left out that it could show."""
+    free = [c for c in columns if c not in (guessed.column, *guessed.options) and c.present and not c.is_id and c.key.lower() not in _ASIDE]
     texts = [column for column in free if column.kind == "text"]
     shown = [column for column in texts if not column.classes] or texts or free
     return shown, [column for column in free if column not in shown]
@@ -162,7 +164,7 @@ def _key(name: str, taken: set[str]) -> str:
 
 
 def _among_options(columns: Sequence[InferredColumn], targets: Sequence[InferredColumn]) -> Guess | None:
-    """A column that points at one of the texts of another column, or of several."""
+    """A target column that selects one of the texts in another column, or in several."""
     lists = [((c,), c.key, [list(value) for value in c.values]) for c in columns if c.kind == "texts" and c.complete]
     for members, choices, rows in [*lists, *_families(columns)]:
         if min(map(len, rows)) < 2:
@@ -176,23 +178,23 @@ def _among_options(columns: Sequence[InferredColumn], targets: Sequence[Inferred
 
 
 def _families(columns: Sequence[InferredColumn]) -> list[tuple[tuple[InferredColumn, ...], Any, list[list[str]]]]:
-    """Columns that differ in a last letter or digit, counting on: A, B, C, D; option_1, option_2."""
+    """Groups of columns numbered by a last letter or digit, such as A, B, C, D or option_1, option_2."""
     stems: dict[str, list[InferredColumn]] = {}
     for column in columns:
         match = re.fullmatch(r"(.*?)_?([A-Za-z]|\d)", column.key)
         if match and column.complete and column.kind in ("text", "number"):
             stems.setdefault(match[1].lower(), []).append(column)
-    found = []
+    families = []
     for members in stems.values():
         last = "".join(column.key[-1].lower() for column in members)
         if len(members) > 1 and any(start.startswith(last) for start in ("abcdefghij", "0123456789", "123456789")):
             rows = [[str(value) for value in row] for row in zip(*(column.values for column in members), strict=True)]
-            found.append((tuple(members), tuple(f"{{{{ {column.key} }}}}" for column in members), rows))
-    return found
+            families.append((tuple(members), tuple(f"{{{{ {column.key} }}}}" for column in members), rows))
+    return families
 
 
 def _pointing(target: InferredColumn, rows: Sequence[Sequence[str]]) -> str | None:
-    """The expression under which a column gives the index or the text of one of the options in every row."""
+    """The expression that turns the column into the index or the text of an option in every row; None if there is none."""
     if not target.complete:
         return None
     pairs = list(zip(target.values, rows, strict=True))

@@ -1,4 +1,4 @@
-"""From a task, a template and an item to the prompt, its answers and its target."""
+"""Build the prompt, the answers and the target of an item from a task and a template."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from harness.tasks.schema import Task, Template
 from harness.tasks.templates import Where, evaluate, render
 
 _LONGEST_CLUSTER = 64
-"""Characters of a cluster's name; a whole passage is kept by its digest."""
+"""Longest cluster name in characters; longer ones, such as whole passages, are replaced by their digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An item in one template, without shots.
+    """An item in one template, without few-shot examples.
 
     Attributes:
-        choices: the answer texts (answer form `choices`), else empty.
-        targets: indices of the right choices, else empty.
-        references: the right answers as text, the first being the one a shot shows.
+        choices: the answer texts (answer form `choices`), or empty.
+        targets: indices of the correct choices, or empty.
+        references: the correct answers as text; a few-shot example shows the first.
         labels: what the task says about the item.
-        cluster: what it shares with other items, as text, or the text's SHA-256 (16 characters) where it is long; None where it stands
-            alone.
+        cluster: names what the item shares with other items, or is the SHA-256 (16 hex characters) of a long name; None if the item is
+            independent of all others.
     """
 
     item: Item
@@ -43,13 +43,13 @@ class Question:
 
     @property
     def target(self) -> int | None:
-        """The right choice, or the first of several."""
+        """Index of the correct choice, or of the first if there are several; None without choices."""
         return self.targets[0] if self.targets else None
 
 
 @dataclass(frozen=True)
 class TemplateVariant:
-    """One template of a task, ready to make prompts.
+    """One template of a task, ready to build prompts.
 
     Args:
         task: the task.
@@ -60,13 +60,13 @@ class TemplateVariant:
     task: Task
     template: Template
     chat: bool
-    _shown: dict[tuple[str, str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _example_texts: dict[tuple[str, str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def question(self, item: Item) -> Question:
-        """The answers of an item.
+        """Evaluate the choices, the target, the labels and the cluster of an item.
 
         Raises:
-            TaskError: an expression fails, or its value is of the wrong kind.
+            TaskError: an expression fails, or its value has an invalid type.
         """
         where = Where(self.task.task, f"template {self.template.name}", item.id)
         expression = self.template.target or self.task.target
@@ -80,17 +80,17 @@ class TemplateVariant:
         return Question(item, choices, targets, tuple(choices[index] for index in targets), labels, self.cluster(item))
 
     def cluster(self, item: Item) -> str | None:
-        """What an item shares with others, as `Question.cluster` has it.
+        """The cluster of an item, as in `Question.cluster`.
 
         Raises:
-            TaskError: the expression fails, or gives none.
+            TaskError: the expression fails, or its value is none.
         """
         if self.task.clustered_by is None:
             return None
         where = Where(self.task.task, "cluster", item.id)
         value = evaluate(self.task.clustered_by, item.row, where)
         if value is None:
-            raise TaskError(f"{where}: the cluster is none.", f"Mend the expression {self.task.clustered_by!r}, or leave `cluster` out.")
+            raise TaskError(f"{where}: the cluster is none.", f"Correct the expression {self.task.clustered_by!r}, or remove `cluster`.")
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
         return text if len(text) <= _LONGEST_CLUSTER else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -105,70 +105,70 @@ class TemplateVariant:
                 raise TaskError(f"{where}: choices must be a list, not {type(value).__name__}.", f"The expression is {source!r}.")
             choices = tuple(str(part) for part in value)
         if len(choices) < 2 or not all(choices):
-            raise TaskError(f"{where}: a question needs two choices or more, none of them empty; got {list(choices)}.", "Check choices.")
+            raise TaskError(f"{where}: a question needs at least two choices, none of them empty; got {list(choices)}.", "Check choices.")
         return choices
 
     def prompts(self, question: Question, shots: Sequence[Question]) -> list[Prompt]:
-        """What stands before the choices: one prompt for all of them, or one for each where the template has `prompts`."""
+        """The prompts before the choices: one for all of them, or one for each choice if the template has `prompts`."""
         count = len(self.template.prompts or ())
         if count and count != len(question.choices):
             where = Where(self.task.task, f"template {self.template.name}", question.item.id)
-            raise TaskError(f"{where}: there are {count} prompts for {len(question.choices)} choices.", "Give one for each.")
+            raise TaskError(f"{where}: there are {count} prompts for {len(question.choices)} choices.", "Give one prompt for each choice.")
         return [self.prompt(question, shots, choice) for choice in range(count)] or [self.prompt(question, shots)]
 
     def unconditional(self) -> Prompt:
-        """What stands before a choice when its probability without the question is asked."""
+        """The prompt for the probability of a choice without the question."""
         text = self.template.unconditional
         return Prompt(text, (Message("user", text),) if self.chat and text else None, self.template.delimiter)
 
-    def _asked(self, question: Question, where: Where, choice: int | None = None) -> str:
+    def _question_text(self, question: Question, where: Where, choice: int | None = None) -> str:
         if self.template.prompts is None:
             return render(self.template.prompt or "", question.item.row, where)
         if choice is None and self.template.prompt is not None:
             return render(self.template.prompt, question.item.row, where)
         return render(self.template.prompts[question.targets[0] if choice is None else choice], question.item.row, where)
 
-    def _shot(self, shot: Question, where: Where) -> str:
-        """What a shot asks, rendered once for all the prompts it stands in."""
+    def _example_text(self, shot: Question, where: Where) -> str:
+        """The question of a few-shot example, rendered once for all the prompts that show it."""
         key = (shot.item.id, shot.item.digest)
-        if key not in self._shown:
-            self._shown[key] = self._asked(shot, where)
-        return self._shown[key]
+        if key not in self._example_texts:
+            self._example_texts[key] = self._question_text(shot, where)
+        return self._example_texts[key]
 
     def prompt(self, question: Question, shots: Sequence[Question], choice: int | None = None) -> Prompt:
-        """The prompt of a question after its shots, as plain text or as chat messages.
+        """The prompt of a question after its few-shot examples, as plain text or as chat messages.
 
         Args:
             question: the item.
-            shots: solved items before it.
-            choice: whose prompt, where each choice has its own; by default the right one's.
+            shots: few-shot examples.
+            choice: index of the choice whose prompt to build if each has its own; the correct one by default.
         """
         item, template = question.item, self.template
         where = Where(self.task.task, f"template {template.name}", item.id)
         system = render(template.system, item.row, where)
         header = render(template.header, item.row, where)
-        asked = [self._shot(shot, where) for shot in shots] + [self._asked(question, where, choice)]
+        questions = [self._example_text(shot, where) for shot in shots] + [self._question_text(question, where, choice)]
         answers = [shot.references[0] for shot in shots]
         if not self.chat:
-            blocks = [f"{ask}{template.delimiter}{answer}{template.separator}" for ask, answer in zip(asked, answers, strict=False)]
+            blocks = [f"{text}{template.delimiter}{answer}{template.separator}" for text, answer in zip(questions, answers, strict=False)]
             lead = f"{system}{template.separator}" if system else ""
-            return Prompt(lead + header + "".join(blocks) + asked[-1], None, template.delimiter)
-        asked[0] = header + asked[0]
+            return Prompt(lead + header + "".join(blocks) + questions[-1], None, template.delimiter)
+        questions[0] = header + questions[0]
         messages = [Message("system", system)] if system else []
-        for ask, answer in zip(asked, answers, strict=False):
-            messages += [Message("user", ask), Message("assistant", answer)]
-        messages.append(Message("user", asked[-1]))
+        for text, answer in zip(questions, answers, strict=False):
+            messages += [Message("user", text), Message("assistant", answer)]
+        messages.append(Message("user", questions[-1]))
         return Prompt("\n\n".join(f"{m.role}: {m.content}" for m in messages), tuple(messages))
 
 
 def draw_shots(task: Task, pool: Sequence[Item], item: Item, number: int, seed: int) -> list[Item]:
-    """The shots of one item: the same whatever else is run, and never the item itself.
+    """Draw the few-shot examples of one item: the same whatever else is evaluated, and never the item itself.
 
-    Random shots come from a generator seeded with (seed, task, item id), so neither --limit nor order nor sharding can change a
-    prompt. Items whose content equals the scored one are left out.
+    Random examples come from a generator seeded with (seed, task, item id), so --limit, order and sharding change no prompt. Items
+    with the same content as the scored item are excluded.
 
     Raises:
-        TaskError: the pool holds too few other items.
+        TaskError: the pool has too few other items.
     """
     if task.shots.select == "first":
         others = (candidate for candidate in pool if candidate.digest != item.digest)
@@ -177,7 +177,7 @@ def draw_shots(task: Task, pool: Sequence[Item], item: Item, number: int, seed: 
         chosen = _drawn(random.Random(f"{seed}/{task.task}/{item.id}"), pool, item, number)
     if len(chosen) < number:
         raise TaskError(
-            f"Task {task.task}: {number} shots are asked for, but the split {task.shots.split!r} has only {len(chosen)} other items.",
+            f"Task {task.task}: {number} few-shot examples are needed, but the split {task.shots.split!r} has only {len(chosen)} other items.",
             "Ask for fewer with --shots.",
         )
     return chosen
@@ -197,15 +197,15 @@ def _drawn(generator: random.Random, pool: Sequence[Item], item: Item, number: i
 def _references(value: Any, where: Where) -> tuple[str, ...]:
     references = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if not references or not all(isinstance(reference, str) for reference in references):
-        raise TaskError(f"{where}: the target must be a text or a list of texts, not {value!r}.", "Mend the target expression.")
+        raise TaskError(f"{where}: the target must be a text or a list of texts, not {value!r}.", "Correct the target expression.")
     return references
 
 
 def _indices(value: Any, choices: tuple[str, ...], where: Where) -> tuple[int, ...]:
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values:
-        raise TaskError(f"{where}: no choice is right.", "Mend the target expression, or leave the item out with data.filter.")
-    return tuple(dict.fromkeys(_index(one, choices, where) for one in values))
+        raise TaskError(f"{where}: no choice is correct.", "Correct the target expression, or exclude the item with data.filter.")
+    return tuple(dict.fromkeys(_index(target, choices, where) for target in values))
 
 
 def _index(value: Any, choices: tuple[str, ...], where: Where) -> int:
@@ -215,13 +215,13 @@ def _index(value: Any, choices: tuple[str, ...], where: Where) -> int:
         return value
     if isinstance(value, str) and value in choices:
         return choices.index(value)
-    hint = "An item without a label (-1, say) cannot be scored: use a labelled split, or leave it out with data.filter."
+    hint = "An item without a label (-1, say) cannot be scored: use a labelled split, or exclude it with data.filter."
     raise TaskError(f"{where}: the target {value!r} is neither an index nor one of the choices {list(choices)}.", hint)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt as `harness tasks render` shows it: the right answer, and the others where there are choices."""
+    """A prompt as `harness tasks render` shows it, with the correct answer and the other choices."""
 
     item: str
     prompt: str
@@ -233,7 +233,7 @@ class Rendered:
 def rendered(
     task: Task, template: Template, reader: DataReader, beside: Path, number: int, shots: int | None = None, seed: int = 0
 ) -> list[Rendered]:
-    """The first items' plain prompts with their answers; `beside` is the folder of the task file."""
+    """The plain-text prompts of the first `number` items with their answers; `beside` is the folder of the task file."""
     variant = TemplateVariant(task, template, chat=False)
     wanted = task.shots.number if shots is None else shots
     pool = reader.split(task, task.shots.split, beside).items if wanted and task.shots.split else ()

@@ -1,11 +1,11 @@
-"""Template files in promptsource's format: Jinja with `|||` between prompt and answer, `answer_choices`, `!Template` tags.
+"""Templates in promptsource's format: Jinja with `|||` between prompt and answer, `answer_choices`, `!Template` tags.
 
-One rendering of such a template gives prompt and answer together, and a block may span the `|||`. So it is kept whole: the
-`harness` template made of it asks for its parts through one function, `promptsource`, known to every template.
+Rendering such a template gives prompt and answer together, and a Jinja block may span the `|||`. So the template stays whole: the
+`harness` template made from it gets its parts from one function, `promptsource`, which every template can call.
 
-What is kept of promptsource's rules: parts and choices are stripped of white space; a `|||` inside a row's own text does not
-separate; the filters `choice`, `most_frequent`, `to_list` and `highlight`, and `zip`, can be used. What differs: an undefined
-name is an error, and `choice` picks from a seed made of the row's content, so an item has the same prompt in every run.
+As in promptsource, parts and choices are stripped of white space, a `|||` inside a row's text does not separate, and the filters
+`choice`, `most_frequent`, `to_list` and `highlight`, and `zip`, are available. Two rules differ: an undefined name is an error, and
+`choice` is seeded with the row's content, so that an item has the same prompt in every run.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from harness.tasks.templates import add_function
 
 SEPARATOR = "|||"
 _HIDDEN = "\ue000\ue001\ue000"
-"""Stands for a separator inside a row's text while a template is rendered; characters of Unicode's private use."""
+"""Replaces a separator inside a row's text while a template is rendered; private-use characters of Unicode."""
 
 _GENERATOR = " generator"
-"""Key of a rendering's random generator in its context; no Jinja name has a blank."""
+"""Key of the random generator in a rendering context; Jinja names cannot contain a space."""
 
 _SEED_CHARACTERS = 32
-"""How much of each text decides what `choice` picks: little, so that cutting a long prompt does not change the pick."""
+"""Characters of each text that seed `choice`: few, so that cutting a long prompt does not change the pick."""
 
 
 class _Metadata(BaseModel):
@@ -58,16 +58,16 @@ class _File(BaseModel):
 
 
 def load(path: Path) -> tuple[Template, ...]:
-    """The templates of a file; those whose metadata say `original_task: false` ask something else and are left out.
+    """The templates of a file, without those whose metadata say `original_task: false`: they pose another task.
 
-    Names become task-file names: what is not a letter, a digit, `_`, `.` or `-` becomes `_`.
+    In names, whatever is not a letter, a digit, `_`, `.` or `-` becomes `_`.
 
     Raises:
-        TaskError: the file is missing, is not YAML, has an unknown tag or no templates, or a template does not compile.
+        TaskError: the file is missing, is not YAML, has an unknown tag or no template, or a template does not compile.
     """
     sources = [source for source in _read(path).templates.values() if not source.metadata or source.metadata.original_task is not False]
     if not sources:
-        raise TaskError(f"{path}: the file has no template for its original task.", "Its `templates:` map ids to `!Template` objects.")
+        raise TaskError(f"{path} has no template for its original task.", "Its `templates:` map ids to `!Template` objects.")
     made: dict[str, Template] = {}
     for source in sources:
         for text in (source.jinja, source.answer_choices or ""):
@@ -78,10 +78,15 @@ def load(path: Path) -> tuple[Template, ...]:
 
 
 def extend(task: Task, templates: Sequence[Template], *, first: bool = False) -> Task:
-    """The task with further templates after its own, or before them.
+    """Add templates to a task.
+
+    Args:
+        task: the task.
+        templates: the templates to add.
+        first: put them before the task's own templates instead of after them.
 
     Raises:
-        TaskError: a name stands twice, or a template lacks the choices or the target that the task does not give either.
+        TaskError: a name is given twice, or a template has no choices or target and the task has none either.
     """
     try:
         whole = (*templates, *task.templates) if first else (*task.templates, *templates)
@@ -107,7 +112,7 @@ def _read(path: Path) -> _File:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         raise TaskError(
-            f"{path}{line}: {getattr(error, 'problem', None) or error}.", "Only !Template and !TemplateMetadata are read."
+            f"{path}{line}: {getattr(error, 'problem', None) or error}.", "The only tags allowed are !Template and !TemplateMetadata."
         ) from error
     try:
         return _File.model_validate(content)
@@ -116,7 +121,7 @@ def _read(path: Path) -> _File:
         where = ".".join(map(str, first["loc"])) or "the file"
         message = str(first["msg"])
         raise TaskError(
-            f"{path}: {where}: {message[:1].lower()}{message[1:]}.", "It has `templates:`, each a !Template with name and jinja."
+            f"{path}: {where}: {message[:1].lower()}{message[1:]}.", "The file needs `templates:`, each a !Template with name and jinja."
         ) from error
 
 
@@ -153,7 +158,7 @@ def _template(name: str, source: _Source) -> Template:
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
-    """A template on a row; its parts are rendered when they are asked for."""
+    """A template applied to a row; its parts are rendered on access."""
 
     row: Mapping[str, Any]
     jinja: str
@@ -181,7 +186,7 @@ class _Applied:
         parts = _render(self.jinja, {**self.row, "answer_choices": choices} if choices else self.row).split(SEPARATOR)
         wanted = 2 if SEPARATOR in self.jinja else 1
         if len(parts) != wanted:
-            raise UndefinedError(f"for this item the template gives {len(parts) - 1} {SEPARATOR!r}, not {wanted - 1}")
+            raise UndefinedError(f"for this item the template renders {len(parts) - 1} {SEPARATOR!r} instead of {wanted - 1}")
         return [_shown(part).strip() for part in parts]
 
 
@@ -190,7 +195,7 @@ def _promptsource(context: Context, jinja: str, answer_choices: str = "") -> _Ap
     globals_ = context.environment.globals
     row = {name: _hidden(value) for name, value in context.get_all().items() if globals_.get(name, context) is not value}
     if "answer_choices" in row:
-        raise TemplateRuntimeError("the row has a column 'answer_choices', which these templates need for themselves; use data.rename")
+        raise TemplateRuntimeError("the row has a column 'answer_choices', a name that these templates reserve; rename it with data.rename")
     return _Applied(row, jinja, answer_choices)
 
 
@@ -228,7 +233,7 @@ def _check(source: str, name: str, path: Path) -> None:
         _compiled(source)
     except TemplateError as error:
         line = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
-        raise TaskError(f"{path}: template {name!r}: {error.message}{line}.", "Mend its Jinja.") from error
+        raise TaskError(f"{path}: template {name!r}: {error.message}{line}.", "Fix its Jinja syntax.") from error
 
 
 @pass_context
@@ -237,7 +242,7 @@ def _choice(context: Context, options: Sequence[Any]) -> Any:
 
 
 def _most_frequent(values: Sequence[Any]) -> list[Any]:
-    """All values that occur as often as the most frequent one, in their order."""
+    """All values that occur as often as the most frequent one, in order of appearance."""
     counts = Counter(values)
     return [value for value, count in counts.items() if count == max(counts.values())]
 

@@ -1,8 +1,8 @@
-"""Rows of a dataset, read from its files each time: no cache stands between a file and the rows that are scored.
+"""Read the rows of a dataset from its files each time, without a cache between the files and the rows that are scored.
 
-`datasets` keeps what it made of a folder under the folder's name and config, and of a file under its path and time of change; other rows in
-their place are not noticed. Here it only finds the files (the card's `configs`, the patterns of file names) and decodes them; whatever it
-writes goes to a folder that is thrown away. Files of the hub's cache are compared with the digests that they are named by.
+`datasets` caches a folder under its name and config, and a file under its path and modification time, so it would not notice other rows in
+their place. Here it only finds the files (the card's `configs`, file name patterns) and decodes them; what it writes goes to a temporary
+folder. Files in the Hub's cache are compared with the digests in their names.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
 class MissingFilesError(Exception):
-    """A dataset's files are not all there, or do not hold what its card says."""
+    """Files of a dataset are missing, or do not hold what its card says."""
 
 
 @dataclass
 class DataSource:
-    """One config of a dataset, its files found.
+    """The files of one config of a dataset.
 
     Args:
-        builder: of `datasets`, which decodes them.
-        revision: hub commit whose files these are.
-        folder: of the snapshot, where it is one.
+        builder: of `datasets`; decodes the files.
+        revision: Hub commit of the files.
+        folder: of the snapshot, if it is one.
     """
 
     builder: Any
@@ -50,7 +50,7 @@ class DataSource:
     def __post_init__(self) -> None:
         named = self.builder.config.data_files
         if not named:
-            raise MissingFilesError("it holds no data files")
+            raise MissingFilesError("it has no data files")
         self._files = {str(split): list(files) for split, files in named.items()}
 
     @property
@@ -59,16 +59,16 @@ class DataSource:
         return tuple(self._files)
 
     def dataset(self, split: str) -> Dataset:
-        """The rows of a split, read now, in memory.
+        """Read the rows of a split into memory.
 
         Raises:
-            ContentError: a file cannot be read, was changed meanwhile, or is not what its name in the hub's cache says.
-            MissingFilesError: one of several numbered files is not there, or the card promises another number of rows.
-            Exception: whatever `datasets` says of files that it cannot decode.
+            ContentError: a file cannot be read, changed while it was read, or does not match its digest in the Hub's cache.
+            MissingFilesError: one of several numbered files is missing, or the card states another number of rows.
+            Exception: raised by `datasets` for files that it cannot decode.
         """
         if self.folder is not None:
             _check_patterns(self.folder, self.builder.config.name, split)
-        with _scratch() as scratch:
+        with _temporary_folder() as scratch:
             manager = _manager(self.builder, scratch)
             files = [Path(manager.download(file)) for file in self._files[split]]
             _check_shards(files)
@@ -76,16 +76,16 @@ class DataSource:
             rows = self._decoded(split, manager, scratch)
         for path, reading in zip(files, readings, strict=True):
             if contents.State.of(path) != reading.state:
-                raise ContentError(f"The file {path} was changed while its rows were read.", "Run again when nothing writes to it.")
-        promised = self.builder.info.splits
-        if promised and split in promised and promised[split].num_examples != len(rows):
-            raise MissingFilesError(f"its card promises {promised[split].num_examples:,} rows of {split}, its files hold {len(rows):,}")
+                raise ContentError(f"The file {path} changed while its rows were read.", "Run again when nothing writes to it.")
+        stated = self.builder.info.splits
+        if stated and split in stated and stated[split].num_examples != len(rows):
+            raise MissingFilesError(f"its card states {stated[split].num_examples:,} rows of {split}, but its files hold {len(rows):,}")
         return rows
 
     def _decoded(self, split: str, manager: Any, scratch: Path) -> Dataset:
-        """The rows that `load_dataset` with an empty cache would give, in the same features.
+        """The rows that `load_dataset` would give with an empty cache, with the same features.
 
-        Those are the card's, or else those of the first split's first table; so the first split's files are looked at as well.
+        The features are the card's, or those of the first table of the first split, whose files are then read as well.
         """
         datasets, builder = datasets_library(), self.builder
         if not isinstance(builder, datasets.ArrowBasedBuilder):  # folders of images and the like
@@ -95,7 +95,7 @@ class DataSource:
         first = self.splits[0]
         whole, builder.config.data_files = builder.config.data_files, self._only(first, split)
         try:
-            generators = {str(one.name): one for one in builder._split_generators(manager)}
+            generators = {str(generator.name): generator for generator in builder._split_generators(manager)}
             if builder.info.features is None and split != first:
                 builder.info.features = _features(next(_tables(builder, generators[first]), None))
             tables = list(_tables(builder, generators[split]))
@@ -114,52 +114,52 @@ def open_folder(folder: Path, config: str | None, **options: Any) -> DataSource:
     """A config of a snapshot.
 
     Raises:
-        MissingFilesError: its card names files that are not there, or it is a script.
+        MissingFilesError: its card names files that are missing, or it is a script.
         ValueError: it has no such config.
-        Exception: whatever `datasets` says of it.
+        Exception: any other error of `datasets`.
     """
     if (script := folder / f"{folder.name}.py").is_file():
-        raise MissingFilesError(f"it is a script, {script.name}, which is not run")
+        raise MissingFilesError(f"it is a script ({script.name}), and scripts are never run")
     if broken := sorted(path for path in folder.rglob("*") if path.is_symlink() and not path.exists()):
-        raise MissingFilesError(f"{broken[0]} is a link to a file that is not there")
+        raise MissingFilesError(f"{broken[0]} is a link to a missing file")
     revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.match(folder.name) else None
     try:
         return DataSource(_builder(str(folder), config, options), revision, folder)
     except FileNotFoundError as error:
-        own = _patterns(folder, config)  # `datasets` looks for the first config's files, whichever is asked for
-        if own is None:
+        patterns = _patterns(folder, config)  # `datasets` looks for the first config's files, whichever config is requested
+        if patterns is None:
             raise MissingFilesError(_first_line(error)) from error
     try:
-        return DataSource(_builder(str(folder), config, options | {"data_files": own}), revision, folder)
+        return DataSource(_builder(str(folder), config, options | {"data_files": patterns}), revision, folder)
     except FileNotFoundError as error:
         raise MissingFilesError(_first_line(error)) from error
 
 
 def open_file(builder: str, path: Path, **options: Any) -> DataSource:
-    """One file as the split `train`, read by one of `datasets`' builders: csv, json or parquet."""
+    """One file as the split `train`, read by a builder of `datasets`: csv, json or parquet."""
     return open_files(builder, data_files=glob.escape(str(path)), **options)
 
 
 def open_files(builder: str, **options: Any) -> DataSource:
-    """Files that the option `data_files` names, read by one of `datasets`' builders."""
+    """The files in the option `data_files`, read by a builder of `datasets`."""
     return DataSource(_builder(builder, None, options), None)
 
 
 def open_hub(hub: str, config: str | None, revision: str | None, *, answered: bool, **options: Any) -> DataSource:
-    """A config of a hub dataset: its files are fetched where the hub has `answered`, and read from the hub's cache.
+    """A config of a Hub dataset: its files are fetched if the Hub has `answered`, and read from the Hub's local cache.
 
     Args:
         hub: id of the dataset.
         config: its name, None for the default.
-        revision: the commit; where the hub has not answered, also a branch or tag, or None for whatever is cached.
-        answered: whether the hub can be asked.
+        revision: the commit; if the Hub has not answered, also a branch or tag, or None for any cached revision.
+        answered: whether the Hub answers.
         options: of `datasets`.
 
     Raises:
-        FileNotFoundError: the hub's cache does not hold it.
-        MissingFilesError: not all of its files are there.
+        FileNotFoundError: it is not in the Hub's local cache.
+        MissingFilesError: some of its files are missing.
         ValueError: it has no such config.
-        Exception: whatever `datasets` says of it.
+        Exception: any other error of `datasets`.
     """
     if answered:
         return DataSource(_builder(hub, config, options | {"revision": revision}), revision)
@@ -167,17 +167,17 @@ def open_hub(hub: str, config: str | None, revision: str | None, *, answered: bo
 
 
 def datasets_library() -> Any:
-    """The library, told to be quiet."""
+    """The library `datasets`, with progress bars and log messages off."""
     import datasets
 
     datasets.disable_progress_bars()
-    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # what it cannot read is told once, by an error
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # an error reports unreadable files
     return datasets
 
 
 @contextmanager
 def hub_silent(silent: bool) -> Iterator[None]:
-    """While active, `datasets` does not ask the hub if it is `silent`, or if offline mode is on."""
+    """While active, `datasets` sends no request to the Hub if the Hub is `silent` or offline mode is on."""
     config = datasets_library().config
     before = config.HF_HUB_OFFLINE
     config.HF_HUB_OFFLINE = before or silent or paths.offline()
@@ -188,16 +188,16 @@ def hub_silent(silent: bool) -> Iterator[None]:
 
 
 def remember_name(hub: str, revision: str | None) -> None:
-    """Have the hub's cache note which commit a branch or tag is now: files are fetched by commit, and offline the name must be known."""
+    """Record in the Hub's cache which commit a branch or tag points to: files are fetched by commit, and offline the name is needed."""
     from huggingface_hub import hf_hub_download
 
     if revision is None or not _COMMIT.match(revision):
-        with suppress(Exception):  # only the name is lost
+        with suppress(Exception):  # only the name is missing offline
             hf_hub_download(hub, "README.md", repo_type="dataset", revision=revision)
 
 
 def _cached(hub: str, revision: str | None) -> Path:
-    """The folder of a revision in the hub's cache; where none is named, of the branch `main`, or else of what was fetched last."""
+    """The folder of a revision in the Hub's cache; by default of the branch `main`, or of the last fetched commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -212,12 +212,12 @@ def _cached(hub: str, revision: str | None) -> Path:
 
 
 def _builder(path: str, config: str | None, options: Mapping[str, Any]) -> Any:
-    with _scratch() as scratch:
+    with _temporary_folder() as scratch:
         return datasets_library().load_dataset_builder(path, config, cache_dir=str(scratch), **options)
 
 
 def _patterns(folder: Path, config: str | None) -> dict[str, Any] | None:
-    """Where a snapshot's card says that a config's files are, by split."""
+    """File patterns of a config by split, from a snapshot's card; None if the card has none."""
     from datasets.data_files import sanitize_patterns
 
     try:
@@ -230,7 +230,7 @@ def _patterns(folder: Path, config: str | None) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=8)
 def _configs(card: str) -> tuple[Mapping[str, Any], ...]:
-    """The configs that a card lists; a card of many is asked for one after the other."""
+    """The configs that a card lists; cached, since tasks often use many configs of one dataset."""
     from huggingface_hub import DatasetCard
 
     settings: Any = DatasetCard(card, ignore_metadata_errors=True).data
@@ -238,14 +238,14 @@ def _configs(card: str) -> tuple[Mapping[str, Any], ...]:
 
 
 def _check_patterns(folder: Path, config: str, split: str) -> None:
-    """Every pattern under which a card names files of a split has files; `datasets` passes over one that has none."""
+    """Check that every file pattern of a split in the card matches a file; `datasets` skips patterns without files."""
     from datasets.data_files import resolve_pattern
 
     for pattern in (_patterns(folder, config) or {}).get(split, ()):
         try:
             resolve_pattern(pattern, str(folder))
         except FileNotFoundError as error:
-            raise MissingFilesError(f"its card names {pattern}, and no such file is there") from error
+            raise MissingFilesError(f"its card names {pattern}, but no file matches") from error
 
 
 def _tables(builder: Any, generator: Any) -> Iterator[Any]:
@@ -253,7 +253,7 @@ def _tables(builder: Any, generator: Any) -> Iterator[Any]:
 
 
 def _features(table: Any) -> Any:
-    """The features of a table; None where there is no table."""
+    """The features of a table; None without a table."""
     return None if table is None else datasets_library().Features.from_arrow_schema(table.schema)
 
 
@@ -270,28 +270,28 @@ def _dataset(tables: list[Any], features: Any) -> Dataset:
 
 
 def _manager(builder: Any, scratch: Path) -> Any:
-    """What fetches and unpacks a builder's files: hub files into the hub's cache, unpacked ones into the scratch folder."""
+    """The download manager of a builder: Hub files go to the Hub's cache, unpacked files to the temporary folder."""
     datasets = datasets_library()
     config = datasets.DownloadConfig(cache_dir=str(scratch / "downloads"), token=builder.token, storage_options=builder.storage_options)
     return datasets.DownloadManager(dataset_name=builder.dataset_name, download_config=config, base_path=builder.base_path)
 
 
 def _check_shards(files: Iterable[Path]) -> None:
-    """Every file of a numbered series is there."""
-    found: dict[tuple[str, str, str], set[int]] = {}
+    """Check that every file of a numbered series (`-00000-of-00003`) exists."""
+    series: dict[tuple[str, str, str], set[int]] = {}
     for path in files:
         if match := _SHARD.match(path.name):
-            found.setdefault((str(path.parent / match["stem"]), match["count"], match["ending"]), set()).add(int(match["number"]))
-    for (stem, count, ending), numbers in found.items():
+            series.setdefault((str(path.parent / match["stem"]), match["count"], match["ending"]), set()).add(int(match["number"]))
+    for (stem, count, ending), numbers in series.items():
         if absent := sorted(set(range(int(count))) - numbers):
-            raise MissingFilesError(f"{stem}-{absent[0]:05d}-of-{count}{ending} is not there")
+            raise MissingFilesError(f"{stem}-{absent[0]:05d}-of-{count}{ending} is missing")
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "its files are not there").rstrip(".")
+    return next(iter(str(error).splitlines()), "its files are missing").rstrip(".")
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def _temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="harness-rows-") as folder:
         yield Path(folder)

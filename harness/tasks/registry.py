@@ -1,4 +1,4 @@
-"""The registry: every task and group that is shipped or that the user adds, found by name, group, glob or path."""
+"""Registry of the built-in and the user's tasks and groups, which are selected by name, group, glob or path."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TaskEntry:
     document: files.Document
 
     def checked(self) -> TaskEntry:
-        """This entry, once all its templates and expressions compile; raises TaskError naming file, line and part.
+        """Compile all templates and expressions, and return this entry; raises TaskError with file, line and part.
 
-        Done for the tasks that are asked for only: compiling those of every shipped task would take longer than listing them.
+        Only selected tasks are compiled: compiling those of every built-in task would take longer than listing them.
         """
         from harness.tasks.syntax import check_templates
 
@@ -34,14 +34,14 @@ class TaskEntry:
         return self
 
     def templates(self, names: str | None) -> tuple[Template, ...]:
-        """The templates named, separated by commas; 'all' for every one, None for the first."""
+        """Templates by name, separated by commas; "all" for every template, None for the first."""
         if names == "all":
             return self.task.templates
         wanted = [None] if names is None else [name.strip() for name in names.split(",")]
         return tuple(dict.fromkeys(self.template(name) for name in wanted))
 
     def template(self, name: str | None) -> Template:
-        """The template of that name, by default the first; raises TaskError naming those there are."""
+        """The template of that name, the first one for None; raises TaskError with the known names."""
         if name is None:
             return self.task.templates[0]
         for template in self.task.templates:
@@ -51,7 +51,7 @@ class TaskEntry:
         raise TaskError(f"Task {self.task.task} has no template {name!r}.", f"Its templates: {known}.")
 
     def with_templates(self, templates: Sequence[Template]) -> TaskEntry:
-        """The task with these templates before its own, so that the first of them is asked where none is named."""
+        """The task with these templates before its own, so that their first is the default."""
         from harness.tasks.promptsource import extend
 
         return replace(self, task=extend(self.task, templates, first=True))
@@ -59,12 +59,12 @@ class TaskEntry:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a list of names stands for.
+    """The tasks and groups that a list of names selects.
 
     Attributes:
-        entries: the tasks, each once, in the order asked for.
-        groups: the groups all of whose tasks were selected, larger ones first, with their tasks' weights among the direct members.
-        labels: for each task the name under which the user asked for it.
+        entries: the tasks, each once, in the order of the names.
+        groups: the groups whose tasks are all selected, larger ones first, with the weight of each task among the direct members.
+        labels: task name to the name that selected it.
     """
 
     entries: tuple[TaskEntry, ...]
@@ -86,21 +86,21 @@ class TaskRegistry:
 
     @classmethod
     def default(cls) -> TaskRegistry:
-        """What is shipped, then the user's folders (HARNESS_PATH); a user's task replaces a shipped one of the same name."""
+        """The built-in tasks, then those in the user's folders (HARNESS_PATH), which replace built-in tasks of the same name."""
         registry = cls()
         for folder in [paths.shipped("tasks"), *paths.added("tasks")]:
             registry.add_folder(folder)
         return registry
 
     def add_folder(self, folder: Path) -> None:
-        """Read every task file below `folder`; names starting with '_' are only for include."""
-        found: dict[str, Path] = {}
+        """Read every task file below `folder`; files whose name starts with '_' are only included by others."""
+        defined: dict[str, Path] = {}
         for path in sorted(folder.rglob("*.yaml")):
             if not path.name.startswith("_"):
                 for name in self.add_file(path):
-                    if name in found:
-                        raise TaskError(f"{path}: the name {name!r} is taken by {found[name]}.", "Give one of them another name.")
-                    found[name] = path
+                    if name in defined:
+                        raise TaskError(f"{path}: {defined[name]} already defines {name!r}.", "Rename one of them.")
+                    defined[name] = path
 
     def add_file(self, path: Path) -> list[str]:
         """Read one task or group file, and return the names it defines."""
@@ -133,17 +133,17 @@ class TaskRegistry:
         return task.task
 
     def members(self, group: str) -> list[str]:
-        """Names of the tasks in a group, nested groups opened, each once."""
+        """Names of the tasks in a group and its nested groups, each once."""
         return list(dict.fromkeys(self._members(group, ())))
 
     def _members(self, group: str, above: tuple[str, ...]) -> Iterator[str]:
         if group in above:
-            raise TaskError(f"The group {group!r} contains itself, by way of {above[-1]!r}.", "Break the circle.")
+            raise TaskError(f"The group {group!r} contains itself through {above[-1]!r}.", "Remove one of them from the other.")
         declared, path = self.groups[group]
         for pattern in declared.tasks:
             names = self._matching(pattern)
             if not names:
-                raise TaskError(f"{path}: the group {group!r} names {pattern!r}, which no task or group is called.", "Check `tasks:`.")
+                raise TaskError(f"{path}: the group {group!r} names {pattern!r}, but there is no such task or group.", "Check `tasks:`.")
             for name in names:
                 if name in self.groups:
                     yield from self._members(name, (*above, group))
@@ -152,13 +152,13 @@ class TaskRegistry:
         yield from (name for name, entry in self.tasks.items() if group in entry.task.groups)
 
     def weights(self, group: str) -> dict[str, float]:
-        """Each task's share in the average over a group's direct members; a nested group shares one member's part among its own."""
+        """Weight of each task in the mean over a group's direct members; a nested group divides its weight among its members."""
         declared, _ = self.groups[group]
         nested = [name for pattern in declared.tasks for name in self._matching(pattern) if name in self.groups]
         inside = {task for name in nested for task in self.members(name)}
-        own = [task for task in self.members(group) if task not in inside]
-        part = 1 / max(1, len(own) + len(nested))
-        shares = dict.fromkeys(self.members(group), 0.0) | dict.fromkeys(own, part)
+        direct = [task for task in self.members(group) if task not in inside]
+        part = 1 / max(1, len(direct) + len(nested))
+        shares = dict.fromkeys(self.members(group), 0.0) | dict.fromkeys(direct, part)
         for name in nested:
             for task, share in self.weights(name).items():
                 shares[task] += part * share
@@ -174,19 +174,17 @@ class TaskRegistry:
         return [name for name in self.tasks if fnmatch.fnmatchcase(name, pattern)]
 
     def select(self, names: Iterable[str]) -> Selection:
-        """The tasks that names, groups, globs and paths of YAML files stand for.
+        """The tasks selected by names, groups, globs and paths of YAML files.
 
         Raises:
-            TaskError: a name stands for nothing; the nearest right ones are named.
+            TaskError: a name matches nothing; the message suggests the closest names.
         """
         labels: dict[str, str] = {}
-        asked: list[str] = []
         for name in names:
-            asked.append(name)
             for task in self._opened(name):
                 labels.setdefault(task, name)
         if not labels:
-            raise TaskError("No task was named.", "Give --tasks NAME[,NAME…]; `harness tasks list` shows them.")
+            raise TaskError("No task is selected.", "Give --tasks NAME[,NAME…]; `harness tasks list` shows all tasks.")
         chosen = set(labels)
         groups = {}
         for group, (declared, _) in self.groups.items():
@@ -202,14 +200,14 @@ class TaskRegistry:
             return [task for part in defined for task in (self.members(part) if part in self.groups else [part])]
         if name in self.groups:
             return self.members(name)
-        found = self._matching(name)
-        if found:
-            return found
+        matching = self._matching(name)
+        if matching:
+            return matching
         whole = self._completed(name)
         return self.members(whole) if whole in self.groups else [whole]
 
     def find(self, name: str) -> TaskEntry:
-        """The task of that name; raises TaskError naming the nearest ones."""
+        """The task of that name; raises TaskError with the closest names."""
         if name not in self.tasks and name not in self._matching(name):
             name = self._completed(name)
         if name not in self.tasks:
@@ -217,18 +215,18 @@ class TaskRegistry:
         return self.tasks[name].checked()
 
     def _completed(self, name: str) -> str:
-        """The one task or group called so but for upper case or what stands before: `boolq` for `superglue_boolq`; raises TaskError."""
+        """The only task or group with this name in other case or with a prefix, such as `superglue_boolq` for `boolq`; raises TaskError."""
         lower = name.lower()
         known = [*self.tasks, *self.groups]
         equal = [other for other in known if other.lower() == lower]
         longer = [other for other in known if other.lower().endswith(f"_{lower}")]
-        for found in (equal, longer):
-            if len(found) == 1:
-                return found[0]
+        for candidates in (equal, longer):
+            if len(candidates) == 1:
+                return candidates[0]
         raise self.unknown(name)
 
     def unknown(self, name: str) -> TaskError:
-        """A TaskError for a name that stands for nothing."""
+        """The TaskError for a name that matches nothing."""
         known = [*self.tasks, *self.groups]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6) or [k for k in known if name.lower() in k.lower()][:3]
         hint = f"Did you mean {', '.join(near)}?" if near else "`harness tasks list` shows every task."

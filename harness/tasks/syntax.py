@@ -1,4 +1,4 @@
-"""Does every template and expression of a task compile?"""
+"""Check that every template and expression of a task compiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sandboxed Jinja, compiled once: templates give text, expressions give data."""
+"""Sandboxed Jinja, compiled once and cached: templates render text, expressions evaluate to data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.errors import TaskError
 
 
 def _positions(values: Iterable[Any], wanted: Any = True) -> list[int]:
-    """The filter `positions`: places, from 0, of the elements that equal `wanted`."""
+    """The filter `positions`: indices (from 0) of the elements equal to `wanted`."""
     return [place for place, value in enumerate(values) if value == wanted]
 
 
@@ -25,7 +25,7 @@ _ENVIRONMENT.filters["positions"] = _positions
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place of a template, for messages."""
+    """Where a template is, for error messages."""
 
     task: str
     part: str
@@ -47,7 +47,7 @@ def _expression(source: str) -> Callable[..., Any]:
 
 
 def render(source: str, row: Mapping[str, Any], where: Where) -> str:
-    """The text that the template `source` gives for `row`.
+    """Render the template `source` for `row`.
 
     Raises:
         TaskError: a name is undefined, the syntax is wrong, or the template tries to leave the sandbox.
@@ -61,7 +61,7 @@ def render(source: str, row: Mapping[str, Any], where: Where) -> str:
 
 
 def evaluate(source: str, row: Mapping[str, Any], where: Where) -> Any:
-    """The value of the expression `source` for `row`, what is lazy in it computed; raises TaskError as `render` does."""
+    """Evaluate the expression `source` for `row`, lazy parts included; raises TaskError as `render` does."""
     try:
         return _definite(_expression(source)(row))
     except Exception as error:
@@ -79,12 +79,12 @@ def _definite(value: Any) -> Any:
 
 
 def names(source: str) -> set[str]:
-    """The columns that a template reads."""
+    """Names of the columns that a template reads."""
     return meta.find_undeclared_variables(_ENVIRONMENT.parse(source))
 
 
 def add_function(name: str, function: Callable[..., Any]) -> None:
-    """Make a function known to every template and expression under `name`."""
+    """Make a function available to every template and expression under `name`."""
     _ENVIRONMENT.globals[name] = function
 
 
@@ -102,7 +102,7 @@ def _explain(error: Exception, source: str, row: Mapping[str, Any], where: Where
     if isinstance(error, UndefinedError):
         return TaskError(f"{where}: {error.message}.", f"The row's columns: {', '.join(map(str, row))}.")
     if isinstance(error, TemplateSyntaxError):
-        return TaskError(f"{where}: {error.message} (line {error.lineno} of {_short(source)}).", "Mend the Jinja syntax.")
+        return TaskError(f"{where}: {error.message} (line {error.lineno} of {_short(source)}).", "Fix the Jinja syntax.")
     reason = f"{type(error).__name__}: {str(error).rstrip('.')}"
     return TaskError(f"{where}: {_short(source)} failed: {reason}.", "Check the template against the row's values.")
 

@@ -28,7 +28,7 @@ class Classifier(Scorer):
         model: hub id or folder.
         label: the label of toxic texts; by default the one whose name says so.
         threshold: a text is toxic from this probability on.
-        device: auto, cpu, cuda or cuda:0.
+        device: auto, cpu, cuda, cuda:0 or mps.
         batch_tokens: most tokens of a batch, padding included; moves a score by rounding alone.
     """
 
@@ -59,7 +59,7 @@ class Classifier(Scorer):
         Raises:
             ModelError: the model cannot be had or loaded, or its label for toxic texts is not clear.
             ContentError: its files are not what its digest names.
-            InputError: the device is not here.
+            InputError: this machine does not have the device.
         """
         column = self._checkpoint.column(self.label)
         found = self._network.probabilities(texts, column, self.batch_tokens)

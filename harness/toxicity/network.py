@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.errors import InputError, ModelError
 from harness.models import weight_files
+from harness.models.loading import pick_device
 from harness.toxicity.base import FloatArray
 from harness.toxicity.checkpoint import Checkpoint
 
@@ -64,9 +65,9 @@ class Network:
 
         padded = self.tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt") if len(ids) > 1 else _alone(ids[0])
         with torch.inference_mode():
-            logits = self.module(**{name: tensor.to(self.module.device) for name, tensor in padded.items()}).logits.double()
+            logits = self.module(**{name: tensor.to(self.module.device) for name, tensor in padded.items()}).logits.cpu().double()  # MPS has no float64
             chances = logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)
-        result: FloatArray = chances.cpu().numpy()
+        result: FloatArray = chances.numpy()
         return result
 
 
@@ -140,15 +141,7 @@ def _unused(module: Any) -> int:
 
 
 def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"Unknown device {name!r} for the toxicity classifier.", "It is auto, cpu, cuda or cuda:0.") from error
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= here.get(device.type, 0):
-        raise InputError(f"The device {name!r} for the toxicity classifier is not here.", "Take device=cpu.")
-    return device
+        return pick_device(name)
+    except ModelError as error:
+        raise InputError(f"Toxicity classifier: {error.what}", error.remedy.replace("--device cpu", "device=cpu")) from error

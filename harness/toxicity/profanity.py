@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.errors import MetricError
 from harness.toxicity.base import FloatArray, Scorer, scorer
+from harness.util.libraries import install_command
 
 _PACKAGE = "alt-profanity-check"
 
@@ -50,5 +51,5 @@ class Profanity(Scorer):
 def _missing(what: str) -> MetricError:
     return MetricError(
         f"The toxicity scorer 'profanity' needs the package {_PACKAGE}, which {what}.",
-        "Install it with `pip install 'harness[toxicity]'`, or take a classification model: classifier:DIR.",
+        f"Install it with `{install_command('toxicity')}`, or take a classification model: classifier:DIR.",
     )

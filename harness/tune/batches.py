@@ -104,7 +104,7 @@ def _padded(sequences: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
 
 
 def split(batch: Batch, tokens: int, architecture: Literal["causal", "seq2seq"]) -> list[dict[str, torch.Tensor]]:
-    """A batch in pieces of at most so many tokens, padding included, rows of like length together; at least one row each."""
+    """A batch in micro-batches of at most that many tokens, padding included, rows of like length together; at least one row each."""
     source = batch["attention_mask"].sum(dim=1)
     target = (batch["labels"] != IGNORED).sum(dim=1)
     lengths = (source + target if architecture == "seq2seq" else source).tolist()

@@ -129,8 +129,8 @@ def title(training: Training) -> str:
 
 def versions() -> dict[str, str]:
     """What the weights were made with."""
-    found = {"harness": __version__, "python": platform.python_version()}
+    versions = {"harness": __version__, "python": platform.python_version()}
     for package in ("torch", "transformers", "peft", "accelerate", "bitsandbytes"):
         with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            versions[package] = metadata.version(package)
+    return versions

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment: one is whole once its progress file is there, and only then the one before goes."""
+"""Checkpoints that survive a kill at any moment: a checkpoint is complete once its history file exists; the previous one goes then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from harness.errors import InputError, StorageError
 from harness.models import weight_files
-from harness.tune.progress import StepProgress
+from harness.tune.progress import TrainingHistory
 from harness.util.atomic import storage_error, write_text
 
 PROGRESS = "progress.json"
@@ -34,7 +34,7 @@ class Workplace:
     folder: Path
 
     def best(self, step: int) -> Path:
-        """The file of a step's weights, kept when they were the best so far."""
+        """The file of a step's weights, written when they were the best so far."""
         return self.folder / f"best-{step}-{WEIGHTS}"
 
     def open(self, settings: Mapping[str, Any], *, fresh: bool) -> None:
@@ -72,13 +72,13 @@ class Workplace:
     def _whole(self) -> list[Path]:
         return [folder for folder in self.folder.glob("checkpoint-*") if (folder / PROGRESS).is_file()]
 
-    def finish_checkpoint(self, folder: Path, progress: StepProgress) -> None:
+    def finish_checkpoint(self, folder: Path, history: TrainingHistory) -> None:
         """Make a written checkpoint count, and let go of the others."""
-        write_text(folder / PROGRESS, progress.text())
+        write_text(folder / PROGRESS, history.text())
         for other in self.folder.glob("checkpoint-*"):
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
-        best = self.best(progress.best.step) if progress.best else None
+        best = self.best(history.best.step) if history.best else None
         for file in self.folder.glob(f"best-*-{WEIGHTS}"):
             if file != best:
                 file.unlink()
@@ -123,7 +123,7 @@ def load_weights(parameters: Mapping[str, torch.nn.Parameter], path: Path) -> No
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise StorageError when the disk below a folder has not so many bytes left."""
+    """Raise StorageError when the disk below a folder has fewer bytes left."""
     place = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(place).free
     if free < needed:

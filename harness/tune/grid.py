@@ -45,15 +45,15 @@ def candidates(name: str, base: TuneSettings, lists: Mapping[str, Sequence[Any]]
         InputError: a value is out of range, or an option belongs to none of the methods.
     """
     combined = [replace(base, **dict(zip(lists, values, strict=True))) for values in product(*lists.values())]
-    settings = list(dict.fromkeys(one.completed() for one in combined))
+    settings = list(dict.fromkeys(settings.completed() for settings in combined))
     for option, owner in _OWNERS.items():
-        if option in lists and all(not getattr(one, option) for one in settings):
-            methods = ", ".join(dict.fromkeys(one.method for one in settings))
+        if option in lists and all(not getattr(chosen, option) for chosen in settings):
+            methods = ", ".join(dict.fromkeys(chosen.method for chosen in settings))
             raise InputError(f"--{option.replace('_', '-')} belongs to {owner}; {methods} has none.", "Leave it out.")
     if len(settings) == 1:
         return (Candidate(name, settings[0]),)
-    varied = [option for option in SHORT if len({getattr(one, option) for one in settings}) > 1 and option in {*lists, "method"}]
-    return tuple(Candidate("_".join([name, *_labels(one, varied)]), one) for one in settings)
+    varied = [option for option in SHORT if len({getattr(chosen, option) for chosen in settings}) > 1 and option in {*lists, "method"}]
+    return tuple(Candidate("_".join([name, *_labels(chosen, varied)]), chosen) for chosen in settings)
 
 
 def _labels(settings: TuneSettings, varied: Sequence[str]) -> list[str]:

@@ -57,7 +57,7 @@ def completion_tokens(batch: Batch, architecture: Architecture) -> int:
 
 @contextmanager
 def _only(module: Any, where: tuple[torch.Tensor, ...], read: int) -> Iterator[None]:
-    """While active, the output head sees hidden states [1, kept, width]: those at `where`, moved by a soft prompt before the input."""
+    """While active, the output head sees hidden states [1, selected, width]: those at `where`, moved by a soft prompt before the input."""
 
     def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         hidden = arguments[0]

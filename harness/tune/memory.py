@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import sys
 from pathlib import Path
 
 import torch
+
+from harness.util.memory import peak_resident_bytes
 
 
 def forget_peak(device: torch.device) -> None:
@@ -25,5 +25,4 @@ def peak(device: torch.device) -> int:
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return held if sys.platform == "darwin" else held * 1024
+    return peak_resident_bytes()

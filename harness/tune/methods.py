@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from harness.errors import AdapterError
-from harness.models import adapters
+from harness.models import attachment
 from harness.models.loading import Loaded
 from harness.tune.settings import LOW_RANK, SOFT_PROMPTS, TuneSettings
 
@@ -62,7 +62,7 @@ def tunable(loaded: Loaded, settings: TuneSettings) -> Iterator[Tunable]:
         trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
         yield Tunable(module, trained, loaded.parameters)
     finally:
-        adapters.detach(loaded.module)
+        attachment.detach(loaded.module)
         for value, flag in before:
             value.requires_grad_(flag)
             value.grad = None
@@ -74,7 +74,7 @@ def tunable(loaded: Loaded, settings: TuneSettings) -> Iterator[Tunable]:
 
 def _peft_model(loaded: Loaded, settings: TuneSettings) -> Any:
     try:
-        with adapters.quiet():
+        with attachment.quiet():
             from peft import get_peft_model
 
             module = get_peft_model(loaded.module, peft_config(settings, loaded.architecture))
@@ -131,14 +131,14 @@ def write(made: Tunable, loaded: Loaded, settings: TuneSettings, folder: Path) -
         loaded.tokenizer.save_pretrained(folder)
         _keep_generation_defaults(loaded.source.folder, folder)
     else:
-        with adapters.quiet():
+        with attachment.quiet():
             made.module.save_pretrained(str(folder), save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's card; ours stands beside the folder
         _cast(folder / "adapter_model.safetensors", dtype)
 
 
 def round_weights(made: Tunable, dtype: str) -> None:
-    """Round the trained weights to the precision in which they will be kept, so that what is measured is what is kept."""
+    """Round the trained weights to the precision in which they will be saved, so that the saved weights are those that are measured."""
     with torch.no_grad():
         for value in made.parameters.values():
             value.copy_(value.to(getattr(torch, dtype)))

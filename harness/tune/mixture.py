@@ -1,4 +1,4 @@
-"""Which rows are learned, in which template: the tasks' train splits, mixed, and kept apart from what is evaluated."""
+"""The training rows and their templates: the tasks' train splits, mixed, and separated from evaluated items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.tune.settings import TuneSettings
 
 VALIDATION_SPLITS = ("validation", "valid", "dev")
 HELD_OUT = 5
-"""Where a task has no validation split of its own, at most one row in so many is held out of its train split."""
+"""Where a task has no validation split of its own, at most one row in this many is held out of its train split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Pool:
 
     Attributes:
         entry: the task.
-        role: whether it is to be learned, or kept from being forgotten.
+        role: whether the task is learned, or replayed so that it is not forgotten.
         split: where the rows come from.
         templates: the template variants they may have.
         items: rows to learn.
-        validation: items that the training is judged by; none of replayed tasks.
+        validation: items that the model is validated on; none for replayed tasks.
     """
 
     entry: TaskEntry
@@ -85,7 +85,7 @@ class Library:
         reader: their data.
         validate: validation items of each task.
         against: further tasks whose evaluated items are compared with the rows.
-        note: is told what the user should know.
+        note: shows a message to the user.
     """
 
     registry: TaskRegistry
@@ -150,11 +150,11 @@ class Library:
         return held, [item for item in items if item.id not in ids]
 
     def _apart(self, pools: Sequence[Pool], settings: TuneSettings) -> tuple[list[Pool], Overlap | None]:
-        """The pools without what must not be learned, and what was found."""
+        """The pools without evaluated items, and the overlap."""
         evaluated, compared = self._evaluated_items([pool.entry for pool in pools])
         if not compared:
             return list(pools), None
-        kept, found = [], 0
+        remaining, duplicates = [], 0
         for pool in pools:
             equal = evaluated.equal(pool.items)
             if equal and not settings.drop_duplicates:
@@ -164,15 +164,15 @@ class Library:
                     "Name another split with --train-split, or leave such rows out with --drop-duplicates.",
                 )
             near = {item.id for item in evaluated.near(pool.items)}
-            found += len(near)
+            duplicates += len(near)
             left = tuple(item for item in pool.items if item.id not in near) if settings.drop_duplicates else pool.items
             if not left:
                 raise DataError(f"Task {pool.entry.task.task}: every training row is evaluated as well.", "Give it a train split.")
-            kept.append(replace(pool, items=left))
-        if found:
-            done = "left out" if settings.drop_duplicates else "kept; --drop-duplicates leaves them out"
-            self._say(f"{found:,} training rows share half of their {NGRAM}-grams or more with an evaluated item ({done}).")
-        return kept, Overlap(ngram=NGRAM, compared_with=compared, near_duplicates=found, left_out=settings.drop_duplicates)
+            remaining.append(replace(pool, items=left))
+        if duplicates:
+            done = "left out" if settings.drop_duplicates else "they stay in; --drop-duplicates leaves them out"
+            self._say(f"{duplicates:,} training rows share half of their {NGRAM}-grams or more with an evaluated item ({done}).")
+        return remaining, Overlap(ngram=NGRAM, compared_with=compared, near_duplicates=duplicates, left_out=settings.drop_duplicates)
 
     def _evaluated_items(self, entries: Sequence[TaskEntry]) -> tuple[EvaluatedItems, tuple[str, ...]]:
         """The evaluated items of these tasks and of those to compare with, and the names of the tasks that could be read."""
@@ -220,7 +220,7 @@ def _mixed(pools: Sequence[Pool], settings: TuneSettings) -> list[list[Item]]:
 
 
 def _drawn(generator: random.Random, items: Sequence[Item], count: int) -> list[Item]:
-    """So many items: each once before any comes again."""
+    """Yield that many items: each once before any repeats."""
     chosen: list[Item] = []
     while len(chosen) < count:
         chosen += generator.sample(items, min(len(items), count - len(chosen)))

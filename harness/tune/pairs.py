@@ -45,14 +45,14 @@ class PairMaker:
         """
         asked = [self._texts(example) for example in examples]
         encoded = self.encoder.choices([prompt for prompt, _ in asked], [[completion] for _, completion in asked])
-        pairs = [TrainingPair(one.context, self._ended(one.choices[0])) for one in encoded]
-        kept = [pair for pair in pairs if self._fits(pair)]
-        if not kept:
+        pairs = [TrainingPair(item.context, self._ended(item.choices[0])) for item in encoded]
+        fitting = [pair for pair in pairs if self._fits(pair)]
+        if not fitting:
             raise DataError(
                 f"No training pair fits the model's {self.encoder.max_length} tokens.",
                 "Use a model with a longer context, or another task.",
             )
-        return kept, len(pairs) - len(kept)
+        return fitting, len(pairs) - len(fitting)
 
     def _texts(self, example: Example) -> tuple[str, str]:
         """The exact text of the prompt, and of the completion after it."""

@@ -1,4 +1,4 @@
-"""How far a training is, as it is told to the user and kept with every checkpoint."""
+"""The progress of a training: what the user sees of it, and the history that every checkpoint stores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.errors import StorageError
 from harness.models.adapter_cards import ValidationScore
 
 
-class TuneWatch(Protocol):
-    """What follows trainings."""
+class TuneProgress(Protocol):
+    """Follows a training."""
 
     def candidate(self, name: str, number: int, of: int) -> None:
-        """A training begins, the `number`-th of a grid."""
+        """A training begins, candidate `number` of `of` in a grid."""
         ...
 
     def begin(self, facts: str, steps: int, done: int) -> None:
@@ -28,7 +28,7 @@ class TuneWatch(Protocol):
         ...
 
     def validated(self, step: int, loss: float | None, headline: float | None, best: bool) -> None:
-        """The model of a step was judged."""
+        """The model was validated after a step."""
         ...
 
     def end(self) -> None:
@@ -36,16 +36,16 @@ class TuneWatch(Protocol):
         ...
 
     def note(self, message: str) -> None:
-        """Something the user should know."""
+        """Show a message to the user."""
         ...
 
 
 @dataclass(frozen=True)
 class StepScores:
-    """A model of some step, judged on the validation items.
+    """The scores of the model after one step on the validation items.
 
     Attributes:
-        step: after which it was judged.
+        step: the step, counted from 1.
         loss: cross-entropy a completion token, in nats.
         scores: task to metric.
         headline: mean of the tasks' headline scores, in [0, 1] where metrics have a range; None without metrics.
@@ -63,37 +63,37 @@ class StepScores:
 
 
 @dataclass
-class StepProgress:
-    """What a training has done so far.
+class TrainingHistory:
+    """The history of a training.
 
     Attributes:
         losses: of every step.
         tokens: learned from.
         seconds: of training and validation, earlier runs included.
-        judged: the validations so far.
+        validations: scores so far, in order.
     """
 
     losses: list[float] = field(default_factory=list)
     tokens: int = 0
     seconds: float = 0.0
-    judged: list[StepScores] = field(default_factory=list)
+    validations: list[StepScores] = field(default_factory=list)
 
     @property
     def best(self) -> StepScores | None:
-        """The best model so far, the earlier one of equals."""
-        return max(self.judged, key=lambda one: (one.rank, -one.step), default=None)
+        """The best scores so far; of equals the earlier."""
+        return max(self.validations, key=lambda scores: (scores.rank, -scores.step), default=None)
 
     def text(self) -> str:
         """As JSON."""
-        content = asdict(self) | {"judged": [_record(one) for one in self.judged]}
+        content = asdict(self) | {"validations": [_record(scores) for scores in self.validations]}
         return json.dumps(content)
 
     @classmethod
-    def read(cls, path: Path) -> StepProgress:
-        """What `text` gave; raises StorageError where the file holds something else."""
+    def read(cls, path: Path) -> TrainingHistory:
+        """Read what `text` wrote; raises StorageError where the file holds something else."""
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**content | {"judged": [_judged(one) for one in content["judged"]]})
+            return cls(**content | {"validations": [_step_scores(entry) for entry in content["validations"]]})
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise StorageError(f"{path} cannot be read: {error!r}.", "Pass --fresh to train from the start.") from error
 
@@ -104,13 +104,14 @@ def ends(losses: Sequence[float]) -> tuple[float, float]:
     return sum(losses[:count]) / count, sum(losses[-count:]) / count
 
 
-def _record(one: StepScores) -> dict[str, Any]:
-    scores = {task: {name: score.model_dump(mode="json") for name, score in found.items()} for task, found in one.scores.items()}
-    return {"step": one.step, "loss": one.loss, "headline": one.headline, "scores": scores}
+def _record(step: StepScores) -> dict[str, Any]:
+    scores = {task: {name: score.model_dump(mode="json") for name, score in by_metric.items()} for task, by_metric in step.scores.items()}
+    return {"step": step.step, "loss": step.loss, "headline": step.headline, "scores": scores}
 
 
-def _judged(content: dict[str, Any]) -> StepScores:
+def _step_scores(content: dict[str, Any]) -> StepScores:
     scores = {
-        task: {name: ValidationScore.model_validate(score) for name, score in found.items()} for task, found in content["scores"].items()
+        task: {name: ValidationScore.model_validate(score) for name, score in by_metric.items()}
+        for task, by_metric in content["scores"].items()
     }
     return StepScores(content["step"], content["loss"], scores, content["headline"])

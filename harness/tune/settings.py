@@ -69,7 +69,7 @@ class TuneSettings:
         replay: other tasks mixed in.
         train_split: the split to learn; None for the task's own train split.
         drop_duplicates: leave out training rows that equal evaluated items or nearly do.
-        weights_dtype: how the trained weights are kept.
+        weights_dtype: data type of the saved weights.
     """
 
     method: Method

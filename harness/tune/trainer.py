@@ -1,4 +1,4 @@
-"""Training through transformers' Trainer: steps of so many tokens, in pieces that fit the memory, with exact checkpoints."""
+"""Training through transformers' Trainer: steps of a fixed number of tokens, in micro-batches that fit memory, with exact checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.tune import checkpoints
 from harness.tune.batches import Batch, Collator, Steps, split
 from harness.tune.loss import completion_loss, completion_tokens
 from harness.tune.methods import Tunable
-from harness.tune.progress import StepProgress, StepScores, TuneWatch
+from harness.tune.progress import StepScores, TrainingHistory, TuneProgress
 
 WARMUP = 0.03
 """Share of the steps in which the learning rate rises; then it falls to zero in a line."""
@@ -36,9 +36,9 @@ class TrainingPlan:
         steps: what each step learns.
         lr: peak learning rate.
         seed: of whatever is random in training (nothing, unless the model has dropout).
-        micro_tokens: tokens computed at once, padding included, until memory says otherwise.
+        micro_tokens: tokens computed at once, padding included, halved when memory runs out.
         checkpoint_every: steps between checkpoints.
-        validate_every: steps between validations, 0 for none; the last step is always judged then.
+        validate_every: steps between validations, 0 for none; otherwise the last step is always validated.
         autocast: compute in bfloat16 where the weights are float32.
         optimizer: transformers' name of it.
     """
@@ -55,7 +55,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Base:
-    """What the trainer knows of the model: its kind, padding token and device."""
+    """The model as the trainer needs it: architecture, padding token and device."""
 
     architecture: Literal["causal", "seq2seq"]
     pad: int
@@ -65,18 +65,18 @@ class Base:
 class TaskTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     """Transformers' Trainer with steps of its own.
 
-    A batch is everything one optimizer step learns. It is computed in pieces; where one does not fit into memory the pieces are
-    halved and the step begins again, so that what a step learns never changes. A checkpoint holds every trained parameter, since
-    peft's own files leave out what only training needs (the encoder of p-tuning's prompts).
+    A batch holds all pairs of one optimizer step. It is computed in micro-batches; where one does not fit into memory they are halved and
+    the step starts again, so that the gradient of a step never changes. A checkpoint holds every trained parameter, since peft's own files
+    leave out what only training needs (the encoder of p-tuning's prompts).
 
     Args:
-        made: the model with a method on it.
-        base: what it stands on.
+        made: the model with a tuning method applied.
+        base: the base model.
         plan: how to train.
         place: where checkpoints go.
-        progress: what was done before.
-        validate: judges the model after a step; None for no validation.
-        watch: follows the training.
+        history: of the steps so far.
+        validate: scores the model after a step; None for no validation.
+        progress: follows the training.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class TaskTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         base: Base,
         plan: TrainingPlan,
         place: checkpoints.Workplace,
-        progress: StepProgress,
+        history: TrainingHistory,
         validate: Callable[[int], StepScores] | None,
-        watch: TuneWatch,
+        progress: TuneProgress,
     ) -> None:
-        self.made, self.base, self.plan, self.place, self.progress, self.watch = made, base, plan, place, progress, watch
+        self.made, self.base, self.plan, self.place, self.history, self.progress = made, base, plan, place, history, progress
         self.micro_tokens = plan.micro_tokens
         use_cache = getattr(made.module.config, "use_cache", None)
         super().__init__(
@@ -132,9 +132,9 @@ class TaskTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             )
         apart = completion_tokens(batch, "seq2seq") if self.base.architecture == "seq2seq" else 0
         tokens = int(batch["attention_mask"].sum()) + apart
-        self.progress.losses.append(value)
-        self.progress.tokens += tokens
-        self.watch.step(value, tokens)
+        self.history.losses.append(value)
+        self.history.tokens += tokens
+        self.progress.step(value, tokens)
         return loss
 
     def _gradients(self, model: Any, batch: Batch) -> torch.Tensor:
@@ -162,7 +162,7 @@ class TaskTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         gc.collect()
         if self.base.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.watch.note(f"Out of memory: computing {self.micro_tokens} tokens at once from now on; what a step learns stays the same.")
+        self.progress.note(f"Out of memory: computing {self.micro_tokens} tokens at once from now on; what a step learns stays the same.")
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The trained parameters of a checkpoint."""
@@ -176,11 +176,11 @@ class TaskTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
         with checkpoints.writing(folder):
             super()._save_checkpoint(model, trial)
-            self.place.finish_checkpoint(folder, self.progress)
+            self.place.finish_checkpoint(folder, self.history)
 
 
 class _Follow(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
-    """Judges models, keeps the best, and counts seconds."""
+    """Validates the model, saves the best weights, and counts seconds."""
 
     def __init__(self, trainer: TaskTrainer, validate: Callable[[int], StepScores] | None) -> None:
         self.trainer, self.validate = trainer, validate
@@ -194,33 +194,33 @@ class _Follow(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
         """Before the Trainer writes a checkpoint."""
         plan, step = self.trainer.plan, int(state.global_step)
         if self.validate is not None and plan.validate_every and (step % plan.validate_every == 0 or step == len(plan.steps)):
-            self._judge(self.validate, step)
-        progress = self.trainer.progress
-        progress.seconds += time.perf_counter() - self._mark
+            self._validate(self.validate, step)
+        history = self.trainer.history
+        history.seconds += time.perf_counter() - self._mark
         self._mark = time.perf_counter()
         if step == len(plan.steps):
             control.should_save = True
 
-    def _judge(self, validate: Callable[[int], StepScores], step: int) -> None:
+    def _validate(self, validate: Callable[[int], StepScores], step: int) -> None:
         trainer = self.trainer
-        judged = validate(step)
-        trainer.progress.judged.append(judged)
-        best = trainer.progress.best is judged
+        scores = validate(step)
+        trainer.history.validations.append(scores)
+        best = trainer.history.best is scores
         if best:
             path = trainer.place.best(step)
             with checkpoints.writing(path):
                 checkpoints.save_weights(trainer.made.parameters, path)
-        trainer.watch.validated(step, judged.loss, judged.headline, best)
+        trainer.progress.validated(step, scores.loss, scores.headline, best)
 
 
 def train(trainer: TaskTrainer) -> None:
-    """Take every step, from the last whole checkpoint on; afterwards the model has the best weights where models were judged."""
+    """Take every step, from the last whole checkpoint on; afterwards the model has the best weights where it was validated."""
     last = trainer.place.last()
     if last is None or checkpoints.step_of(last) < len(trainer.plan.steps):
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     else:
         checkpoints.load_weights(trainer.made.parameters, last / checkpoints.WEIGHTS)
-    best = trainer.progress.best
+    best = trainer.history.best
     if best is not None:
         checkpoints.load_weights(trainer.made.parameters, trainer.place.best(best.step))
     trainer.made.module.eval()

@@ -1,4 +1,4 @@
-"""The story: tasks become pairs, a base gets a method, it is trained and judged, and a card says what came of it."""
+"""The steps of a tuning: tasks become training pairs, the base gets a tuning method, it is trained and validated, a card records it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.evaluation.systems import open_encoder
 from harness.models import cards, digests, loading
 from harness.models.adapter_cards import Losses, Training
 from harness.models.encoding import Encoder
 from harness.models.loading import Loaded
+from harness.models.opening import open_encoder
 from harness.tasks.data import DataReader
 from harness.tasks.registry import TaskRegistry
 from harness.tune import checkpoints, memory, methods
@@ -22,7 +22,7 @@ from harness.tune.card import Shelf, versions
 from harness.tune.methods import Tunable
 from harness.tune.mixture import Library, Mixture
 from harness.tune.pairs import PairMaker, TrainingPair, pairs_digest
-from harness.tune.progress import StepProgress, StepScores, TuneWatch, ends
+from harness.tune.progress import StepScores, TrainingHistory, TuneProgress, ends
 from harness.tune.settings import Candidate, TuneOptions, TuneSettings
 from harness.tune.trainer import Base, TaskTrainer, TrainingPlan, train
 from harness.tune.validation import Validation
@@ -30,7 +30,7 @@ from harness.util import paths
 from harness.util.contents import Contents
 from harness.util.writable import check_files
 
-_MICRO_TOKENS = {"cpu": 2048, "cuda": 16384}
+_MICRO_TOKENS = {"cpu": 2048, "mps": 2048, "cuda": 16384}
 _SPARE_BYTES = 1 << 24
 
 
@@ -62,21 +62,21 @@ class Lesson:
     digest: str
 
 
-def tune(options: TuneOptions, watch: TuneWatch) -> list[Made]:
+def tune(options: TuneOptions, progress: TuneProgress) -> list[Made]:
     """Train every candidate, one after the other on one loaded base.
 
-    What can be known to be wrong is told before the base is loaded. A candidate of a grid that was finished before is not trained again.
+    Errors in the input are raised before the base is loaded. A candidate of a grid that was finished before is not trained again.
 
     Raises:
         HarnessError: bad input, or a failure that has a message; nothing that was there is overwritten.
     """
-    return _Tuning.open(options, watch).run()
+    return _Tuning.open(options, progress).run()
 
 
 @dataclass
 class _Tuning:
     options: TuneOptions
-    watch: TuneWatch
+    progress: TuneProgress
     source: cards.ModelSource
     encoder: Encoder
     contents: Contents
@@ -84,7 +84,7 @@ class _Tuning:
     _loaded: Loaded | None = None
 
     @classmethod
-    def open(cls, options: TuneOptions, watch: TuneWatch) -> _Tuning:
+    def open(cls, options: TuneOptions, progress: TuneProgress) -> _Tuning:
         """Find the model, check the names, read the data."""
         device = loading.pick_device(options.device)
         if device.type == "cuda" and device.index:
@@ -94,16 +94,16 @@ class _Tuning:
             options.model, data=data, revision=options.revision, pickles=options.allow_pickle, remote_code=options.trust_remote_code
         )
         if source.note:
-            watch.note(source.note)
+            progress.note(source.note)
         loading.check_weights(source, pickles=options.allow_pickle)
         contents = digests.model(source.folder, pickles=options.allow_pickle, remote_code=options.trust_remote_code)
         encoder = open_encoder(source, options.chat, remote_code=options.trust_remote_code)
-        made = cls(options, watch, source, encoder, contents, {})
+        made = cls(options, progress, source, encoder, contents, {})
         for candidate in options.candidates:
-            if made._kept(candidate) is None:
+            if made._finished(candidate) is None:
                 made._shelf(candidate).check_free(candidate.settings)
                 check_files(made._shelf(candidate).files)
-        library = Library(TaskRegistry.default(), DataReader(data), options.validate, options.against, watch.note)
+        library = Library(TaskRegistry.default(), DataReader(data), options.validate, options.against, progress.note)
         for candidate in options.candidates:
             made.lessons[candidate.name] = made._lesson(candidate.settings, library)
         return made
@@ -117,19 +117,19 @@ class _Tuning:
         """Train what is not there yet."""
         finished = []
         for number, candidate in enumerate(self.options.candidates, start=1):
-            self.watch.candidate(candidate.name, number, len(self.options.candidates))
-            training = self._kept(candidate)
+            self.progress.candidate(candidate.name, number, len(self.options.candidates))
+            training = self._finished(candidate)
             if training is None:
                 training = self._train(candidate)
             else:
-                self.watch.note(f"{candidate.name} is there already, made with the same settings.")
+                self.progress.note(f"{candidate.name} is there already, made with the same settings.")
             finished.append(Made(candidate.name, self._shelf(candidate).folder, training))
         return finished
 
     def _shelf(self, candidate: Candidate) -> Shelf:
         return Shelf(self.options.output, candidate.name, self.source)
 
-    def _kept(self, candidate: Candidate) -> Training | None:
+    def _finished(self, candidate: Candidate) -> Training | None:
         """What an earlier call with the same grid made of a candidate."""
         training = self._shelf(candidate).finished() if len(self.options.candidates) > 1 else None
         same = training is not None and training.settings == candidate.settings.record() and training.base_digest == self.base_digest
@@ -145,7 +145,7 @@ class _Tuning:
         digest = pairs_digest(pairs)
         twin = next((lesson for lesson in self.lessons.values() if lesson.digest == digest), None)
         if too_long and twin is None:
-            self.watch.note(f"{too_long:,} pairs are longer than the model takes and were left out.")
+            self.progress.note(f"{too_long:,} pairs are longer than the model takes and were left out.")
         own = pairs if twin is None else twin.pairs
         steps = plan(own, settings.seed, settings.batch_tokens, settings.epochs, settings.max_steps)
         return Lesson(mixture, encoder, own, too_long, steps, digest)
@@ -159,26 +159,26 @@ class _Tuning:
         trusted = self.options.trust_remote_code
         validation = Validation.prepare(lesson.mixture.pools, lesson.encoder, loaded, micro_tokens, settings.seed, remote_code=trusted)
         last = place.last()
-        progress = StepProgress.read(last / checkpoints.PROGRESS) if last else StepProgress()
+        history = TrainingHistory.read(last / checkpoints.PROGRESS) if last else TrainingHistory()
         memory.forget_peak(loaded.device)
         with methods.tunable(loaded, settings) as made:
             checkpoints.check_space(self.options.output, _disk_bytes(made))
             facts = f"{made.count:,} of {made.base:,} parameters, {100 * made.share:.3g} %; {len(lesson.pairs):,} pairs"
-            self.watch.begin(facts, len(lesson.steps), len(progress.losses))
+            self.progress.begin(facts, len(lesson.steps), len(history.losses))
             scorer = None if validation is None else lambda step: validation.score(made.module, step)
             base = Base(loaded.architecture, loaded.module.generation_config.pad_token_id, loaded.device)
-            trainer = TaskTrainer(made, base, self._plan(settings, lesson, loaded, micro_tokens), place, progress, scorer, self.watch)
+            trainer = TaskTrainer(made, base, self._plan(settings, lesson, loaded, micro_tokens), place, history, scorer, self.progress)
             train(trainer)
-            self.watch.end()
-            judged = progress.best
+            self.progress.end()
+            best = history.best
             if settings.weights_dtype != "float32":
                 methods.round_weights(made, settings.weights_dtype)
-                judged = validation.score(made.module, judged.step) if validation and judged else None
+                best = validation.score(made.module, best.step) if validation and best else None
             final = place.folder / "final"
             with checkpoints.writing(final):
                 methods.write(made, loaded, settings, final)
             self.contents.check()
-            training = self._record(settings, lesson, loaded, made, progress, judged, final)
+            training = self._record(settings, lesson, loaded, made, history, best, final)
         shelf.place(final, training)
         return training
 
@@ -194,7 +194,7 @@ class _Tuning:
         }
 
     def _base(self, settings: TuneSettings) -> Loaded:
-        """The base as a method needs it; the one before is kept while it serves.
+        """The base as a method needs it; the loaded one is reused where it serves.
 
         Full tuning keeps float32 weights and computes in bfloat16 where that is asked for: updates are smaller than bfloat16's steps.
         """
@@ -203,7 +203,7 @@ class _Tuning:
         asked = loading.pick_dtype(options.dtype, loading.pick_device(options.device))
         dtype = "float32" if settings.method == "full" else asked
         if self._loaded is None or (self._loaded.quantization, self._loaded.dtype) != (quantize, dtype):
-            self._loaded = None  # let go of the old one before the new one takes its memory
+            self._loaded = None  # release the old one before the new one takes its memory
             self._loaded = loading.load_model(
                 self.source,
                 tokenizer=self.encoder.tokenizer,
@@ -236,11 +236,11 @@ class _Tuning:
         lesson: Lesson,
         loaded: Loaded,
         made: Tunable,
-        progress: StepProgress,
-        judged: StepScores | None,
+        history: TrainingHistory,
+        best: StepScores | None,
         final: Path,
     ) -> Training:
-        first, last = ends(progress.losses)
+        first, last = ends(history.losses)
         full = settings.method == "full"
         return Training(
             method=settings.method,
@@ -261,21 +261,21 @@ class _Tuning:
             bytes=methods.weights_bytes(final),
             digest=digests.model_digest(final) if full else digests.adapter_digest(final),
             steps=len(lesson.steps),
-            best_step=judged.step if judged else len(lesson.steps),
-            tokens=progress.tokens,
-            seconds=round(progress.seconds, 2),
+            best_step=best.step if best else len(lesson.steps),
+            tokens=history.tokens,
+            seconds=round(history.seconds, 2),
             peak_memory_bytes=memory.peak(loaded.device),
             device=_device_name(loaded),
-            losses=Losses(first=first, last=last, validation=judged.loss if judged else None),
-            scores={task: dict(scores) for task, scores in judged.scores.items()} if judged else {},
-            headline=judged.headline if judged else None,
+            losses=Losses(first=first, last=last, validation=best.loss if best else None),
+            scores={task: dict(scores) for task, scores in best.scores.items()} if best else {},
+            headline=best.headline if best else None,
             versions=versions(),
         )
 
 
 def ranked(made: Sequence[Made]) -> list[Made]:
     """Candidates by validation score, the best first."""
-    return sorted(made, key=lambda one: one.rank, reverse=True)
+    return sorted(made, key=lambda candidate: candidate.rank, reverse=True)
 
 
 def _disk_bytes(made: Tunable) -> int:

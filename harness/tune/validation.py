@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from harness.contract import Generate, Response
-from harness.evaluation.requests import ItemRequests, PreparationTime, RequestBuilder
+from harness.evaluation.progress import StageTimer
+from harness.evaluation.requests import ItemRequests, RequestBuilder
 from harness.evaluation.scoring import TaskScorer
 from harness.metrics.base import Metric
 from harness.models.adapter_cards import ValidationScore
@@ -66,7 +67,7 @@ class Validation:
             if pool.validation:
                 task = pool.entry.task
                 variant = TemplateVariant(task, pool.templates[0], encoder.chat)
-                item_requests = RequestBuilder(variant, encoder, (), 0, seed).prepare(pool.validation, PreparationTime())
+                item_requests = RequestBuilder(variant, encoder, (), 0, seed).prepare(pool.validation, StageTimer())
                 jobs.append(_Job(task, TaskScorer.of(task, remote_code=remote_code), item_requests))
                 examples += [Example(variant, item) for item in pool.validation]
         if not jobs:
@@ -75,7 +76,7 @@ class Validation:
         return cls(loaded, jobs, pairs, micro_tokens, seed)
 
     def score(self, module: Any, step: int) -> StepScores:
-        """Judge the model as it is after a step; it is left in training mode if it was."""
+        """Score the model as it is after a step; it is left in training mode if it was."""
         training = module.training
         module.eval()
         try:
@@ -90,14 +91,14 @@ class Validation:
         scores: dict[str, dict[str, ValidationScore]] = {}
         headlines = []
         for job in self.jobs:
-            judged = job.scorer.score(job.item_requests, responses, self.seed)
-            records = {name: score.record() for name, score in judged.scores.items()}
+            task_scores = job.scorer.score(job.item_requests, responses, self.seed)
+            records = {name: score.record() for name, score in task_scores.scores.items()}
             scores[job.task.task] = {
                 name: ValidationScore(value=record.value, ci=record.ci, n=record.n, higher_is_better=record.higher_is_better)
                 for name, record in records.items()
             }
-            found = [_scaled(judged.scores[name].metric, records[name].value) for name in job.task.headlines]
-            headlines += [sum(found) / len(found)] if found and all(map(math.isfinite, found)) else []
+            scaled = [_scaled(task_scores.scores[name].metric, records[name].value) for name in job.task.headlines]
+            headlines += [sum(scaled) / len(scaled)] if scaled and all(map(math.isfinite, scaled)) else []
         return scores, headlines
 
     def _answers(self, module: Any) -> dict[str, Response]:

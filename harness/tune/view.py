@@ -46,10 +46,10 @@ class ConsoleTuneProgress:
         resumed = f"; going on after step {done:,}" if done else ""
         self._console.print(Text(f"{facts}; {steps:,} steps{resumed}", style="dim"))
         self._loss, self._tokens = None, 0
-        columns = (SpinnerColumn(), MofNCompleteColumn(), BarColumn(None), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
+        columns = (SpinnerColumn(), MofNCompleteColumn(), BarColumn(None), TextColumn("{task.fields[status]}"), TimeRemainingColumn())
         self._progress = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal, expand=True)
         self._progress.start()
-        self._task = self._progress.add_task("", total=steps, completed=done, told="")
+        self._task = self._progress.add_task("", total=steps, completed=done, status="")
 
     def step(self, loss: float, tokens: int) -> None:
         """A step is finished."""
@@ -59,10 +59,10 @@ class ConsoleTuneProgress:
         self._loss = loss if self._loss is None else (1 - _SMOOTHING) * self._loss + _SMOOTHING * loss
         elapsed = self._progress.tasks[0].elapsed or 0.0
         speed = f", {self._tokens / elapsed:,.0f} tokens/s" if elapsed else ""
-        self._progress.update(self._task, advance=1, told=f"loss {self._loss:.3f}{speed}")
+        self._progress.update(self._task, advance=1, status=f"loss {self._loss:.3f}{speed}")
 
     def validated(self, step: int, loss: float | None, headline: float | None, best: bool) -> None:
-        """The model of a step was judged."""
+        """The model was validated after a step."""
         score = f", score {headline:.4f}" if headline is not None else ""
         text = Text(f"step {step:,}: validation loss {loss:.4f}{score}")
         self._console.print(text.append("  best so far", "green") if best else text)
@@ -88,16 +88,16 @@ class ConsoleTuneProgress:
 def candidates_table(made: Sequence[Made]) -> Table:
     """Candidates in their order, with their sizes and validation scores: a column for each setting in which they differ."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    differing = _differing([one.training.settings for one in made])
+    differing = _differing([adapter.training.settings for adapter in made])
     metrics = _metrics(made[0].training.scores)
     table.add_column("candidate")
     for name in differing:
         table.add_column(name.replace("_", " "))
     for heading in ("trained", "share", "size", "train loss", "val loss", *(label for label, _ in metrics), "memory", "time"):
         table.add_column(heading, justify="right")
-    for place, one in enumerate(made):
-        training = one.training
-        cells = [one.name, *(_setting(training.settings.get(name)) for name in differing)]
+    for place, adapter in enumerate(made):
+        training = adapter.training
+        cells = [adapter.name, *(_setting(training.settings.get(name)) for name in differing)]
         cells += [f"{training.trainable:,}", share(training.share), size(training.bytes), f"{training.losses.last:.3f}"]
         cells.append("" if training.losses.validation is None else f"{training.losses.validation:.3f}")
         cells += [score(training.scores[task][name], interval=name == next(iter(training.scores[task]))) for _, (task, name) in metrics]
@@ -107,14 +107,14 @@ def candidates_table(made: Sequence[Made]) -> Table:
 
 
 def _differing(settings: Sequence[Mapping[str, object]]) -> list[str]:
-    names = dict.fromkeys(name for one in settings for name in one)
-    return [name for name in names if len({str(one.get(name)) for one in settings}) > 1]
+    names = dict.fromkeys(name for chosen in settings for name in chosen)
+    return [name for name in names if len({str(chosen.get(name)) for chosen in settings}) > 1]
 
 
 def _metrics(scores: Mapping[str, Mapping[str, ValidationScore]]) -> list[tuple[str, tuple[str, str]]]:
     """Column heading and (task, metric) of up to three metrics a task."""
     several = len(scores) > 1
-    return [(f"{task} {name}" if several else name, (task, name)) for task, found in scores.items() for name in list(found)[:3]]
+    return [(f"{task} {name}" if several else name, (task, name)) for task, by_metric in scores.items() for name in list(by_metric)[:3]]
 
 
 def card_view(card: AdapterCard, path: Path) -> RenderableType:
@@ -145,7 +145,7 @@ def _training(base: str, place: str, training: Training) -> RenderableType:
         "data": "\n".join(_data(training)),
         "steps": f"{training.steps:,}, the best after {training.best_step:,}; {training.tokens:,} tokens, {duration(training.seconds)}",
         "loss": losses,
-        "scores": "\n".join(f"{task}: {_scores(found)}" for task, found in training.scores.items() if found),
+        "scores": "\n".join(f"{task}: {_scores(by_metric)}" for task, by_metric in training.scores.items() if by_metric),
         "memory": f"{size(training.peak_memory_bytes)} at most ({training.device})",
         "made with": ", ".join(f"{name} {version}" for name, version in training.versions.items()),
         "again": f"harness tune --model {training.base} {training.recipe} --dtype {training.dtype} --name NAME",
@@ -163,13 +163,13 @@ def _data(training: Training) -> list[str]:
         for use in training.data
     ]
     if training.overlap is not None:
-        kept = "left out" if training.overlap.left_out else "kept"
-        lines.append(f"{training.overlap.near_duplicates:,} near-duplicates of evaluated items ({kept})")
+        treatment = "left out" if training.overlap.left_out else "not left out"
+        lines.append(f"{training.overlap.near_duplicates:,} near-duplicates of evaluated items ({treatment})")
     return [*lines, f"digest {training.data_digest[:12]}"]
 
 
-def _scores(found: Mapping[str, ValidationScore]) -> str:
-    return ", ".join(f"{name} {score(one)} (n={one.n})" for name, one in found.items())
+def _scores(by_metric: Mapping[str, ValidationScore]) -> str:
+    return ", ".join(f"{name} {score(validation)} (n={validation.n})" for name, validation in by_metric.items())
 
 
 def _facts() -> Table:
@@ -179,12 +179,12 @@ def _facts() -> Table:
     return table
 
 
-def score(one: ValidationScore, *, interval: bool = True) -> str:
-    """A score, with its interval where it has one and that is wanted."""
-    if one.value is None:
+def score(validation: ValidationScore, *, interval: bool = True) -> str:
+    """A score, with its interval where there is one and `interval` is true."""
+    if validation.value is None:
         return "none"
-    bounds = "" if one.ci is None or not interval else f" [{one.ci[0]:.3f}, {one.ci[1]:.3f}]"
-    return f"{one.value:.3f}{bounds}"
+    bounds = "" if validation.ci is None or not interval else f" [{validation.ci[0]:.3f}, {validation.ci[1]:.3f}]"
+    return f"{validation.value:.3f}{bounds}"
 
 
 def share(value: float) -> str:

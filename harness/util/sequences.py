@@ -1,4 +1,4 @@
-"""What two sequences begin with."""
+"""Common prefixes of sequences."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 Slices = TypeVar("Slices", str, tuple[Any, ...])
 
 
-def common_prefix(one: Slices, other: Slices) -> int:
-    """Length of what two texts or tuples begin with; compares slices, which is fast on long equal beginnings."""
-    low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
+def common_prefix(left: Slices, right: Slices) -> int:
+    """Length of the common prefix of two texts or tuples; compares slices, which is fast for long prefixes."""
+    low, high = 0, min(len(left), len(right))
+    if left[:high] == right[:high]:
         return high
     while high - low > 1:
         middle = (low + high) // 2
-        if one[low:middle] == other[low:middle]:
+        if left[low:middle] == right[low:middle]:
             low = middle
         else:
             high = middle

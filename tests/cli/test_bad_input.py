@@ -103,7 +103,7 @@ BAD_TASKS: list[tuple[dict[str, Any], list[str]]] = [
     ({"templates": [{"name": "plain", "prompt": "{{ thing.__init__.__globals__ }}"}]}, ["tries to leave the sandbox"]),
     ({"templates": [{"name": "plain", "prompt": "{% for x in range(10**9) %}{% endfor %}"}]}, ["Range too big"]),
     ({"templates": [{"name": "plain", "prompt": "{{ thing"}]}, ["templates.0.prompt", "own.yaml:"]),
-    ({"choices": "[thing]"}, ["two choices or more"]),
+    ({"choices": "[thing]"}, ["at least two choices"]),
     ({"target": "label + 7"}, ["the target 8 is neither an index"]),
 ]
 
@@ -135,8 +135,8 @@ def test_check_tells_what_is_wrong_with_every_file(call: Call, monkeypatch: pyte
     done = call("tasks", "check", "some")
     assert done.code == 2
     assert "Traceback" not in done.out + done.err
-    kinds = [re.match(r"right|wrong|no data", line) for line in done.out.splitlines()]
-    assert Counter(kind[0] for kind in kinds if kind) == {"right": 1, "no data": 1, "wrong": 5}
+    kinds = [re.match(r"OK|error|no data", line) for line in done.out.splitlines()]
+    assert Counter(kind[0] for kind in kinds if kind) == {"OK": 1, "no data": 1, "error": 5}
     assert all(told in done.out for told in ("form.yaml:8: 'answer'", "no column 'b'", "'lable' is undefined", "'acuracy'", "absent.csv"))
     assert "right: 3 items" in done.out
 
@@ -147,7 +147,7 @@ def test_check_passes_what_is_right_and_what_it_cannot_see(call: Call, monkeypat
     done = call("tasks", "check", "task.yaml", "elsewhere.yaml")
     assert done.code == 0
     assert "no data" in done.out
-    assert "the dataset palette/colours cannot be had" in done.out
+    assert "can't load the dataset palette/colours" in done.out
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_missing_data_and_models_offline(call: Call, tiny: Path, monkeypatch: py
     monkeypatch.setenv("HARNESS_OFFLINE", "1")
     write_yaml(Path("own.yaml"), content(data={"path": "palette/colours", "split": "test"}))
     message = call("run", "-m", tiny, "-t", "own.yaml").message
-    assert "the dataset palette/colours cannot be had: offline mode is on" in message
+    assert "can't load the dataset palette/colours: you are offline" in message
     assert "--data DIR" in message
     message = call("run", "-m", "nobody/nothing", "-t", "task.yaml").message
     assert "The model nobody/nothing cannot be had: offline mode is on" in message
@@ -303,7 +303,7 @@ def test_missing_data_and_models_offline(call: Call, tiny: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("model", "told"),
-    [("tiny", "the dataset palette/colours cannot be had"), ("nobody/nothing", "The model nobody/nothing cannot be had")],
+    [("tiny", "can't load the dataset palette/colours"), ("nobody/nothing", "The model nobody/nothing cannot be had")],
     ids=["data", "model"],
 )
 def test_missing_data_and_models_in_a_process_without_network(place: Path, tiny: Path, model: str, told: str) -> None:

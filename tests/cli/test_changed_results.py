@@ -13,7 +13,7 @@ import pytest
 
 from harness.compare.pairing import Results
 from tests.cli.conftest import Call
-from tests.report.comparing import Made, choices, folder
+from tests.compare.comparing import Made, choices, folder
 from tests.store.written import as_version_1, with_statistics
 
 METRICS: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {}), "ece_10_bin": ("ece_10_bin", {})}
@@ -124,7 +124,7 @@ def test_what_cannot_be_verified_is_read_and_marked_everywhere(call: Call) -> No
 
 def test_only_the_tasks_that_cannot_be_verified_are_marked(call: Call) -> None:
     as_version_1(Path("tuned"))
-    with_statistics(Path("tuned"), "quiz", Results.read(Path("base")).kept("quiz", None).statistics)
+    with_statistics(Path("tuned"), "quiz", Results.read(Path("base")).task_samples("quiz", None).statistics)
     assert "Not verified: tuned (other)." in call("leaderboard", "base", "tuned").out
     assert "Not verified" not in call("forgetting", "--before", "base", "--after", "base").out
 

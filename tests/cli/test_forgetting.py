@@ -73,9 +73,9 @@ def test_base_and_adapters_are_scored_and_compared(call: Call, tiny: Path, adapt
         *("--text", "wiki.txt", "--md", "report.md", "--json", "report.json", "--html", "report.html", "--output", "out"),
     )
     assert done.code == 0, done.err
-    assert "Results kept: harness forgetting --before out/tiny --after out/tiny+slight out/tiny+strong" in done.err
+    assert "To compare them again: harness compare out/tiny out/tiny+slight out/tiny+strong" in done.err
     words = " ".join(done.out.split())
-    for part in ("Tuned from tiny", "tiny+slight against tiny", "tiny+strong against tiny", "tuned for say", TASK, "colours", "read"):
+    for part in ("Fine-tuned from tiny", "tiny+slight against tiny", "tiny+strong against tiny", "fine-tuned on say", TASK, "colours", "read"):
         assert part in words, part
     one, other = report()["comparisons"]
     assert [task["name"] for task in one["tasks"]] == ["colours", "read", "say", TASK]
@@ -86,7 +86,7 @@ def test_base_and_adapters_are_scored_and_compared(call: Call, tiny: Path, adapt
     assert report()["noise"] is None
     assert "tiny+strong" in Path("report.html").read_text()
     html = MarkdownIt("commonmark").enable("table").render(Path("report.md").read_text())
-    assert html.startswith("<h2>Tuned from tiny</h2>")
+    assert html.startswith("<h2>Fine-tuned from tiny</h2>")
     assert html.count("<h3>") == 2
 
 
@@ -162,7 +162,7 @@ def test_a_text_is_scored_whole_whatever_the_tasks_settings(
     found = {task["name"]: task for task in report()["comparisons"][0]["tasks"]}
     assert set(found) == {"colours", TASK}
     assert found["colours"]["items"] == (2 if "--limit" in options else ITEMS)
-    kept = Results.read(Path("results/tiny")).kept(TASK, None).samples
+    kept = Results.read(Path("results/tiny")).task_samples(TASK, None).samples
     assert "\n\n".join(str(sample.target) for sample in kept) == "\n\n".join(part.strip() for part in TEXT.split("\n\n"))
     score = found[TASK]["scores"]["bits_per_byte"]
     assert score["before"] > 0
@@ -205,24 +205,24 @@ def one(call: Call, tiny: Path, tasks: Path) -> str:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "There is nothing to compare"),
-        (("-m", "x"), "There is nothing to compare"),
-        (("-m", "x", "-a", "y"), "There is nothing to compare"),
-        (("-m", "x", "-a", "none", "-t", "colours.yaml"), "There is nothing to compare"),
-        (("--before", "one"), "--before stands alone"),
-        (("--after", "one"), "--after stands alone"),
+        ((), "Nothing to compare"),
+        (("-m", "x"), "Nothing to compare"),
+        (("-m", "x", "-a", "y"), "Nothing to compare"),
+        (("-m", "x", "-a", "none", "-t", "colours.yaml"), "Nothing to compare"),
+        (("--before", "one"), "--before needs --after"),
+        (("--after", "one"), "--after needs --before"),
         (("--before", "one", "--after", "nowhere"), "There is no run at"),
-        (("--before", "one", "--after", "one", "--model", "x"), "--model is for a run"),
-        (("--before", "one", "--after", "one", "--text", "wiki.txt"), "--text is for a run"),
-        (("--before", "one", "--after", "one", "--limit", "3"), "--limit is for a run"),
-        (("--before", "one", "--after", "one", "--no-chat"), "--chat is for a run"),
+        (("--before", "one", "--after", "one", "--model", "x"), "--model applies to evaluating models"),
+        (("--before", "one", "--after", "one", "--text", "wiki.txt"), "--text applies to evaluating models"),
+        (("--before", "one", "--after", "one", "--limit", "3"), "--limit applies to evaluating models"),
+        (("--before", "one", "--after", "one", "--no-chat"), "--chat applies to evaluating models"),
         (("--before", "one", "--after", "one", "--noise"), "one has no second scoring in one/noise"),
         (("--before", "one", "--after", "one", "--target", "colors"), "The target 'colors' is not in both results"),
         (("--before", "one", "--after", "one", "--tasks", "z*"), "The task 'z*' is not in both results"),
         (("--before", "one", "--after", "one", "--margin", "colours"), "--margin takes NAME=LOSS"),
         (("--before", "one", "--after", "one", "--margin", "colours=-1"), "a loss of at least 0"),
         (("--before", "one", "--after", "one", "--margin", "colors=0.1"), "Did you mean colours"),
-        (("--before", "one", "--after", "one", "--margin", "colours.acc=0.1"), "--margin names 'colours.acc'"),
+        (("--before", "one", "--after", "one", "--margin", "colours.acc=0.1"), "--margin 'colours.acc' names none"),
         (("--before", "one", "--after", "one", "--items", "-1"), "'--items'"),
         (("--before", "one", "--after", "one", "--items", "99999999999"), "'--items'"),
         (("--before", "one", "--after", "one", "--md", "."), "Cannot write ."),
@@ -246,7 +246,7 @@ def test_bad_input_of_a_run_is_told_before_the_model_is_loaded(
     assert "Cannot write" in call(*base, "-t", "colours.yaml", "--md", ".").message
     assert "Cannot write" in call(*base, "-t", "colours.yaml", "--html", "/dev/null").message
     assert "Did you mean colours" in call(*base, "-t", "colours.yaml", "--margin", "colors=0.1").message
-    assert "'--batch-tokens'" in call(*base, "-t", "colours.yaml", "--batch-tokens", "99999999999").message
+    assert "--batch-tokens takes numbers from 1" in call(*base, "-t", "colours.yaml", "--batch-tokens", "99999999999").message
     assert not Path("results").exists()
 
 
@@ -254,5 +254,5 @@ def test_results_measured_otherwise_are_refused_with_the_difference(call: Call, 
     write_yaml(Path("colours.yaml"), content(task="colours", templates=[{"name": "plain", "prompt": "{{ thing }}"}]))
     assert call("run", "-m", tiny, "-t", "colours.yaml", "--output", "two").code == 0
     message = call("forgetting", "--before", "one", "--after", "two", "--json", "report.json").message
-    assert "colours was not measured alike in one and two (template digest: " in message
+    assert "The settings of colours differ between one and two (template digest: " in message
     assert not Path("report.json").exists()

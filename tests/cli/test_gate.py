@@ -82,7 +82,7 @@ def test_cannot_tell_says_how_many_items_would(call: Call, made: Path) -> None:
     given = ("--baseline", made / "worse", "--policy", policy(UNDECIDED))
     done = call("gate", made / "better", *given, "--junit", "gate.xml", "--summary", "gate.md")
     assert (done.code, done.err) == (3, "")
-    needed = done.out.split("To tell: colours: about ")[1].split()[0]
+    needed = done.out.split("evaluate colours on about ")[1].split()[0]
     assert int(needed.replace(",", "")) > ITEMS
     assert "--on-undecided pass or --on-undecided fail" in done.out
     assert problems(Path("gate.xml").read_text()) == []
@@ -94,7 +94,7 @@ def test_cannot_tell_says_how_many_items_would(call: Call, made: Path) -> None:
 def test_undecided_is_the_users_choice(call: Call, made: Path, chosen: str, code: int) -> None:
     done = call("gate", made / "better", "--baseline", made / "worse", "--policy", policy(UNDECIDED), "--on-undecided", chosen)
     assert (done.code, done.err) == (code, "")
-    assert f"1 rule: 1 undecided, undecided counts as {chosen}." in done.out
+    assert f"1 rule: 1 inconclusive, inconclusive counts as {chosen}." in done.out
 
 
 def test_a_system_against_itself_passes_and_says_why(call: Call, made: Path) -> None:
@@ -111,7 +111,7 @@ def test_without_a_baseline_a_policy_of_thresholds_serves(call: Call, made: Path
 
 def test_a_result_of_another_signature_is_refused(call: Call, made: Path) -> None:
     message = call("gate", made / "shots", "--baseline", made / "better", "--junit", "gate.xml").message
-    assert "colours was not measured alike" in message
+    assert "The settings of colours differ" in message
     assert "shots: 1 instead of 0" in message
     assert not Path("gate.xml").exists()
 
@@ -119,17 +119,17 @@ def test_a_result_of_another_signature_is_refused(call: Call, made: Path) -> Non
 @pytest.mark.parametrize(
     ("rules", "told"),
     [
-        ("rules:\n  - colours.accuracy => 0.5\n", "gate.yaml, line 2, column 22: '=>' is no comparison in the rule"),
+        ("rules:\n  - colours.accuracy => 0.5\n", "gate.yaml, line 2, column 22: '=>' is not a comparison in the rule"),
         (
             "rules:\n  - colours.acuracy >= 0.5\n",
-            "gate.yaml, line 2, column 5: the rule 'colours.acuracy >= 0.5' does not fit: colours has no",
+            "gate.yaml, line 2, column 5: the rule 'colours.acuracy >= 0.5' cannot be applied: colours has no",
         ),
         ("rules:\n  - colors >= 0.5\n", "Did you mean colours?"),
         (
             "rules:\n  - colours >= 0.5\n  - read: improved\n",
-            "gate.yaml, line 3, column 5: the rule 'read: improved' does not fit: it compares",
+            "gate.yaml, line 3, column 5: the rule 'read: improved' cannot be applied: it compares",
         ),
-        ("rulez: []\n", "gate.yaml, line 1, column 1: 'rulez' is no key of a policy"),
+        ("rulez: []\n", "gate.yaml, line 1, column 1: 'rulez' is not a key of a policy"),
     ],
 )
 def test_a_policy_with_a_mistake_names_file_line_and_what_is_wrong(call: Call, made: Path, rules: str, told: str) -> None:

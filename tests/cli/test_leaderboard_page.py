@@ -11,7 +11,7 @@ import pytest
 
 from harness.store import runs
 from tests.cli.conftest import Call
-from tests.report.comparing import Made, choices, folder
+from tests.compare.comparing import Made, choices, folder
 from tests.store.records import group, run, task
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Call
-from tests.report.comparing import Made, choices, folder
-from tests.report.measured import measured, quiz
+from tests.compare.comparing import Made, choices, folder
+from tests.compare.measured import measured, quiz
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def test_one_figure_goes_to_one_file(call: Call, results: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--out", "all.svg"), "3 figures do not go into one file"),
+        (("--out", "all.svg"), "3 figures do not fit into one file"),
         (("--out", "all.pdf"), "Figures are .svg or .png, not .pdf."),
         (("--task", "nobody", "--out", "out"), "No result has a task or group 'nobody'"),
-        (("--what", "reliability", "--measure", "ece_5_bin", "--out", "out"), "These results hold no reliability diagram"),
+        (("--what", "reliability", "--measure", "ece_5_bin", "--out", "out"), "These results have no reliability diagram"),
     ],
 )
 def test_what_cannot_be_is_one_message(call: Call, results: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_written_is_told(call: Call, results: Path) -> Non
 def test_without_matplotlib_it_says_how_to_get_it(call: Call, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None if name == "matplotlib" else there(name, package))
-    assert "pip install 'harness[plot]'" in call("plot", results, "--out", "figures").message
+    assert "pip install 'adapter-harness[plot]'" in call("plot", results, "--out", "figures").message
 
 
 def test_pages_have_the_measures_of_the_results(call: Call, results: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_run_writes_results_and_samples(run: Path) -> None:
     task = written["tasks"]["colours"]
     assert (task["items"], task["shots"], task["template"], task["limit"]) == (3, 0, "plain", None)
     assert task["metrics"]["accuracy"]["value"] in (0.0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0)
-    assert written["efficiency"]["requests"] == {"asked": 3, "cached": 0, "computed": 3}
+    assert written["efficiency"]["requests"] == {"unique": 3, "cached": 0, "computed": 3}
     assert written["command"][:2] == ["harness", "run"]
     samples = [json.loads(line) for line in (run / "samples" / "colours.jsonl").read_text().splitlines()]
     assert [sample["prompt"] for sample in samples] == [f"What colour is {thing}?" for thing in ("the sky", "blood", "the sea")]

@@ -25,9 +25,9 @@ def test_a_new_task_is_written_and_passes_the_check(call: Call, in_tmp: Path) ->
     assert "wrote mine.yaml: 3 items, answer form choices, target from the column 'label'" in done.out
     checked = call("tasks", "check", "mine.yaml")
     assert checked.code == 0
-    assert checked.out.splitlines()[0] == "right    mine: 3 items, 1 template, 2 metrics"
+    assert checked.out.splitlines()[0] == "OK       mine: 3 items, 1 template, 2 metrics"
     again = call("tasks", "new", "mine", "--from", "rows.jsonl")
-    assert "mine.yaml exists already" in again.message
+    assert "mine.yaml already exists" in again.message
 
 
 def test_check_tells_each_file_and_fails_where_one_is_wrong(call: Call, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,13 +41,13 @@ def test_check_tells_each_file_and_fails_where_one_is_wrong(call: Call, place: P
     assert done.code == 2
     lines = done.out.splitlines()
     assert lines[:3] == [
-        "right    colours: 3 items, 1 template, 1 metric",
-        "right    doubled: 4 items, 1 template, 1 metric",
-        "         warning: repeats of an earlier item: 1 of 4 items (3).",
+        "OK       colours: 3 items, 1 template, 1 metric",
+        "OK       doubled: 4 items, 1 template, 1 metric",
+        "         warning: items that repeat an earlier one: 1 of 4 items (3).",
     ]
-    assert lines[3].startswith("no data  away: the dataset nobody/nothing cannot be had")
-    assert lines[4].startswith("wrong    wrong: Unknown metric 'accurracy'")
-    assert lines[-1].startswith("2 right, 1 no data, 1 wrong; warnings: 1.")
+    assert lines[3].startswith("no data  away: can't load the dataset nobody/nothing")
+    assert lines[4].startswith("error    wrong: Unknown metric 'accurracy'")
+    assert lines[-1].startswith("2 passed, 1 skipped, 1 failed; warnings: 1.")
     assert call("tasks", "check", "task.yaml", "doubled.yaml").code == 0
 
 
@@ -56,7 +56,7 @@ def test_check_with_a_model_looks_at_its_tokens(call: Call, place: Path, tiny: P
     assert "warnings: 0" in call("tasks", "check", "task.yaml").out
     checked = call("tasks", "check", "task.yaml", "--model", tiny)
     assert checked.code == 0
-    assert "warning: 1 of the 4 longest items are over the model's 256 tokens" in checked.out
+    assert "warning: 1 of the 4 longest items exceed the model's 256 tokens" in checked.out
 
 
 def test_a_folder_without_tasks_is_told(call: Call, in_tmp: Path) -> None:

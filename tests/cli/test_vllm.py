@@ -30,11 +30,11 @@ def test_a_run_gives_the_same_results_in_a_place_of_its_own(call: Call, tiny: Pa
 @pytest.mark.parametrize("option", ["--merge", "--trust-remote-code", "--quantize=4bit"])
 def test_what_vllm_does_not_do_is_refused(call: Call, tiny: Path, place: Path, option: str) -> None:
     assert (
-        f"--engine vllm does not go with {option.split('=')[0]}"
+        f"--engine vllm does not support {option.split('=')[0]}"
         in call("run", "-m", tiny, "-t", "task.yaml", "--engine", "vllm", option).message
     )
 
 
 def test_encoder_decoder_models_are_refused(call: Call, place: Path) -> None:
     model = tiny_seq2seq(place / "t5")
-    assert "does not go with an encoder-decoder model" in call("run", "-m", model, "-t", "task.yaml", "--engine", "vllm").message
+    assert "--engine vllm does not support an encoder-decoder model" in call("run", "-m", model, "-t", "task.yaml", "--engine", "vllm").message

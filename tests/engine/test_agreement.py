@@ -126,7 +126,7 @@ def test_no_model_is_called_by_a_name_that_will_go(tiny: Tiny, name: str) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         computed = engine(loaded)
-        assert computed.abilities.slots
+        assert computed.abilities.continuous_batching
         scores(computed, questions(1, 4))
         texts(computed, [Generate(f"g{n}", (5, 6, rng.randrange(7, 99)), 4) for n in range(4)])
 

@@ -15,7 +15,7 @@ from tests.engine.test_sharing import few_shot
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
 def test_the_plan_is_what_is_computed(tiny: Tiny, name: str) -> None:
-    made = engine(tiny(name), 128, strip=64)
+    made = engine(tiny(name), 128, packed_row=64)
     requests = few_shot(1) + questions(2, 8)
     start = made.module.generation_config.decoder_start_token_id if made.architecture == "seq2seq" else None
     kept = max_logit_positions(made.module.config.vocab_size)
@@ -37,11 +37,11 @@ def test_the_plan_is_what_is_computed(tiny: Tiny, name: str) -> None:
 def test_a_header_is_counted_once() -> None:
     header = tuple(range(100))
     requests = [ScoreChoices(f"q{number}", (*header, 200 + number), ((1,), (2,))) for number in range(40)]
-    (plan,) = explain(requests, [], None, Budget(64, 64, strip=32), 1000)
+    (plan,) = explain(requests, [], None, Budget(64, 64, packed_row=32), 1000)
     assert plan.requested == 40 * 101
     assert plan.distinct == 100 + 40
     assert plan.computed == plan.distinct
-    assert plan.held == (1, 100)
+    assert plan.prefixes == (1, 100)
 
 
 def test_prompts_to_continue_are_counted_apart() -> None:

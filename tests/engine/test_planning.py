@@ -59,14 +59,14 @@ def test_rows_are_shared_exactly_where_one_choice_begins_another(
     needed = {choice[:-1] for choice in choices}
     longest = [one for one in needed if not any(other != one and other[: len(one)] == one for other in needed)]
     assert len(rows) == len(longest)
-    assert sorted(read.slot for row in rows for read in row.reads) == list(range(len(choices)))
+    assert sorted(read.place for row in rows for read in row.reads) == list(range(len(choices)))
     lead = context if start is None else (start,)
     for row in rows:
         assert row.source == (() if start is None else context)
         assert row.start == len(lead) - 1
         assert row.start + row.kept == len(row.tokens)
         for read in row.reads:
-            assert read.tokens == choices[read.slot]
+            assert read.tokens == choices[read.place]
             assert row.tokens[: len(lead) + len(read.tokens) - 1] == lead + read.tokens[:-1]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.contract import ScoreChoices, TokenIds
 from harness.engine.transformers.packing import attention, lay_out
 from harness.engine.transformers.planning import Planned, rows_of
-from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes, strip_size
+from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes, packed_row_size
 from harness.util.sequences import common_prefix
 
 TOKENS = st.lists(st.integers(3, 5), min_size=1, max_size=12).map(tuple)
@@ -28,22 +28,22 @@ def planned(questions: Sequence[tuple[TokenIds, Sequence[TokenIds]]]) -> list[Pl
 
 @given(QUESTIONS, st.integers(1, 60), st.integers(1, 40), st.integers(1, 50))
 def test_every_request_is_in_one_strip_and_budgets_hold(
-    questions: list[tuple[TokenIds, list[TokenIds]]], budget: int, strip: int, kept: int
+    questions: list[tuple[TokenIds, list[TokenIds]]], budget: int, packed_row: int, kept: int
 ) -> None:
     wanted = planned(questions)
-    passes = plan_passes(wanted, budget, strip, kept)
+    passes = plan_passes(wanted, budget, packed_row, kept)
     assert sorted(one.request.id for batch in passes for one in batch.requests) == [one.request.id for one in wanted]
     for batch in passes:
-        sizes = [strip_size(one, batch.skip) for one in batch.strips]
-        for one, size in zip(batch.strips, sizes, strict=True):
-            assert size <= min(strip, budget) or len(one) == 1
+        sizes = [packed_row_size(one, batch.skip) for one in batch.packed_rows]
+        for one, size in zip(batch.packed_rows, sizes, strict=True):
+            assert size <= min(packed_row, budget) or len(one) == 1
             assert sum(row.kept for some in one for row in some.rows) <= kept or len(one) == 1
         assert len(sizes) * max(sizes) <= budget or len(sizes) == 1
-        held = tuple(token for piece in batch.held for token in piece)
+        prefix = tuple(token for piece in batch.prefix for token in piece)
         for request in batch.requests:
             for row in request.rows:
-                assert row.tokens[: len(held)] == held
-                assert row.start >= len(held)
+                assert row.tokens[: len(prefix)] == prefix
+                assert row.start >= len(prefix)
 
 
 @given(QUESTIONS, st.randoms(use_true_random=False))
@@ -71,9 +71,9 @@ def computed(passes: list[Pass]) -> int:
     total = 0
     before: tuple[TokenIds, ...] = ()
     for batch in passes:
-        kept = next((n for n, (a, b) in enumerate(zip(before, batch.held, strict=False)) if a != b), min(len(before), len(batch.held)))
-        total += sum(map(len, batch.held[kept:])) + sum(strip_size(strip, batch.skip) for strip in batch.strips)
-        before = batch.held
+        kept = next((n for n, (a, b) in enumerate(zip(before, batch.prefix, strict=False)) if a != b), min(len(before), len(batch.prefix)))
+        total += sum(map(len, batch.prefix[kept:])) + sum(packed_row_size(packed_row, batch.skip) for packed_row in batch.packed_rows)
+        before = batch.prefix
     return total
 
 
@@ -83,8 +83,8 @@ def test_few_shot_headers_are_held_once_and_levels_within_levels() -> None:
     headers = [tuple(rng.randrange(3, 999) for _ in range(300)) for _ in range(3)]
     questions = [(system + header + tuple(rng.randrange(3, 999) for _ in range(60)), [(7,), (8,)]) for header in headers for _ in range(40)]
     passes = plan_passes(planned(questions), 512, 512, 10_000)
-    assert {len(batch.held) for batch in passes} == {2}
-    assert {batch.held[0] for batch in passes} == {system}
+    assert {len(batch.prefix) for batch in passes} == {2}
+    assert {batch.prefix[0] for batch in passes} == {system}
     assert 8140 <= computed(passes) <= 50 + 3 * (300 + 40 * 60)
 
 
@@ -92,20 +92,20 @@ def test_what_a_few_tokens_share_is_not_held() -> None:
     rng = random.Random(4)
     questions = [((9, 9, *(rng.randrange(10, 999) for _ in range(100))), [(7,)]) for _ in range(20)]
     passes = plan_passes(planned(questions), 512, 512, 10_000)
-    assert {batch.held for batch in passes} == {()}
+    assert {batch.prefix for batch in passes} == {()}
     assert len(passes) == 4
 
 
-@pytest.mark.parametrize("held", [0, 2])
+@pytest.mark.parametrize("prefix", [0, 2])
 @given(sequences=st.lists(TOKENS, min_size=1, max_size=6))
-def test_each_token_sees_its_own_sequence_and_nothing_else(held: int, sequences: list[TokenIds]) -> None:
-    sequences = [(8,) * held + sequence for sequence in sequences]
-    strip = lay_out(sequences, held)
-    seen = attention([strip, lay_out([(8,) * held + (3,) * 15], held)], held)[0]
-    for sequence, path in zip(sequences, strip.paths, strict=True):
-        assert tuple(strip.tokens[path]) == sequence[held:]
-        assert list(strip.positions[path]) == list(range(held, len(sequence)))
+def test_each_token_sees_its_own_sequence_and_nothing_else(prefix: int, sequences: list[TokenIds]) -> None:
+    sequences = [(8,) * prefix + sequence for sequence in sequences]
+    packed_row = lay_out(sequences, prefix)
+    seen = attention([packed_row, lay_out([(8,) * prefix + (3,) * 15], prefix)], prefix)[0]
+    for sequence, path in zip(sequences, packed_row.paths, strict=True):
+        assert tuple(packed_row.tokens[path]) == sequence[prefix:]
+        assert list(packed_row.positions[path]) == list(range(prefix, len(sequence)))
         for place, index in enumerate(path):
-            expected = np.concatenate([np.arange(held), held + path[: place + 1]])
+            expected = np.concatenate([np.arange(prefix), prefix + path[: place + 1]])
             assert set(np.flatnonzero(seen[index])) == set(expected)
     assert all(seen[row].any() for row in range(len(seen)))

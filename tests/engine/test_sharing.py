@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.contract import Generate, Generation, ScoreChoices, TokenIds
 from harness.engine.transformers.engine import TransformersEngine
-from harness.engine.transformers.slots import CausalSlots, Rows, Seq2SeqSlots
+from harness.engine.transformers.continuous_batching import CausalDecodeSlots, Rows, Seq2SeqDecodeSlots
 from tests.engine.architectures import CAUSAL, SEQ2SEQ, engine, questions, words
 from tests.engine.conftest import Tiny
 from tests.engine.reference import beam_search, greedy
@@ -40,11 +40,11 @@ def short(requests: list[ScoreChoices], length: int) -> list[ScoreChoices]:
     return [ScoreChoices(one.id, one.context[:length], one.choices) for one in requests]
 
 
-@pytest.mark.parametrize("strip", [24, 512])
+@pytest.mark.parametrize("packed_row", [24, 512])
 @pytest.mark.parametrize("name", CAUSAL)
-def test_packed_scores_equal_plain_ones(tiny: Tiny, name: str, strip: int) -> None:
+def test_packed_scores_equal_plain_ones(tiny: Tiny, name: str, packed_row: int) -> None:
     loaded, requests = tiny(name), few_shot(1) + questions(2, 8)
-    shared, plain = engine(loaded, 128, strip=strip), engine(loaded, share=False)
+    shared, plain = engine(loaded, 128, packed_row=packed_row), engine(loaded, share=False)
     found, expected = scores(shared, requests), scores(plain, requests)
     assert found.keys() == expected.keys()
     for key, logprobs in expected.items():
@@ -55,7 +55,7 @@ def test_packed_scores_equal_plain_ones(tiny: Tiny, name: str, strip: int) -> No
 def test_a_header_is_computed_once(tiny: Tiny, name: str) -> None:
     shared, plain = engine(tiny(name), 64), engine(tiny(name), share=False)
     assert shared.abilities.share
-    assert shared.abilities.slots
+    assert shared.abilities.continuous_batching
     requests = few_shot(1)
     scores(shared, requests)
     scores(plain, requests)
@@ -79,12 +79,12 @@ def test_beyond_the_window_nothing_is_shared_and_that_is_said_once(tiny: Tiny, n
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10_000), budget=st.sampled_from([16, 64, 300]), strip=st.sampled_from([8, 40, 200]))
+@given(seed=st.integers(0, 10_000), budget=st.sampled_from([16, 64, 300]), packed_row=st.sampled_from([8, 40, 200]))
 @pytest.mark.parametrize("name", ["llama", "t5"])
-def test_any_set_of_requests(tiny: Tiny, name: str, seed: int, budget: int, strip: int) -> None:
+def test_any_set_of_requests(tiny: Tiny, name: str, seed: int, budget: int, packed_row: int) -> None:
     rng = random.Random(seed)
     requests = few_shot(seed, rng.randint(1, 3), rng.randint(1, 5), rng.randint(0, 50) + 1) + questions(seed, rng.randint(0, 6))
-    found = scores(engine(tiny(name), budget, strip=strip), requests)
+    found = scores(engine(tiny(name), budget, packed_row=packed_row), requests)
     expected = scores(engine(tiny(name), 4096, share=False), requests)
     assert found.keys() == expected.keys()
     for key, logprobs in expected.items():
@@ -119,7 +119,7 @@ def test_texts_decoded_in_slots_equal_a_loop_of_full_forwards(tiny: Tiny, name: 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
 def test_prompts_with_a_common_header_are_prefilled_behind_it(tiny: Tiny, name: str) -> None:
     loaded, requests = tiny(name), prompts(6, 12, header=words(random.Random(1), 50))
-    continuous = engine(loaded, 4096, strip=64, rows=5)
+    continuous = engine(loaded, 4096, packed_row=64, rows=5)
     assert texts(continuous, requests) == greedy(loaded, requests)
     assert continuous.usage.prefill_tokens < 0.5 * continuous.usage.requested_tokens
 
@@ -129,7 +129,7 @@ def test_slots_become_shorter_and_more_when_the_long_prompts_are_done(tiny: Tiny
     loaded, rng = tiny(name), random.Random(7)
     long = [Generate(f"long{n}", words(rng, 60 + 3 * n), 4 + 3 * n) for n in range(3)]
     short = [Generate(f"short{n:02}", words(rng, 3 + n % 9), 2 + n % 7) for n in range(24)]
-    kind = CausalSlots if loaded.architecture == "causal" else Seq2SeqSlots
+    kind = CausalDecodeSlots if loaded.architecture == "causal" else Seq2SeqDecodeSlots
     seen: list[tuple[int, int]] = []
     refit = kind.refit
 
@@ -148,7 +148,7 @@ def test_slots_become_shorter_and_more_when_the_long_prompts_are_done(tiny: Tiny
 
 def test_t5_lets_rows_enter_at_any_time_and_bart_does_not(tiny: Tiny) -> None:
     assert engine(tiny("t5")).abilities.anytime
-    assert engine(tiny("bart")).abilities.slots
+    assert engine(tiny("bart")).abilities.continuous_batching
     assert not engine(tiny("bart")).abilities.anytime
 
 

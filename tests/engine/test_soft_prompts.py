@@ -59,10 +59,10 @@ def prompted(tmp_path_factory: pytest.TempPathFactory) -> Prompted:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
-@pytest.mark.parametrize("strip", [24, 512])
-def test_packed_scores_equal_pefts_forward(prompted: Prompted, name: str, method: str, strip: int) -> None:
+@pytest.mark.parametrize("packed_row", [24, 512])
+def test_packed_scores_equal_pefts_forward(prompted: Prompted, name: str, method: str, packed_row: int) -> None:
     loaded, requests = prompted(name, method), few_shot(1)
-    shared, plain = engine(loaded, 128, strip=strip), engine(loaded, share=False)
+    shared, plain = engine(loaded, 128, packed_row=packed_row), engine(loaded, share=False)
     assert shared.abilities.share
     assert not shared.notes
     found, expected = scores(shared, requests), scores(plain, requests)
@@ -77,7 +77,7 @@ def test_packed_scores_equal_pefts_forward(prompted: Prompted, name: str, method
 def test_texts_equal_a_loop_of_full_forwards(prompted: Prompted, name: str, method: str, rows: int) -> None:
     loaded, requests = prompted(name, method), prompts(5, 14)
     continuous = engine(loaded, rows=rows)
-    assert continuous.abilities.slots
+    assert continuous.abilities.continuous_batching
     assert texts(continuous, requests) == greedy(loaded, requests)
 
 
@@ -147,7 +147,7 @@ def test_scores_of_an_encoder_decoder_equal_full_forwards(prompted: Prompted, na
 def test_texts_of_an_encoder_decoder_equal_a_loop_of_full_forwards(prompted: Prompted, name: str, method: str, rows: int) -> None:
     loaded, requests = prompted(name, method), prompts(5, 14)
     continuous = engine(loaded, rows=rows)
-    assert continuous.abilities.slots
+    assert continuous.abilities.continuous_batching
     assert texts(continuous, requests) == greedy(loaded, requests)
 
 

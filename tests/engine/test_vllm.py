@@ -98,7 +98,7 @@ def test_without_vllm_the_way_to_it_is_told(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ModelError, match="needs the library vllm") as caught:
         open_server(folder, "float32")
-    assert "harness[vllm]" in str(caught.value.remedy)
+    assert "adapter-harness[vllm]" in str(caught.value.remedy)
 
 
 def test_what_is_no_number_names_the_request(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,12 @@ import pytest
 from pydantic import BaseModel
 
 from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, TextScore
-from harness.evaluation.options import Options, StageTimer
-from harness.evaluation.plan import EvaluationPlan
+from harness.evaluation.options import Options
+from harness.evaluation.plan import plan
+from harness.evaluation.progress import SilentProgress, StageTimer
 from harness.evaluation.results import task_record
 from harness.evaluation.scoring import combine
-from harness.evaluation.systems import _SilentProgress
-from harness.store.runs import system_record
+from harness.store.records import system_record
 from harness.store.signature import Signature
 from harness.tasks.schema import Data, Explode, Merge, MetricSpec, Shots, Task, Template
 from harness.tasks.schema import GenerationSettings as GenerationSettings
@@ -126,19 +126,19 @@ def identity(options: Options) -> Identity:
 
     Responses are made up: signatures do not depend on them.
     """
-    work = EvaluationPlan.open(options, _SilentProgress(), StageTimer())
+    work = plan(options, SilentProgress(), StageTimer())
     found: dict[str, Signature] = {}
-    for name in dict.fromkeys(job.task.task for job in work.jobs):
-        jobs = [job for job in work.jobs if job.task.task == name]
-        judged = {}
-        for job in jobs:
-            responses = {request.id: _made_up(request) for item_requests in job.everything for request in item_requests.requests}
-            judged[job.name] = job.scorer.score(job.item_requests, responses, options.seed, job.copies)
-        record = task_record(jobs, judged, combine(judged), options)
+    for name in dict.fromkeys(planned.task.task for planned in work.tasks):
+        variants = [planned for planned in work.tasks if planned.task.task == name]
+        scores = {}
+        for planned in variants:
+            responses = {request.id: _made_up(request) for item_requests in planned.everything for request in item_requests.requests}
+            scores[planned.name] = planned.scorer.score(planned.item_requests, responses, options.seed, planned.copies)
+        record = task_record(variants, scores, combine(scores), options)
         found[name] = record.signature
         found |= {f"{name}.{key}": metric.signature for key, metric in record.metrics.items()}
         found |= {f"{name}~{one.perturbation.name}": one.perturbation for one in record.perturbations}
-    return tuple(system_record(system).digest for system, _ in work.evaluation.systems), found
+    return tuple(system_record(system).digest for system, _ in work.systems.systems), found
 
 
 def _made_up(request: Request) -> Response:
@@ -164,7 +164,7 @@ def at(name: str) -> Callable[[Place], str]:
 
 CHANGES: dict[str, list[Change]] = {
     "model": [Change(at("other/model"), "system")],
-    "adapters": [Change(lambda place: (str(place.root / "lora"),), "system", {"any_base": True})],
+    "adapter": [Change(lambda place: (str(place.root / "lora"),), "system", {"any_base": True})],
     "shots": [Change(1, "pick", {"tasks": lambda place: (str(place.root / "pick.yaml"),)})],
     "limit": [Change(3, "pick"), Change(3, "write")],
     "template": [Change("short", "pick"), Change("all", "pick")],
@@ -179,17 +179,16 @@ CHANGES: dict[str, list[Change]] = {
         Change(1, "pick.accuracy_robustness", {"perturb": ("typos:0.1",)}),
     ],
     "shot_seeds": [Change((3,), "pick"), Change((0, 1), "pick")],
-    "merge": [Change(True, "system", {"any_base": True, "adapters": lambda place: (str(place.root / "lora"),)})],
+    "merge": [Change(True, "system", {"any_base": True, "adapter": lambda place: (str(place.root / "lora"),)})],
     "engine": [Change("vllm", "system")],
     "perturb": [Change(("typos:0.2",), "pick.accuracy_robustness", {"perturb": ("typos:0.1",)})],
     "texts": [Change(3, "write")],
     "toxicity": [Change("profanity,threshold=0.3", "write.toxic_fraction", {"measures": ("toxicity",), "toxicity": "profanity"})],
-    "small": [Change(True, "pick.ece_10_bin", {"measures": ("calibration",)})],
+    "small_samples": [Change(True, "pick.ece_10_bin", {"measures": ("calibration",)})],
 }
 
 HARMLESS: dict[str, list[Change]] = {
-    "device": [Change("auto", "")],
-    "devices": [Change(("cpu", "cpu"), "")],
+    "device": [Change("auto", ""), Change("cpu,cpu", "")],
     "batch_tokens": [Change(64, "")],
     "data": [Change(lambda place: place.root, "")],
     "output": [Change(lambda place: place.root / "elsewhere", "")],
@@ -278,7 +277,7 @@ KEYS: dict[str, tuple[str, Any] | None] = {
     "answer": None,
     "choices": ("pick", ["crimson", "blue"]),
     "target": ("pick", "other"),
-    "disturb": None,
+    "perturb": None,
     "labels": ("pick", {"kind": "kind + 1"}),
     "cluster": None,
     "templates": ("pick", [{"name": "plain", "prompt": "Which colour is {{ thing }}?"}]),
@@ -325,7 +324,7 @@ ELSEWHERE = {
     "about": "held harmless below",
     "data": "its keys are listed",
     "answer": "decides which metrics fit; they are in the signature",
-    "disturb": "held below, with perturbations",
+    "perturb": "held below, with perturbations",
     "template_files": "their templates are in the digest like the task's own",
     "shots": "its keys are listed",
     "generation": "its keys are listed",
@@ -398,7 +397,7 @@ def test_a_key_that_cannot_change_a_score_is_not(place: Place, key: str, value: 
 def test_the_columns_that_perturbations_change_are_seen(place: Place) -> None:
     perturbed = replace(place.options, perturb=("typos:0.3",))
     before = identity(perturbed)[1]
-    other = TASKS["pick"] | {"disturb": ["thing", "kind"]}
+    other = TASKS["pick"] | {"perturb": ["thing", "kind"]}
     with_tasks(place, {"pick": other})
     after = identity(perturbed)[1]
     assert before["pick~typos"] != after["pick~typos"]

@@ -10,14 +10,13 @@ import numpy as np
 
 from harness import metrics
 from harness.contract import TextOutcome
-from harness.gate.decision import Decision, OnUndecided, decide
+from harness.gate.decision import GateDecision, OnUndecided, decide
 from harness.gate.findings import Finding
 from harness.gate.grammar import parse
-from harness.gate.policy import Policy, Stated
+from harness.gate.policy import Policy, PolicyRule
 from harness.store import runs
 from harness.tasks.schema import Aggregate, Group
-from tests.report.comparing import Made, choices, folder
-from tests.report.test_comparison import ACCURACY
+from tests.compare.comparing import ACCURACY, Made, choices, folder
 
 ROUGE: dict[str, tuple[str, dict[str, Any]]] = {"rougeL": ("rougeL", {}), "rouge1": ("rouge1", {}), "bleu": ("bleu", {})}
 
@@ -49,17 +48,17 @@ def run(path: Path, tasks: Mapping[str, Made], groups: Mapping[str, Group] | Non
 
 
 def policy(*lines: str, **changes: Any) -> Policy:
-    return Policy(tuple(Stated(line, parse(line)) for line in lines), **changes)
+    return Policy(tuple(PolicyRule(line, parse(line)) for line in lines), **changes)
 
 
-def judged(candidate: Path, baseline: Path | None, rules: Policy, on_undecided: OnUndecided | None = None) -> Decision:
+def decided(candidate: Path, baseline: Path | None, rules: Policy, on_undecided: OnUndecided | None = None) -> GateDecision:
     return decide(candidate, baseline, rules, metrics.load, on_undecided)
 
 
 def finding(line: str, candidate: Path, baseline: Path | None = None, **changes: Any) -> Finding:
     """What one rule finds."""
-    (one,) = judged(candidate, baseline, policy(line, **changes)).judged
-    return one.finding
+    (result,) = decided(candidate, baseline, policy(line, **changes)).results
+    return result.finding
 
 
 def with_efficiency(path: Path, **changes: Any) -> Path:

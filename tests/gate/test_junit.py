@@ -8,16 +8,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from harness.gate.decision import Decision, OnUndecided
+from harness.gate.decision import GateDecision, OnUndecided
 from harness.report.junit import junit
 from tests.gate.junit import problems
-from tests.gate.made import judged, policy, quiz, run
+from tests.gate.made import decided, policy, quiz, run
 
 LINES = ["quiz >= 0.5", "quiz >= 0.9", "quiz >= 0.72"]
 
 
-def decision(tmp_path: Path, on_undecided: OnUndecided | None = None, name: str = "tuned") -> Decision:
-    return judged(run(tmp_path / name, {"quiz": quiz(280, 400)}), None, policy(*LINES), on_undecided)
+def decision(tmp_path: Path, on_undecided: OnUndecided | None = None, name: str = "tuned") -> GateDecision:
+    return decided(run(tmp_path / name, {"quiz": quiz(280, 400)}), None, policy(*LINES), on_undecided)
 
 
 @pytest.mark.parametrize(("chosen", "counts"), [(None, "1 1 0"), ("fail", "2 0 0"), ("pass", "1 0 1")])
@@ -46,15 +46,15 @@ def test_cases_hold_the_rule_and_the_reason(tmp_path: Path) -> None:
     assert suite.attrib["timestamp"] == "2026-01-02T03:04:05"
     passed, failed, undecided = suite.iter("testcase")
     assert [case.attrib["name"] for case in (passed, failed, undecided)] == LINES
-    assert "all of it is >= 0.5" in (passed.findtext("system-out") or "")
+    assert "the whole interval is >= 0.5" in (passed.findtext("system-out") or "")
     failure, error = failed.find("failure"), undecided.find("error")
     assert failure is not None
-    assert "none of it is >= 0.9" in failure.attrib["message"]
+    assert "no part of the interval is >= 0.9" in failure.attrib["message"]
     assert error is not None
     assert error.attrib["type"] == "inconclusive"
-    assert "quiz: about " in (error.text or "")
+    assert "evaluate quiz on about " in (error.text or "")
     assert suite.find("properties/property[@name='candidate']") is not None
-    assert suite.findtext("system-out") == "fail: 3 rules: 1 passed, 1 failed, 1 undecided"
+    assert suite.findtext("system-out") == "fail: 3 rules: 1 passed, 1 failed, 1 inconclusive"
 
 
 def test_names_can_neither_break_the_xml_nor_hide_in_it(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ clusters: {boolq: passage}
 tasks: mmlu, dialogsum
 """,
     )
-    assert [stated.rule for stated in policy.rules] == [
+    assert [policy_rule.rule for policy_rule in policy.rules] == [
         Threshold("dialogsum.rougeL", ">=", 0.25),
         NothingForgotten(0.01),
         NonInferior("mmlu", 0.01),
@@ -52,45 +52,45 @@ tasks: mmlu, dialogsum
         Threshold("*.accuracy", ">=", 0.2),
         Relative("efficiency.items_per_second", ">=", 0.8),
     ]
-    assert [stated.line for stated in policy.rules][2:4] == ["mmlu: non_inferior within 0.01", "lm_eval:arc_easy: improved"]
+    assert [policy_rule.text for policy_rule in policy.rules][2:4] == ["mmlu: non_inferior within 0.01", "lm_eval:arc_easy: improved"]
     assert policy.rules[0].place == f"{file}, line 3, column 5"
-    plan = policy.plan()
-    assert (plan.targets, plan.tasks) == (("dialogsum", "summaries"), ("mmlu", "dialogsum"))
-    assert (plan.margins, plan.clusters) == ({"mmlu": 0.02, "glue_rte.accuracy": 0.05}, {"boolq": "passage"})
+    options = policy.options()
+    assert (options.targets, options.tasks) == (("dialogsum", "summaries"), ("mmlu", "dialogsum"))
+    assert (options.margins, options.clusters) == ({"mmlu": 0.02, "glue_rte.accuracy": 0.05}, {"boolq": "passage"})
 
 
 def test_without_a_policy_nothing_may_be_forgotten() -> None:
-    assert [stated.rule for stated in DEFAULT.rules] == [NothingForgotten(None)]
-    assert DEFAULT.plan().targets == ()
+    assert [policy_rule.rule for policy_rule in DEFAULT.rules] == [NothingForgotten(None)]
+    assert DEFAULT.options().targets == ()
 
 
 @pytest.mark.parametrize(
     ("text", "place", "what", "remedy"),
     [
-        ("rules:\n  - a.b => 0.5\n", "line 2, column 9", "'=>' is no comparison in the rule 'a.b => 0.5'", "Write"),
+        ("rules:\n  - a.b => 0.5\n", "line 2, column 9", "'=>' is not a comparison in the rule 'a.b => 0.5'", "Write"),
         (
             "rules:\n  - a.b >= 1\n  -   mmlu:  imporved\n",
             "line 3, column 14",
-            "'imporved' says nothing about 'mmlu'",
+            "after 'mmlu', found 'imporved'",
             "Did you mean 'improved'",
         ),
-        ("rules:\n  - 'a.b is 1'\n", "line 2, column 10", "'is' says nothing about 'a.b'", "A rule is one of"),
-        ("rules:\n  - {a: {b: c}}\n", "line 2, column 9", "a rule is one line of text", "non_inferior within"),
-        ("rules:\n  - [a]\n", "line 2, column 5", "a rule is one line of text", "non_inferior within"),
-        ("rules:\n  -\n", "line 2, column 4", "a rule begins with the name", "A rule is one of"),
-        ("rules: []\n", "line 1, column 8", "'rules' is a list with at least one entry", "- "),
-        ("rules: a.b >= 1\n", "line 1, column 8", "'rules' is a list", "- "),
-        ("rule:\n  - a.b >= 1\n", "line 1, column 1", "'rule' is no key of a policy", "Did you mean rules?"),
+        ("rules:\n  - 'a.b is 1'\n", "line 2, column 10", "after 'a.b', found 'is'", "A rule has one of"),
+        ("rules:\n  - {a: {b: c}}\n", "line 2, column 9", "a rule must be one line of text", "non_inferior within"),
+        ("rules:\n  - [a]\n", "line 2, column 5", "a rule must be one line of text", "non_inferior within"),
+        ("rules:\n  -\n", "line 2, column 4", "a rule starts with the name", "A rule has one of"),
+        ("rules: []\n", "line 1, column 8", "'rules' must be a list with at least one entry", "- "),
+        ("rules: a.b >= 1\n", "line 1, column 8", "'rules' must be a list", "- "),
+        ("rule:\n  - a.b >= 1\n", "line 1, column 1", "'rule' is not a key of a policy", "Did you mean rules?"),
         ("targets: [a]\n", "line 1, column 1", "the policy has no rules", "rules:"),
-        ("- a.b >= 1\n", "line 1, column 1", "A policy is a mapping", "rules:"),
+        ("- a.b >= 1\n", "line 1, column 1", "A policy must be a mapping", "rules:"),
         ("", "line 1, column 1", "the policy is empty", "rules:"),
-        ("rules: [a.b >= 1]\nrules: [a.b >= 2]\n", "line 2, column 1", "'rules' stands twice", "Leave one"),
-        ("rules: [a.b >= 1]\nmargins: {a: wide}\n", "line 2, column 14", "a margin is a number, not 'wide'", "0.01"),
-        ("rules: [a.b >= 1]\nmargins: {a: -1}\n", "line 2, column 14", "a margin is at least 0, not -1", "0.01"),
-        ("rules: [a.b >= 1]\nmargins: {a: .nan}\n", "line 2, column 14", "a margin is a number", "0.01"),
-        ("rules: [a.b >= 1]\nmargins: 0.1\n", "line 2, column 10", "'margins' is a mapping", "Such as"),
-        ("rules: [a.b >= 1]\ntargets: [[a]]\n", "line 2, column 11", "a name was expected", "same line"),
-        ("rules: [a.b >= 1\n", "line 2, column 1", "not valid YAML", "Mend"),
+        ("rules: [a.b >= 1]\nrules: [a.b >= 2]\n", "line 2, column 1", "'rules' is given twice", "Remove one"),
+        ("rules: [a.b >= 1]\nmargins: {a: wide}\n", "line 2, column 14", "a margin must be a number, not 'wide'", "0.01"),
+        ("rules: [a.b >= 1]\nmargins: {a: -1}\n", "line 2, column 14", "a margin must be at least 0, not -1", "0.01"),
+        ("rules: [a.b >= 1]\nmargins: {a: .nan}\n", "line 2, column 14", "a margin must be a number", "0.01"),
+        ("rules: [a.b >= 1]\nmargins: 0.1\n", "line 2, column 10", "'margins' must be a mapping", "For example"),
+        ("rules: [a.b >= 1]\ntargets: [[a]]\n", "line 2, column 11", "expected a name", "same line"),
+        ("rules: [a.b >= 1\n", "line 2, column 1", "not valid YAML", "Fix"),
         ("rules:\n  - *.accuracy >= 1\n", "line 2, column 6", "not valid YAML", "in quotes"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What each rule finds: by intervals where there are any, with the numbers told."""
+"""What each rule finds: by intervals where there are any, with the numbers message."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import pytest
 from harness.errors import InputError
 from harness.gate.findings import Finding, combined, items_to_decide, number, p_text
 from harness.store import runs
-from harness.store.runs import RequestsRecord
+from harness.store.records import RequestsRecord
 from harness.tasks.schema import Aggregate, Group
-from tests.gate.made import exam, finding, judged, policy, quiz, run, texts, with_efficiency
-from tests.report.comparing import Made, choices
-from tests.report.test_comparison import ACCURACY, flipped, hits
+from tests.compare.comparing import ACCURACY, Made, choices, flipped, hits
+from tests.gate.made import decided, exam, finding, policy, quiz, run, texts, with_efficiency
 from tests.store import records
 
 BEFORE = hits(0.7, 400)
@@ -41,11 +40,11 @@ def sides(tmp_path: Path, before: Made, after: Made) -> tuple[Path, Path]:
         ("quiz.accuracy < 0.6", "fail"),
     ],
 )
-def test_thresholds_are_judged_by_the_interval(tmp_path: Path, line: str, outcome: str) -> None:
+def test_thresholds_are_checked_by_the_interval(tmp_path: Path, line: str, outcome: str) -> None:
     found = finding(line, run(tmp_path / "tuned", {"quiz": quiz(280, 400)}))
     assert found.outcome == outcome
-    assert found.told.startswith("quiz.accuracy is 0.7000 [0.65")
-    assert "on 400 items" in found.told
+    assert found.message.startswith("quiz.accuracy is 0.7000 [0.65")
+    assert "on 400 items" in found.message
     assert bool(found.advice) == (outcome == "inconclusive")
 
 
@@ -60,7 +59,7 @@ def test_how_many_items_would_tell(tmp_path: Path) -> None:
 
 def test_a_share_of_none_shrinks_as_clopper_and_pearson_say(tmp_path: Path) -> None:
     found = finding("quiz <= 0.02", run(tmp_path / "tuned", {"quiz": quiz(0, 100)}))
-    assert found.advice == ("quiz: about 183 items",)
+    assert found.advice == ("evaluate quiz on about 183 items",)
     assert finding("quiz <= 0.02", run(tmp_path / "most", {"quiz": quiz(0, 182)})).outcome == "inconclusive"
     assert finding("quiz <= 0.02", run(tmp_path / "more", {"quiz": quiz(0, 183)})).outcome == "pass"
 
@@ -71,43 +70,43 @@ def test_no_number_of_items_tells_a_score_on_the_limit() -> None:
     assert items_to_decide(100, 0.5, (0.4, 0.8), 0.6) == 900
 
 
-def test_a_score_without_an_interval_cannot_be_told(tmp_path: Path) -> None:
+def test_a_score_without_an_interval_is_inconclusive(tmp_path: Path) -> None:
     one = run(tmp_path / "one", {"quiz": quiz(1, 1)})
-    told = "quiz.accuracy is 1 and has no interval: 1 item gives none"
-    assert finding("quiz >= 0.5", one) == finding("quiz < 0.5", one) == Finding("inconclusive", told)
+    message = "quiz.accuracy is 1 and has no interval: 1 item is too few"
+    assert finding("quiz >= 0.5", one) == finding("quiz < 0.5", one) == Finding("inconclusive", message)
     record = records.task(metrics={"acc": records.metric(0.9, ci=None, ci_method=None, reason="all items are of one cluster")})
     runs.write(records.run(tasks={"quiz": record}), tmp_path / "clustered")
-    told = "quiz.acc is 0.9000 and has no interval: all items are of one cluster"
-    assert finding("quiz >= 0.5", tmp_path / "clustered") == Finding("inconclusive", told)
+    message = "quiz.acc is 0.9000 and has no interval: all items are of one cluster"
+    assert finding("quiz >= 0.5", tmp_path / "clustered") == Finding("inconclusive", message)
 
 
-def test_a_score_without_a_value_cannot_be_told(tmp_path: Path) -> None:
+def test_a_score_without_a_value_is_inconclusive(tmp_path: Path) -> None:
     folder = tmp_path / "tuned"
     runs.write(records.run(tasks={"quiz": records.task(None)}), folder)
     assert finding("quiz.acc >= 0.5", folder) == Finding("inconclusive", "quiz.acc has no value: no item")
 
 
 @pytest.mark.parametrize(
-    ("line", "outcome", "told"),
+    ("line", "outcome", "message"),
     [
-        ("quiz: non_inferior within 0.2", "pass", "margin 0.2: kept"),
+        ("quiz: non_inferior within 0.2", "pass", "margin 0.2: retained"),
         ("quiz.accuracy: non_inferior within 0.01", "fail", "margin 0.01: forgot"),
-        ("quiz: non_inferior within 0.1", "inconclusive", "the interval holds the margin; about"),
-        ("quiz: improved", "fail", "not better"),
-        ("quiz >= baseline", "fail", "none of it is >= 0"),
-        ("quiz >= 0.5 × baseline", "pass", "all of it is >= 0"),
-        ("quiz >= 0.82 × baseline", "inconclusive", "the interval holds 0; about"),
+        ("quiz: non_inferior within 0.1", "inconclusive", "the interval contains the margin; about"),
+        ("quiz: improved", "fail", "not improved"),
+        ("quiz >= baseline", "fail", "no part of the interval is >= 0"),
+        ("quiz >= 0.5 × baseline", "pass", "the whole interval is >= 0"),
+        ("quiz >= 0.82 × baseline", "inconclusive", "the interval contains 0; about"),
         ("no task forgot", "fail", "forgot"),
         ("no task forgot more than 0.2", "pass", "retained"),
-        ("signature must match", "pass", "1 task measured alike"),
+        ("signature must match", "pass", "the signatures match on 1 task"),
     ],
 )
-def test_rules_that_compare(tmp_path: Path, line: str, outcome: str, told: str) -> None:
+def test_rules_that_compare(tmp_path: Path, line: str, outcome: str, message: str) -> None:
     candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(flipped(BEFORE, 60, 10)), ACCURACY))
     found = finding(line, candidate, baseline)
-    assert (found.outcome, told in found.told) == (outcome, True), found.told
+    assert (found.outcome, message in found.message) == (outcome, True), found.message
     if "quiz:" in line:
-        assert "quiz.accuracy changed by -0.1250 [-0.1" in found.told
+        assert "quiz.accuracy changed by -0.1250 [-0.1" in found.message
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_a_loss_beyond_the_margin_by_the_interval_alone_is_not_called_forgotten(
     candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(flipped(BEFORE, 22, 8)), ACCURACY))
     found = finding("quiz: non_inferior within 0", candidate, baseline)
     assert (found.outcome, found.advice) == ("inconclusive", ())
-    assert "likely forgot, lost beyond the margin, but the verdict needs an adjusted p of 0.01" in found.told
+    assert "likely forgot: the loss exceeds the margin, but the verdict forgot requires an adjusted p of at most 0.01" in found.message
 
 
 def test_more_items_are_asked_for_than_there_are(tmp_path: Path) -> None:
@@ -144,8 +143,8 @@ def test_a_margin_of_points_and_one_that_the_policy_names(tmp_path: Path) -> Non
     assert finding("no task forgot more than 0.05", candidate, baseline).outcome == "pass"
     assert finding("no task forgot more than 0.01", candidate, baseline, margins={"quiz": 0.05}).outcome == "pass"
     assert finding("no task forgot", candidate, baseline, margins={"rougeL": 0.05}).outcome == "pass"
-    assert "margin 0.05" in finding("no task forgot", candidate, baseline, margins={"quiz.rougeL": 0.05}).told
-    assert "margin 6: kept" in finding("quiz.bleu: non_inferior within 6", candidate, baseline).told
+    assert "margin 0.05" in finding("no task forgot", candidate, baseline, margins={"quiz.rougeL": 0.05}).message
+    assert "margin 6: retained" in finding("quiz.bleu: non_inferior within 6", candidate, baseline).message
 
 
 def test_a_share_of_the_scale_is_points_where_the_score_has_points(tmp_path: Path) -> None:
@@ -154,7 +153,7 @@ def test_a_share_of_the_scale_is_points_where_the_score_has_points(tmp_path: Pat
     one, other = texts(before.tolist()), texts((before - (generator.random(300) < 0.2)).tolist())
     bleu = [Made(made.answers, {"bleu": made.metrics["bleu"]}) for made in (one, other)]
     candidate, baseline = sides(tmp_path, *bleu)
-    assert "margin 2:" in finding("no task forgot more than 0.02", candidate, baseline).told
+    assert "margin 2:" in finding("no task forgot more than 0.02", candidate, baseline).message
 
 
 def test_targets_cannot_be_forgotten(tmp_path: Path) -> None:
@@ -167,14 +166,14 @@ def test_targets_cannot_be_forgotten(tmp_path: Path) -> None:
     assert every == Finding("inconclusive", "every task that was compared is a target")
 
 
-def test_a_task_that_the_run_lacks_cannot_be_told(tmp_path: Path) -> None:
+def test_a_task_that_the_run_lacks_is_inconclusive(tmp_path: Path) -> None:
     candidate = run(tmp_path / "tuned", {"quiz": quiz(2_800, 4_000)})
     baseline = run(tmp_path / "base", {"quiz": quiz(2_800, 4_000), "said": quiz(3, 10)})
     found = finding("no task forgot", candidate, baseline)
-    assert (found.outcome, found.parts) == ("inconclusive", ("the baseline has said, which the run lacks",))
-    assert found.advice == ("score said, or name the tasks that count under `tasks`",)
+    assert (found.outcome, found.parts) == ("inconclusive", ("the run has no results of said, but the baseline has",))
+    assert found.advice == ("evaluate said, or list the tasks that count under `tasks`",)
     assert finding("no task forgot", candidate, baseline, tasks=("qu*",)).outcome == "pass"
-    assert finding("signature must match", candidate, baseline).told == "measured otherwise: said is missing"
+    assert finding("signature must match", candidate, baseline).message == "the signatures differ: said is missing"
     assert finding("signature must match", candidate, baseline, tasks=("quiz",)).outcome == "pass"
 
 
@@ -182,9 +181,9 @@ def test_signatures_that_differ_in_items_and_prompts_fail(tmp_path: Path) -> Non
     candidate, baseline = sides(tmp_path, quiz(10, 20), quiz(9, 19))
     found = finding("signature must match", candidate, baseline)
     assert found.outcome == "fail"
-    assert "items: 19 instead of 20" in found.told
+    assert "items: 19 instead of 20" in found.message
     candidate, baseline = sides(tmp_path / "prompts", quiz(10, 20), quiz(10, 20, prompts="<user> prompt"))
-    assert "quiz (20 prompts differ)" in finding("signature must match", candidate, baseline).told
+    assert "quiz (20 prompts differ)" in finding("signature must match", candidate, baseline).message
 
 
 def subjects(right: list[int]) -> dict[str, Made]:
@@ -196,16 +195,16 @@ def test_globs_groups_and_the_worst_of_several_scores(tmp_path: Path) -> None:
     candidate = run(tmp_path / "tuned", subjects([70, 72, 50, 95]), groups)
     baseline = run(tmp_path / "base", subjects([70, 72, 90, 95]), groups)
     found = finding("exam_*.accuracy >= 0.65", candidate)
-    assert (found.outcome, found.told) == ("fail", "4 scores: 1 fail, 2 inconclusive, 1 pass")
+    assert (found.outcome, found.message) == ("fail", "4 scores: 1 failed, 2 inconclusive, 1 passed")
     assert [part.split(" ")[0] for part in found.parts] == ["exam_2.accuracy"]
-    assert finding("exam.accuracy_macro >= 0.6", candidate).told.startswith("exam.accuracy_macro is 0.7175")
+    assert finding("exam.accuracy_macro >= 0.6", candidate).message.startswith("exam.accuracy_macro is 0.7175")
     assert finding("exam >= 0.6", candidate).outcome == "pass"
-    assert finding("exam: non_inferior within 0.05", candidate, baseline).told.startswith("exam.accuracy_macro changed by -0.1000")
+    assert finding("exam: non_inferior within 0.05", candidate, baseline).message.startswith("exam.accuracy_macro changed by -0.1000")
     part = finding("exam_2: non_inferior within 0.05", candidate, baseline)
-    assert (part.outcome, "exam_2.accuracy changed by -0.4000" in part.told) == ("fail", True)
+    assert (part.outcome, "exam_2.accuracy changed by -0.4000" in part.message) == ("fail", True)
     relative = finding("exam >= 0.9 × baseline", candidate, baseline)
-    assert relative.told.startswith("exam.accuracy_macro is 0.7175, the baseline's 0.8175, 0.7175 - 0.9 × 0.8175 = -0.018")
-    assert finding("*.accuracy: non_inferior within 0.05", candidate, baseline).told == "4 scores: 1 fail, 3 pass"
+    assert relative.message.startswith("exam.accuracy_macro is 0.7175, the baseline's is 0.8175; 0.7175 - 0.9 × 0.8175 = -0.018")
+    assert finding("*.accuracy: non_inferior within 0.05", candidate, baseline).message == "4 scores: 1 failed, 3 passed"
 
 
 def test_a_group_within_a_group_is_compared_by_itself(tmp_path: Path) -> None:
@@ -214,23 +213,23 @@ def test_a_group_within_a_group_is_compared_by_itself(tmp_path: Path) -> None:
     candidate = run(tmp_path / "tuned", subjects([70, 72, 50, 95]), groups)
     baseline = run(tmp_path / "base", subjects([70, 72, 90, 95]), groups)
     found = finding("half: non_inferior within 0.1", candidate, baseline)
-    assert found.told.startswith("half.accuracy_macro changed by 0 [")
+    assert found.message.startswith("half.accuracy_macro changed by 0 [")
 
 
-def test_a_group_that_cannot_stand_as_one_stands_for_its_tasks(tmp_path: Path) -> None:
+def test_a_group_that_cannot_be_compared_as_one_is_replaced_by_its_tasks(tmp_path: Path) -> None:
     mixed = Group(group="exam", title="An exam", tasks=("quiz", "said"), aggregate=(Aggregate.model_validate({"average": "macro"}),))
     candidate = run(tmp_path / "tuned", {"quiz": quiz(70, 100), "said": texts([5] * 30)}, {"exam": mixed})
     baseline = run(tmp_path / "base", {"quiz": quiz(70, 100), "said": texts([5] * 30)}, {"exam": mixed})
     found = finding("exam: non_inferior within 0.2", candidate, baseline)
-    assert (found.outcome, found.told) == ("pass", "2 scores: 2 pass")
+    assert (found.outcome, found.message) == ("pass", "2 scores: 2 passed")
 
 
 def test_the_relative_rule_resamples_both_systems_together(tmp_path: Path) -> None:
     """The interval of after - 0.8 before, against one from the statistics of paired means."""
     after = flipped(BEFORE, 60, 10)
     candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(after), ACCURACY))
-    told = finding("quiz >= 0.8 × baseline", candidate, baseline).told
-    low, high = (float(part) for part in told.split("[")[1].split("]")[0].split(", "))
+    message = finding("quiz >= 0.8 × baseline", candidate, baseline).message
+    low, high = (float(part) for part in message.split("[")[1].split("]")[0].split(", "))
     values = after - 0.8 * BEFORE
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.004)
@@ -241,7 +240,7 @@ def test_a_relative_rule_of_a_score_that_cannot_be_compared(tmp_path: Path) -> N
     kept = Made(made.answers, {"bleu": made.metrics["bleu"]}, keep_statistics=False)
     candidate, baseline = sides(tmp_path, kept, kept)
     found = finding("quiz >= 0.9 × baseline", candidate, baseline)
-    assert (found.outcome, "keep no statistics of bleu" in found.told) == ("inconclusive", True)
+    assert (found.outcome, "hold no statistics of bleu" in found.message) == ("inconclusive", True)
     assert finding("quiz: non_inferior within 1", candidate, baseline).outcome == "inconclusive"
     assert finding("quiz: improved", candidate, baseline).outcome == "inconclusive"
 
@@ -251,9 +250,9 @@ def test_efficiency_is_held_against_the_baseline_by_the_point(tmp_path: Path) ->
     with_efficiency(candidate, seconds={"score": 20.0, "generate": 10.0, "total": 40.0})
     with_efficiency(baseline, seconds={"score": 15.0, "generate": 5.0, "total": 30.0})
     found = finding("efficiency.items_per_second >= 0.8 × baseline", candidate, baseline)
-    assert (found.outcome, found.told) == (
+    assert (found.outcome, found.message) == (
         "fail",
-        "items_per_second is 2, which is not >= 0.8 × 3 = 2.4; it has no interval, so the points decide",
+        "items_per_second is 2, which is not >= 0.8 × 3 = 2.4 (single measurements, without an interval)",
     )
     assert finding("efficiency.items_per_second >= 0.6 × baseline", candidate, baseline).outcome == "pass"
     assert finding("efficiency.seconds <= 60", candidate).outcome == "pass"
@@ -265,23 +264,27 @@ def test_the_speed_of_answers_from_the_store_is_not_known(tmp_path: Path) -> Non
     with_efficiency(baseline, requests=RequestsRecord(unique=10, cached=10, computed=0))
     found = finding("efficiency.items_per_second >= 0.8 × baseline", candidate, baseline)
     assert found.outcome == "inconclusive"
-    assert "of the baseline is not known: its answers came from the store" in found.told
-    assert found.advice == ("compute the baseline anew with --fresh",)
+    assert "of the baseline is not known: its responses came from the cache" in found.message
+    assert found.advice == ("compute the baseline again with --fresh",)
     assert finding("efficiency.decode_tokens_per_second >= 10", candidate).outcome == "inconclusive"
 
 
 @pytest.mark.parametrize(
     ("line", "what", "remedy"),
     [
-        ("quizz >= 0.5", "has no task or group 'quizz'", "Did you mean quiz? It has quiz, said."),
+        ("quizz >= 0.5", "has no task or group 'quizz'", "Did you mean quiz? Available: quiz, said."),
         ("quizz.accuracy >= 0.5", "has no task or group 'quizz'", "Did you mean quiz?"),
-        ("zzz_* >= 0.5", "has no task or group 'zzz_*'", "It has quiz, said."),
-        ("said.rouge_l >= 0.5", "said has no metric 'rouge_l'", "Did you mean rougeL? There is rougeL, rouge1, bleu."),
-        ("quiz.zzz >= 0.5", "quiz has no metric 'zzz'", "There is accuracy."),
-        ("*.zzz >= 0.5", "none of 2 tasks has a metric 'zzz'", "There is"),
-        ("efficiency.speed >= 1", "efficiency has no quantity 'speed'", "It has items_per_second, prefill_tokens_per_second"),
-        ("said >= 0.5 × baseline", "has no results of said", "Score the baseline on it"),
-        ("said: improved", "has no results of said", "Score the baseline on it"),
+        ("zzz_* >= 0.5", "has no task or group 'zzz_*'", "Available: quiz, said."),
+        ("said.rouge_l >= 0.5", "said has no metric 'rouge_l'", "Did you mean rougeL? Available metrics: rougeL, rouge1, bleu."),
+        ("quiz.zzz >= 0.5", "quiz has no metric 'zzz'", "Available metrics: accuracy."),
+        ("*.zzz >= 0.5", "none of 2 tasks has a metric 'zzz'", "Available metrics"),
+        (
+            "efficiency.speed >= 1",
+            "there is no efficiency quantity 'speed'",
+            "Available quantities: items_per_second, prefill_tokens_per_second",
+        ),
+        ("said >= 0.5 × baseline", "has no results of said", "Evaluate the baseline on it"),
+        ("said: improved", "has no results of said", "Evaluate the baseline on it"),
     ],
 )
 def test_what_the_results_do_not_have_is_told(tmp_path: Path, line: str, what: str, remedy: str) -> None:
@@ -289,23 +292,23 @@ def test_what_the_results_do_not_have_is_told(tmp_path: Path, line: str, what: s
     baseline = run(tmp_path / "base", {"quiz": quiz(5, 10)})
     with pytest.raises(InputError) as caught:
         finding(line, candidate, baseline)
-    assert caught.value.what.startswith(f"the rule '{line}' does not fit: ")
+    assert caught.value.what.startswith(f"The rule '{line}' cannot be applied: ")
     assert what in caught.value.what
     assert remedy in caught.value.remedy
 
 
 def test_a_name_with_dots_is_taken_whole(tmp_path: Path) -> None:
     candidate = run(tmp_path / "tuned", {"quiz.v1": quiz(10, 10), "quiz": quiz(0, 10)})
-    assert finding("quiz.v1.accuracy >= 0.5", candidate).told.startswith("quiz.v1.accuracy is 1")
-    assert finding("quiz.v1 >= 0.5", candidate).told.startswith("quiz.v1.accuracy is 1")
+    assert finding("quiz.v1.accuracy >= 0.5", candidate).message.startswith("quiz.v1.accuracy is 1")
+    assert finding("quiz.v1 >= 0.5", candidate).message.startswith("quiz.v1.accuracy is 1")
 
 
 def test_several_findings_are_one() -> None:
     parts = [Finding("pass", "a"), Finding("inconclusive", "b", ("more b",)), Finding("inconclusive", "c", ("more c",))]
-    assert combined(parts, "scores") == Finding("inconclusive", "3 scores: 2 inconclusive, 1 pass", ("more b", "more c"), ("b", "c"))
+    assert combined(parts, "scores") == Finding("inconclusive", "3 scores: 2 inconclusive, 1 passed", ("more b", "more c"), ("b", "c"))
     many = combined([Finding("fail", str(number)) for number in range(9)], "scores")
-    assert many.lines == ("9 scores: 9 fail", "0", "1", "2", "3", "4", "5", "and 3 more")
-    assert combined([Finding("pass", "a")] * 2, "tasks") == Finding("pass", "2 tasks: 2 pass")
+    assert many.lines == ("9 scores: 9 failed", "0", "1", "2", "3", "4", "5", "and 3 more")
+    assert combined([Finding("pass", "a")] * 2, "tasks") == Finding("pass", "2 tasks: 2 passed")
 
 
 def test_numbers_are_told_with_digits_that_say_something() -> None:
@@ -317,15 +320,15 @@ def test_numbers_are_told_with_digits_that_say_something() -> None:
         "123,456",
         "1e-06",
     ]
-    assert [p_text(value) for value in (None, 0.5, 0.00001)] == ["no p", "p 0.5000", "p < 0.0001"]
+    assert [p_text(value) for value in (None, 0.5, 0.00001)] == ["no adjusted p", "adjusted p = 0.5000", "adjusted p < 0.0001"]
 
 
 def test_a_loss_that_lacks_only_the_adjusted_p_is_undecided(tmp_path: Path) -> None:
     """22 lost and 8 gained of 400: the interval lies beyond 0, the exact p is 0.016."""
     candidate, baseline = sides(tmp_path, Made(choices(BEFORE), ACCURACY), Made(choices(flipped(BEFORE, 22, 8)), ACCURACY))
-    (one,) = judged(candidate, baseline, policy("no task forgot more than 0.001")).judged
+    (one,) = decided(candidate, baseline, policy("no task forgot more than 0.001")).results
     assert one.finding.outcome == "inconclusive"
-    assert "p 0.0161, margin 0.001: likely forgot" in one.finding.told
+    assert "adjusted p = 0.0161, margin 0.001: likely forgot" in one.finding.message
 
 
 def test_six_unchanged_items_do_not_reach_a_multiple_of_the_baseline(tmp_path: Path) -> None:
@@ -335,37 +338,37 @@ def test_six_unchanged_items_do_not_reach_a_multiple_of_the_baseline(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("line", "outcome", "told"),
+    ("line", "outcome", "message"),
     [
         ("quiz: non_inferior within 0.001", "pass", "nothing can have changed"),
         ("no task forgot", "pass", "nothing can have changed"),
         ("quiz >= baseline", "pass", "nothing can have changed"),
         ("quiz <= baseline", "pass", "nothing can have changed"),
         ("quiz >= 0.9 × baseline", "pass", "nothing can have changed"),
-        ("quiz > baseline", "fail", "it cannot be > itself"),
-        ("quiz: improved", "fail", "it cannot be better"),
-        ("quiz >= 1.01 × baseline", "fail", "it cannot be >= 1.01 × itself"),
+        ("quiz > baseline", "fail", "cannot be > itself"),
+        ("quiz: improved", "fail", "cannot be better"),
+        ("quiz >= 1.01 × baseline", "fail", "cannot be >= 1.01 × itself"),
         ("quiz <= 1.5 × baseline", "pass", "nothing can have changed"),
-        ("signature must match", "pass", "measured alike"),
+        ("signature must match", "pass", "the signatures match"),
     ],
 )
-def test_a_system_against_itself(tmp_path: Path, line: str, outcome: str, told: str) -> None:
+def test_a_system_against_itself(tmp_path: Path, line: str, outcome: str, message: str) -> None:
     same: dict[str, Any] = {"model_digest": "one", "tokenizer_digest": "one"}
     candidate = run(tmp_path / "tuned", {"quiz": quiz(140, 200)}, **same)
     baseline = run(tmp_path / "base", {"quiz": quiz(140, 200)}, **same)
     found = finding(line, candidate, baseline)
-    assert (found.outcome, told in found.told) == (outcome, True), found.told
+    assert (found.outcome, message in found.message) == (outcome, True), found.message
 
 
 def test_why_a_system_passes_against_itself_is_told_for_all_scores_together(tmp_path: Path) -> None:
     same: dict[str, Any] = {"model_digest": "one"}
     made = {"quiz": quiz(140, 200), "exam": quiz(70, 100)}
     found = finding("no task forgot", run(tmp_path / "tuned", made, **same), run(tmp_path / "base", made, **same))
-    assert found.told == "2 scores: 2 pass: the same system gave the same responses: nothing can have changed"
+    assert found.message == "2 scores: 2 passed (nothing can have changed, because the same system gave the same responses)"
     other = made | {"exam": Made(choices(flipped(hits(0.7, 4_000), 1, 1)), ACCURACY)}
     made = made | {"exam": Made(choices(hits(0.7, 4_000)), ACCURACY)}
     mixed = finding("no task forgot", run(tmp_path / "more", other, **same), run(tmp_path / "less", made, **same))
-    assert mixed.told.endswith("nothing can have changed (1 of 2)")
+    assert mixed.message.endswith("because the same system gave the same responses (1 of 2))")
 
 
 def test_different_systems_with_the_same_responses_are_undecided(tmp_path: Path) -> None:

@@ -8,18 +8,19 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from harness.gate.decision import Decision
-from harness.report.gate import decision_view, summary
-from tests.gate.made import judged, policy, quiz, run
+from harness.gate.decision import GateDecision
+from harness.report.markdown import decision_markdown
+from harness.report.terminal import decision_view
+from tests.gate.made import decided, policy, quiz, run
 
 LINES = ["quiz >= 0.5", "quiz >= 0.9", "qu*.accuracy >= 0.7"]
 
 
-def decision(tmp_path: Path, name: str = "tuned") -> Decision:
-    return judged(run(tmp_path / name, {"quiz": quiz(280, 400), "quip": quiz(281, 400)}), None, policy(*LINES))
+def decision(tmp_path: Path, name: str = "tuned") -> GateDecision:
+    return decided(run(tmp_path / name, {"quiz": quiz(280, 400), "quip": quiz(281, 400)}), None, policy(*LINES))
 
 
-def shown(found: Decision, width: int, *, terminal: bool = False) -> str:
+def shown(found: GateDecision, width: int, *, terminal: bool = False) -> str:
     out = io.StringIO()
     Console(file=out, width=width, force_terminal=terminal, highlight=False, _environ={}).print(decision_view(found))
     return out.getvalue()
@@ -30,7 +31,7 @@ def test_each_rule_with_its_outcome_then_the_verdict_then_what_to_do(tmp_path: P
         text = shown(decision(tmp_path), width)
         assert max(map(len, text.splitlines())) <= width
         words = " ".join(text.split())
-        for part in ("quiz >= 0.5 pass", "quiz >= 0.9 fail", "inconclusive", "fail: tuned. 3 rules: 1 passed, 1 failed, 1 undecided."):
+        for part in ("quiz >= 0.5 pass", "quiz >= 0.9 fail", "inconclusive", "fail: tuned. 3 rules: 1 passed, 1 failed, 1 inconclusive."):
             assert part in words
     assert text.index("quiz >= 0.9") < text.index("fail: tuned")
 
@@ -45,7 +46,7 @@ def test_names_are_not_markup(tmp_path: Path) -> None:
 
 
 def test_the_summary_is_a_markdown_table_with_a_row_for_each_rule(tmp_path: Path) -> None:
-    text = summary(decision(tmp_path))
+    text = decision_markdown(decision(tmp_path))
     html = MarkdownIt("commonmark").enable("table").render(text)
     assert html.startswith("<h3>harness gate: fail</h3>")
     assert html.count("<tr>") == 1 + len(LINES)
@@ -56,7 +57,7 @@ def test_the_summary_is_a_markdown_table_with_a_row_for_each_rule(tmp_path: Path
 
 
 def test_a_summary_cannot_be_broken_by_names(tmp_path: Path) -> None:
-    text = summary(decision(tmp_path, "a|b <img src=x> @someone *x* [y](http:" + "z)"))
+    text = decision_markdown(decision(tmp_path, "a|b <img src=x> @someone *x* [y](http:" + "z)"))
     html = MarkdownIt("commonmark").enable("table").render(text)
     assert "<img" not in html
     assert "<em>" not in html

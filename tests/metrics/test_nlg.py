@@ -216,7 +216,7 @@ def test_cider_without_its_package_is_null_with_the_remedy(monkeypatch: pytest.M
     statistics = metric.statistics(RESTAURANTS)
     assert math.isnan(float(metric.score(statistics.sum(axis=0))))
     assert metric.item_scores(statistics) is None
-    assert "harness[nlg]" in str(metric.no_interval(statistics))
+    assert "adapter-harness[nlg]" in str(metric.no_interval(statistics))
 
 
 def test_texts_without_words() -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.contract import Generate
 from harness.errors import AdapterError, ModelError
-from harness.models import adapter_cards, adapters, cards
+from harness.models import adapter_cards, adapters, attachment, cards
 from harness.models.adapter_cards import AdapterCard, Losses, Training
 from tests.engine.architectures import engine, load
 from tests.engine.reference import greedy
@@ -186,7 +186,7 @@ def test_pefts_own_merge_agrees_with_ours(bases: dict[str, Path], tmp_path: Path
     theirs_merged = replace(theirs, module=module)
     loaded = load(base)
     for merge in (False, True):
-        with adapters.attached(loaded, found(base, folder, merge=merge)) as attached:
+        with attachment.attached(loaded, found(base, folder, merge=merge)) as attached:
             assert far(scores(attached.module, loaded), scores(module, theirs)) < 1e-4
             requests = [Generate(f"g{n}", tuple(range(5, 7 + 3 * n)), 6) for n in range(3)]
             ours = {one.id: one for batch in engine(replace(loaded, module=attached.module)).generate(requests) for one in batch}
@@ -199,7 +199,7 @@ def test_a_lora_whose_b_is_zero_scores_exactly_as_the_base(bases: dict[str, Path
     folder = make(bases[task], tmp_path / "zero", lora(task), fill=False)
     loaded = load(bases[task])
     plain = scores(loaded.module, loaded)
-    with adapters.attached(loaded, found(bases[task], folder, merge=merge)) as attached:
+    with attachment.attached(loaded, found(bases[task], folder, merge=merge)) as attached:
         assert scores(attached.module, loaded) == plain
 
 
@@ -208,7 +208,7 @@ def test_a_soft_prompt_cannot_be_merged(bases: dict[str, Path], tmp_path: Path) 
     loaded = load(bases["causal"])
     with (
         pytest.raises(AdapterError, match="soft prompt: there is nothing to merge"),
-        adapters.attached(loaded, found(bases["causal"], folder, merge=True)),
+        attachment.attached(loaded, found(bases["causal"], folder, merge=True)),
     ):
         pass
 
@@ -216,9 +216,9 @@ def test_a_soft_prompt_cannot_be_merged(bases: dict[str, Path], tmp_path: Path) 
 def test_merging_in_half_precision_is_told(bases: dict[str, Path], tmp_path: Path) -> None:
     folder = make(bases["causal"], tmp_path / "adapter", lora("causal"))
     loaded = load(bases["causal"], dtype="bfloat16")
-    with adapters.attached(loaded, found(bases["causal"], folder, merge=True)) as attached:
+    with attachment.attached(loaded, found(bases["causal"], folder, merge=True)) as attached:
         assert [("merged in bfloat16" in warning) for warning in attached.warnings] == [True]
-    with adapters.attached(loaded, found(bases["causal"], folder)) as attached:
+    with attachment.attached(loaded, found(bases["causal"], folder)) as attached:
         assert attached.warnings == ()
 
 
@@ -231,7 +231,7 @@ def test_a_quantized_base_carries_adapters_but_is_never_merged_into(bases: dict[
     assert scores(loaded.module, loaded) == plain
     with (
         pytest.raises(AdapterError, match=f"cannot be merged into a {quantize} base"),
-        adapters.attached(loaded, found(bases["causal"], folder, merge=True)),
+        attachment.attached(loaded, found(bases["causal"], folder, merge=True)),
     ):
         pass
 
@@ -259,7 +259,7 @@ def test_weights_of_another_base_of_the_same_name_are_told(bases: dict[str, Path
     loaded = load(bases["causal"])
     for digest, told in ((model_digest(bases["causal"]), 0), ("f" * 64, 1)):
         record(folder, base_digest=digest)
-        with adapters.attached(loaded, found(bases["causal"], folder)) as attached:
+        with attachment.attached(loaded, found(bases["causal"], folder)) as attached:
             assert len(attached.warnings) == told
             assert all("other weights of tiny-llama" in warning for warning in attached.warnings)
 
@@ -279,7 +279,7 @@ def test_a_fully_tuned_model_takes_the_bases_place(bases: dict[str, Path], shelf
         adapter = found(bases["causal"], Path(name))
         assert adapter.full
         adapters.check_base(adapter, cards.resolve(str(bases["causal"])))
-        with adapters.attached(loaded, adapter) as attached:
+        with attachment.attached(loaded, adapter) as attached:
             assert scores(attached.module, loaded) == scores(alone.module, alone)
             assert attached.parameters == loaded.parameters
     assert scores(loaded.module, loaded) == plain
@@ -321,7 +321,7 @@ def test_embeddings_of_another_size_are_refused(bases: dict[str, Path], tmp_path
     plain = scores(loaded.module, loaded)
     with (
         pytest.raises(AdapterError, match=r"does not fit tiny-llama: size mismatch for .*embed_tokens") as caught,
-        adapters.attached(loaded, found(base, folder)),
+        attachment.attached(loaded, found(base, folder)),
     ):
         pass
     assert "never resized" in caught.value.remedy

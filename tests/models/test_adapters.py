@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.contract import ChoiceScores, Generate, Generation, ScoreChoices
 from harness.errors import AdapterError
-from harness.models import adapters, cards
+from harness.models import adapters, attachment, cards
 from harness.models.loading import Loaded
 from tests.engine.architectures import engine, load, naive_logprob, questions
 
@@ -84,7 +84,7 @@ def scores(module: Any, loaded: Loaded, budget: int = 64) -> Scores:
 
 
 def with_adapter(loaded: Loaded, adapter: adapters.Adapter) -> Scores:
-    with adapters.attached(loaded, adapter) as attached:
+    with attachment.attached(loaded, adapter) as attached:
         assert attached.warnings == ()
         return scores(attached.module, loaded)
 
@@ -155,7 +155,7 @@ def test_greedy_answers_are_what_scoring_calls_likeliest(bases: dict[str, Path],
     folder = make(bases[task], tmp_path / "adapter", method(name, task))
     requests = [Generate(f"g{n}", tuple(range(5, 7 + 3 * n)), 6) for n in range(4)]
     loaded = load(bases[task])
-    with adapters.attached(loaded, found(bases[task], folder)) as attached:
+    with attachment.attached(loaded, found(bases[task], folder)) as attached:
         computed = engine(replace(loaded, module=attached.module))
         answers = {answer.id: answer for batch in computed.generate(requests) for answer in batch}
         again = []
@@ -182,7 +182,7 @@ def test_an_update_of_zero_warns_and_scores_as_the_base(bases: dict[str, Path], 
     folder = make(bases[task], tmp_path / "zero", lora(task), fill=False)
     loaded = load(bases[task])
     plain = scores(loaded.module, loaded)
-    with adapters.attached(loaded, found(bases[task], folder)) as attached:
+    with attachment.attached(loaded, found(bases[task], folder)) as attached:
         assert [("zero" in warning, "changes nothing" in warning) for warning in attached.warnings] == [(True, True)]
         adapted = scores(attached.module, loaded)
     assert adapted == plain
@@ -206,7 +206,7 @@ def configure(folder: Path, **changes: Any) -> None:
 def _refused(base: Path, folder: Path, words: str) -> None:
     loaded = load(base)
     plain = scores(loaded.module, loaded)
-    with pytest.raises(AdapterError, match=words) as caught, adapters.attached(loaded, found(base, folder)):
+    with pytest.raises(AdapterError, match=words) as caught, attachment.attached(loaded, found(base, folder)):
         pass
     assert "\n" not in caught.value.what
     assert scores(loaded.module, loaded) == plain
@@ -249,7 +249,7 @@ def test_an_adapter_for_another_architecture(bases: dict[str, Path], good: Path)
 def test_an_error_inside_does_not_keep_the_adapter_on(bases: dict[str, Path], good: Path) -> None:
     loaded = load(bases["causal"])
     plain = scores(loaded.module, loaded)
-    with pytest.raises(KeyError), adapters.attached(loaded, found(bases["causal"], good)):
+    with pytest.raises(KeyError), attachment.attached(loaded, found(bases["causal"], good)):
         raise KeyError
     assert scores(loaded.module, loaded) == plain
 
@@ -278,7 +278,7 @@ def test_pickled_adapters_need_permission(bases: dict[str, Path], good: Path) ->
     (good / "adapter_model.safetensors").unlink()
     with pytest.raises(AdapterError, match="only pickled weights"):
         found(base, good)
-    with adapters.attached(loaded, found(base, good, pickles=True), pickles=True) as attached:
+    with attachment.attached(loaded, found(base, good, pickles=True), pickles=True) as attached:
         assert scores(attached.module, loaded) == expected
 
 

@@ -17,8 +17,8 @@ from harness.contract import ChoiceScores, Generate, Usage
 from harness.engine.transformers.engine import TransformersEngine
 from harness.errors import ModelError
 from harness.models import cards, loading
+from harness.models.loaded_weights import check_head
 from harness.models.loading import (
-    check_head,
     check_weights,
     generation_config,
     load_config,
@@ -231,8 +231,21 @@ def test_devices() -> None:
     assert pick_dtype("float16", torch.device("cpu")) == "float16"
     with pytest.raises(ModelError, match="Unknown device"):
         pick_device("abacus")
-    with pytest.raises(ModelError, match="not here"):
+    with pytest.raises(ModelError, match="no device 'cuda:99'"):
         pick_device("cuda:99")
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(1, True, "cuda"), (0, True, "mps"), (0, False, "cpu")])
+def test_auto_takes_cuda_then_mps_then_cpu(cuda: int, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device("auto").type == expected
+    if mps:
+        assert pick_device("mps").type == "mps"
+        assert pick_dtype("auto", torch.device("mps")) == "float32"
+    else:
+        with pytest.raises(ModelError, match="no device 'mps'"):
+            pick_device("mps")
 
 
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])

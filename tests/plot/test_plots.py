@@ -18,8 +18,8 @@ from harness.report.plots.base import FigureRequest, FigureSource, Plot, What
 from harness.report.plots.plots import places, plots, write
 from harness.report.plots.style import MARKERS
 from harness.store import runs
-from tests.report.comparing import Made, choices, folder
-from tests.report.measured import all_of, measured, quiz, read
+from tests.compare.comparing import Made, choices, folder
+from tests.compare.measured import all_of, measured, quiz, read
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = '<script>alert(1)</script> $x^{2}$ & "q"'
@@ -93,7 +93,7 @@ def test_a_family_without_a_value_in_one_system_says_whose(one: Path, tmp_path: 
     assert "—" in texts
     caption = " ".join(texts)
     assert "No calibration of small: 20 items, of the 300" in caption
-    assert "small was measured otherwise than tiny: data digest:" in caption
+    assert "small was measured differently from tiny: data digest:" in caption
 
 
 def test_drops_have_a_line_for_each_perturbation_and_system(one: Path, other: Path, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_tasks_and_groups_are_chosen_by_name_or_glob(tmp_path: Path) -> None:
     [
         ("reliability", "no reliability diagram", "--measures calibration"),
         ("families", "only accuracy was measured", "--measures all"),
-        ("drops", "no drop on disturbed copies", "--measures robustness,fairness"),
+        ("drops", "no drop on perturbed items", "--measures robustness,fairness"),
     ],
 )
 def test_where_there_is_nothing_to_draw_it_says_what_would_measure_it(tmp_path: Path, kind: What, said: str, remedy: str) -> None:
@@ -207,4 +207,4 @@ def test_a_measure_of_other_shots_is_told_apart(one: Path, tmp_path: Path) -> No
     shots = measured(tmp_path / "shots", {"quiz": replace(made, signature=made.signature.replace("shots:0", "shots:5"))}, "shots")
     for kind in ("reliability", "drops"):
         (plot,) = found(one, shots, kind=kind)
-        assert "shots was measured otherwise than tiny: shots: 5 instead of 0." in " ".join(words(plot, tmp_path / "a.svg"))
+        assert "shots was measured differently from tiny: shots: 5 instead of 0." in " ".join(words(plot, tmp_path / "a.svg"))

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from harness.contract import Generate, Generation, Request, ScoreChoices, ScoreRequest, ScoreText, TokenIds
 from harness.engine.transformers.budget import Budget
 from harness.engine.transformers.engine import TransformersEngine
-from harness.evaluation.options import Options, StageTimer
-from harness.evaluation.plan import EvaluationPlan
+from harness.evaluation.options import Options
+from harness.evaluation.plan import plan
+from harness.evaluation.progress import StageTimer
 from harness.models import cards
 from harness.models.loading import Loaded, load_model, load_tokenizer
 from tests.engine.test_scoring import scores
@@ -64,7 +65,7 @@ def engine(loaded: Loaded, module: Any = None, *, share: bool = True) -> Transfo
 def asked(model: Path, data: Path, tasks: str, shots: int, limit: int, *, chat: bool = False) -> list[Request]:
     """The requests of a run."""
     options = Options(model=str(model), tasks=tuple(tasks.split(",")), shots=shots, limit=limit, chat=chat, data=data, device="cpu")
-    return EvaluationPlan.open(options, Recorder(), StageTimer()).requests
+    return plan(options, Recorder(), StageTimer()).requests
 
 
 def scorings(requests: Sequence[Request]) -> list[ScoreRequest]:
@@ -174,7 +175,7 @@ def test_a_hundred_dialogues_continue_as_generate_continues_them(load: Load, dat
     prompts = [f"{dialogue}\n\nTL;DR:" for dialogue in _dialogues(data, DIALOGUES)]
     requests = [Generate(f"{number}", tuple(loaded.tokenizer(one).input_ids), 40) for number, one in enumerate(prompts)]
     computed = engine(loaded)
-    assert computed.abilities.slots
+    assert computed.abilities.continuous_batching
     found = {one.id: one.text for batch in computed.generate(requests) for one in batch if isinstance(one, Generation)}
     assert len(found) == DIALOGUES
     for request in requests:

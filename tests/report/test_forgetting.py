@@ -11,20 +11,21 @@ import pytest
 from rich.console import Console
 
 from harness import metrics
-from harness.compare.comparison import Comparison, compare_runs
+from harness.compare import highlights
+from harness.compare.comparison import RunComparison, compare_runs
 from harness.compare.noise import Noise
 from harness.compare.overall import Estimate
 from harness.compare.selection import choose, names
-from harness.report.forgetting import facts
+from harness.report.forgetting import phrases
 from harness.report.forgetting.bars import bar, reach
 from harness.report.forgetting.items import shown
 from harness.report.forgetting.terminal import forgetting_view
 from harness.stats.verdict import Verdict
-from tests.report.forgotten import PLAN, comparisons, folders, noise
+from tests.compare.forgotten import PLAN, comparisons, folders, noise
 
 
 def drawn(
-    *given: Comparison,
+    *given: RunComparison,
     width: int = 160,
     colours: bool = False,
     noise: dict[str, Noise] | None = None,
@@ -43,7 +44,7 @@ def line(text: str, start: str) -> str:
 
 
 def test_rows_hold_every_headline_the_targets_last() -> None:
-    found = facts.rows(comparisons()[0], noise())
+    found = highlights.rows(comparisons()[0], noise())
     assert [row.task.name for row in found] == ["exam", "quiz", "read", "said"]
     exam, quiz, read, said = found
     assert (exam.verdict, exam.lost, exam.gained) == ("forgot", 75, 6)
@@ -52,20 +53,20 @@ def test_rows_hold_every_headline_the_targets_last() -> None:
     assert said.verdict == "improved"
     assert (said.lost or 0) + (said.gained or 0) == len(said.task.changes)
     assert exam.noise == Noise(6, 1.5, 0.0)
-    assert [facts.noise_text(row) for row in found[:3]] == ["6 flips, 1.5", "0 flips, 0", "0 flips, 0"]
-    assert re.fullmatch(r"\d+ changed, 0\.\d+", facts.noise_text(said))
+    assert [phrases.noise_text(row) for row in found[:3]] == ["6 flips, 1.5", "0 flips, 0", "0 flips, 0"]
+    assert re.fullmatch(r"\d+ changed, 0\.\d+", phrases.noise_text(said))
     assert set(noise()) == {"exam", "exam_0", "exam_1", "exam_2", "quiz", "read", "said"}
     assert noise()["exam_0"].flips == 2
 
 
 def test_targets_are_last_wherever_the_results_have_them() -> None:
     first = compare_runs(folders()[0], folders()[1], metrics.load, dataclasses.replace(PLAN, targets=("exam",)))
-    assert [row.task.name for row in facts.rows(first, None)] == ["quiz", "read", "said", "exam"]
+    assert [row.task.name for row in highlights.rows(first, None)] == ["quiz", "read", "said", "exam"]
 
 
 def test_on_a_target_nothing_is_forgotten_but_it_can_be_worse() -> None:
     reverse = compare_runs(folders()[1], folders()[0], metrics.load, PLAN)
-    said = facts.rows(reverse, None)[-1]
+    said = highlights.rows(reverse, None)[-1]
     assert (said.score.verdict, said.verdict) == ("forgot", "worse")
     assert reverse.overall.verdict != "forgot"
 
@@ -86,10 +87,10 @@ def test_every_width_holds_every_fact(width: int) -> None:
         "6 flips",
         "-0.230",
         "Taken together",
-        "tuned for",
+        "fine-tuned on",
     ):
         assert part in text, part
-    assert text.index("tuned for") > text.index("read")
+    assert text.index("fine-tuned on") > text.index("read")
     row = line(text, "exam")
     assert ("●" in row) == (width >= 98)
     assert "[-0.2" in text
@@ -102,9 +103,9 @@ def test_five_tasks_take_less_than_two_screens() -> None:
 
 
 def test_the_tasks_taken_together() -> None:
-    found = {name: (value, meaning) for name, value, meaning in facts.overall_lines(comparisons()[0])}
+    found = {name: (value, meaning) for name, value, meaning in phrases.overall_lines(comparisons()[0])}
     over = comparisons()[0].overall
-    assert found["forgotten"] == ("2 of 3 (67 %)", "tasks not tuned for: 2 forgot, 1 kept")
+    assert found["forgotten"] == ("2 of 3 (67 %)", "of the tasks that are not targets: 2 forgot, 1 retained")
     assert over.mean_change is not None
     assert found["mean change"][0].startswith(f"{over.mean_change.value:.3f} [")
     assert found["worst task"] == ("exam", "accuracy_macro ↑ -0.230")
@@ -112,39 +113,40 @@ def test_the_tasks_taken_together() -> None:
     assert found["traded"][0].endswith(" on the targets for 0.115 lost elsewhere")
     assert "[" in found["retention"][0]
     untuned = compare_runs(folders()[0], folders()[1], metrics.load, dataclasses.replace(PLAN, targets=()))
-    assert "target gain" not in {name for name, *_ in facts.overall_lines(untuned)}
+    assert "target gain" not in {name for name, *_ in phrases.overall_lines(untuned)}
     alone = compare_runs(folders()[0], folders()[1], metrics.load, dataclasses.replace(PLAN, tasks=("said",)))
-    assert [name for name, *_ in facts.overall_lines(alone)] == ["target gain"]
+    assert [name for name, *_ in phrases.overall_lines(alone)] == ["target gain"]
 
 
-def test_a_verdict_that_cannot_be_told_says_what_would_tell() -> None:
+def test_an_inconclusive_verdict_says_what_would_settle_it() -> None:
     few = compare_runs(folders()[0], folders()[2], metrics.load, dataclasses.replace(PLAN, tasks=("exam",), targets=()))
-    (row,) = facts.rows(few, None)
+    (row,) = highlights.rows(few, None)
     assert row.score.verdict == "inconclusive"
     needed = f"{row.score.items_needed:,}"
-    assert facts.undecided(row) == (
+    assert phrases.undecided(row) == (
         f"exam: with 300 items, a loss of {row.score.detectable_loss:.3f} or more is called forgot with 80 % power; "
         f"'retained' within the margin of 0.010 needs about {needed} items."
     )
     near = dataclasses.replace(row, score=dataclasses.replace(row.score, items_needed=200))
-    assert "This change is too close to the margin of 0.010 to tell." in (facts.undecided(near) or "")
+    assert "This change is too close to the margin of 0.010 for a verdict." in (phrases.undecided(near) or "")
     likely = dataclasses.replace(row, score=dataclasses.replace(row.score, verdict="likely forgot", p_holm=0.02))
-    assert "exam: lost beyond the margin of 0.010; adjusted p 0.0200, the verdict needs 0.01." in (facts.undecided(likely) or "")
-    assert (likely.verdict, likely.p, row.p) == ("likely forgot", "p 0.0200", "")
+    reason = phrases.undecided(likely) or ""
+    assert "exam: lost beyond the margin of 0.010; the adjusted p is 0.0200, and the verdict forgot needs 0.01 or less." in reason
+    assert (likely.verdict, phrases.adjusted_p(likely), phrases.adjusted_p(row)) == ("likely forgot", "p 0.0200", "")
     tuned = dataclasses.replace(likely, task=dataclasses.replace(likely.task, target=True))
     assert tuned.verdict == "likely worse"
     reason = dataclasses.replace(row, score=dataclasses.replace(row.score, reason="the two differ"))
-    assert facts.undecided(reason) == "exam accuracy_macro: the two differ."
-    assert [facts.undecided(one) for one in facts.rows(comparisons()[0], None)] == [None] * 4
+    assert phrases.undecided(reason) == "exam accuracy_macro: the two differ."
+    assert [phrases.undecided(one) for one in highlights.rows(comparisons()[0], None)] == [None] * 4
     text = " ".join(drawn(few).split())
     assert f"needs about {needed} items." in text
 
 
 def test_what_was_lost_by_kind() -> None:
-    found = facts.lost_kinds([task for task in comparisons()[0].tasks if not task.target])
+    found = highlights.lost_kinds([task for task in comparisons()[0].tasks if not task.target])
     assert {(kind.task, kind.by) for kind in found} == {("exam", "task")}
     assert [kind.score.change for kind in found] == sorted(kind.score.change or 0.0 for kind in found)
-    kinds = {(kind.by, kind.value) for task in comparisons()[0].tasks for kind in facts.kinds(task)}
+    kinds = {(kind.by, kind.value) for task in comparisons()[0].tasks for kind in highlights.item_kinds(task)}
     assert kinds >= {("task", "exam_0"), ("topic", "law"), ("template", "plain"), ("template", "other")}
     text = drawn(details=True, items=1)
     for part in ("Every kind of items", "topic", "law", "template", "other", "Other scores", "bleu ↑"):
@@ -154,17 +156,17 @@ def test_what_was_lost_by_kind() -> None:
 
 def test_items_take_turns_and_texts_that_were_only_scored_are_left_out() -> None:
     tasks = list(comparisons()[0].tasks)
-    chosen = facts.shown_items(tasks, 4)
+    chosen = highlights.worst_items(tasks, 4)
     assert [task.name for task, _ in chosen] == ["exam", "said", "exam", "said"]
     assert all(change.change < 0 for _, change in chosen)
-    assert facts.shown_items([tasks[2]], 5) == []
+    assert highlights.worst_items([tasks[2]], 5) == []
 
 
-def test_items_show_prompt_before_after_and_what_was_right() -> None:
+def test_items_show_the_prompt_both_responses_and_the_correct_answer() -> None:
     exam, _, read, said = comparisons()[0].tasks
     one = shown(exam, exam.changes[0])
-    assert re.fullmatch(r"exam i\d+: right before, wrong after", one.title)
-    assert [piece.own for piece in (*one.before, *one.after)] == [True, True]
+    assert re.fullmatch(r"exam i\d+: correct before, incorrect after", one.title)
+    assert [piece.differs for piece in (*one.before, *one.after)] == [True, True]
     assert re.fullmatch(r"choice \d of 4 \(0\.\d\d 0\.\d\d 0\.\d\d 0\.\d\d\)", one.before[0].text)
     assert one.reference in ("choice 1", "choice 2")
     change = exam.changes[0]
@@ -192,7 +194,7 @@ def test_the_difference_is_marked_in_colour() -> None:
 
 def test_several_systems_begin_with_which_to_keep() -> None:
     text = drawn(*comparisons())
-    assert text.index("Tuned from base") < text.index("Keep base+careful") < text.index("base+eager against base")
+    assert text.index("Fine-tuned from base") < text.index("Keep base+careful") < text.index("base+eager against base")
     assert "Keep base+careful: it forgot the fewest tasks (0 of 3)" in " ".join(text.split())
     assert line(text, "+eager").endswith("] over 2 of 3")
     assert "2 of 3" in line(text, "+eager")
@@ -200,7 +202,7 @@ def test_several_systems_begin_with_which_to_keep() -> None:
     assert "Taken together" in drawn(*comparisons(), details=True)
 
 
-def with_overall(comparison: Comparison, forgot: int, gain: float, likely: int = 0, unknown: int = 0) -> Comparison:
+def with_overall(comparison: RunComparison, forgot: int, gain: float, likely: int = 0, unknown: int = 0) -> RunComparison:
     kept = 3 - forgot - likely - unknown
     verdicts: dict[Verdict, int] = {"forgot": forgot, "likely forgot": likely, "inconclusive": unknown, "retained": kept, "improved": 0}
     over = dataclasses.replace(comparison.overall, verdicts=verdicts, plasticity=Estimate(gain, gain - 0.01, gain + 0.01))
@@ -213,7 +215,7 @@ def with_overall(comparison: Comparison, forgot: int, gain: float, likely: int =
         ((0, 0), (0.1, 0.2), 1, "it gained most on the targets"),
         ((1, 0), (0.9, 0.2), 1, "it forgot the fewest tasks (0 of 3)"),
         ((1, 1), (0.3, 0.2), 0, "it gained most on the targets"),
-        ((0, 0), (0.2, 0.19), 0, "it gained most on the targets, though not surely more than base+careful"),
+        ((0, 0), (0.2, 0.19), 0, "it gained most on the targets, though not significantly more than base+careful"),
     ],
 )
 def test_the_one_to_keep(forgot: tuple[int, int], gains: tuple[float, float], place: int, reason: str) -> None:
@@ -259,12 +261,12 @@ def test_systems_of_one_name_are_told_apart() -> None:
 def test_strays_and_prompts_that_differ_are_told() -> None:
     eager, _ = comparisons()
     task = dataclasses.replace(eager.tasks[1], only_after=("i1", "i2"), prompts_differ=3)
-    found = facts.remarks(dataclasses.replace(eager, tasks=(task,), only_before=("old",)))
+    found = phrases.remarks(dataclasses.replace(eager, tasks=(task,), only_before=("old",)))
     assert found == [
-        "quiz: 2 items that only one result has, left out.",
+        "quiz: left out 2 items that only one of the results has.",
         "quiz: 3 prompts of 2,000 differ between the systems (chat template or shortening).",
-        "Only before, not compared: old.",
-        "Without a bounded scale, in no mean: read.",
+        "Only in the results before, not compared: old.",
+        "Not in any mean, because the scale has no bound: read.",
     ]
 
 
@@ -272,13 +274,13 @@ def test_a_base_that_may_have_guessed_is_told() -> None:
     eager, _ = comparisons()
     exam, quiz, read, said = eager.tasks
     unsure = (replace(exam, chance=0.25, retention=None), replace(quiz, chance=0.5, retention=None), read, said)
-    told = "Not surely above guessing before, so that little could be forgotten: exam (0.250), quiz (0.500)"
-    assert facts.guessing(replace(eager, tasks=unsure)) == told
-    assert f"{told}." in facts.remarks(replace(eager, tasks=unsure))
+    told = "Not significantly above guessing before, so there was little to forget: exam (0.250), quiz (0.500)"
+    assert phrases.guessing(replace(eager, tasks=unsure)) == told
+    assert f"{told}." in phrases.remarks(replace(eager, tasks=unsure))
     assert told in " ".join(drawn(replace(eager, tasks=unsure)).split())
     tuned = replace(eager, tasks=tuple(replace(task, target=True) for task in unsure))
-    assert facts.guessing(tuned) is None
-    assert facts.guessing(eager) is None
+    assert phrases.guessing(tuned) is None
+    assert phrases.guessing(eager) is None
 
 
 def test_bars_stand_where_the_change_is() -> None:
@@ -307,4 +309,4 @@ def test_bars_stand_where_the_change_is() -> None:
     ],
 )
 def test_differences_have_signs(value: float | None, unit: str, text: str) -> None:
-    assert facts.signed(value, unit) == text
+    assert phrases.signed(value, unit) == text

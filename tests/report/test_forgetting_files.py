@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from harness.report.forgetting.markdown import forgetting_markdown
 from harness.report.forgetting.record import ForgettingRecord, as_json, json_schema, record
-from tests.report.forgotten import comparisons, noise
+from tests.compare.forgotten import comparisons, noise
 
 
 def rendered(text: str) -> str:
@@ -47,7 +47,7 @@ def test_every_row_has_every_cell() -> None:
 
 def test_several_systems_begin_with_which_to_keep() -> None:
     html = rendered(forgetting_markdown(comparisons(), items=0))
-    assert html.startswith("<h2>Tuned from base</h2>\n<table>")
+    assert html.startswith("<h2>Fine-tuned from base</h2>\n<table>")
     assert "<p>Keep <strong>base+careful</strong>: it forgot the fewest tasks (0 of 3)" in html
     assert "got worse" not in html
 
@@ -90,7 +90,7 @@ def test_the_json_holds_everything_and_follows_the_schema() -> None:
     assert tasks["quiz"]["template_variants"].keys() == {"plain", "other"}
     assert {(one["label"], one["value"]) for one in tasks["quiz"]["slices"]} == {("topic", "law"), ("topic", "art")}
     assert eager["overall"]["backward_transfer"] == eager["overall"]["mean_change"] is not None
-    assert eager["plan"]["targets"] == ["said"]
+    assert eager["options"]["targets"] == ["said"]
     assert found["noise"]["exam"] == {"flips": 6, "largest": 1.5, "difference": 0.0}
     assert ForgettingRecord.model_validate(found) == record(comparisons(), noise())
     schema = json_schema()

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from harness.report.terminal import RunProgress, run_table
-from harness.store.runs import EfficiencyRecord, RequestsRecord, ShortenedRecord
+from harness.report.progress import RunProgress
+from harness.report.terminal import run_table
+from harness.store.records import EfficiencyRecord, RequestsRecord, ShortenedRecord
 from harness.util.text import bytes_text, interval_text, seconds_text, value_text
 from tests.store.records import group, metric, run, task
 
 if TYPE_CHECKING:
-    from harness.store.runs import RunRecord
+    from harness.store.records import RunRecord
 
 
 def shown(record: RunRecord, width: int = 100, unfold: bool = False) -> str:
@@ -63,7 +64,7 @@ def test_a_null_is_explained() -> None:
 
 def test_shortened_prompts_are_told() -> None:
     text = shown(run(tasks={"quiz": task(shortened=ShortenedRecord(items=3, shots_dropped=7, text_cut=1)), "ok": task()}), 140)
-    assert "quiz: 3 of 100 prompts shortened to fit the model (7 shots dropped, text cut in 1)" in " ".join(text.split())
+    assert "quiz: 3 of 100 prompts shortened to fit the model (7 few-shot examples dropped, text cut in 1)" in " ".join(text.split())
     assert "ok: " not in text
 
 

@@ -10,7 +10,7 @@ from harness.report.texts import Piece, beginning, ending, marked, readable
 
 
 def own(pieces: list[Piece]) -> list[str]:
-    return [piece.text for piece in pieces if piece.own]
+    return [piece.text for piece in pieces if piece.differs]
 
 
 def test_words_that_only_one_text_has_are_marked() -> None:
@@ -26,7 +26,7 @@ def test_the_pieces_are_the_texts(one: str, other: str) -> None:
     before, after = marked(one, other)
     assert "".join(piece.text for piece in before) == one
     assert "".join(piece.text for piece in after) == other
-    assert [piece.text for piece in before if not piece.own] == [piece.text for piece in after if not piece.own]
+    assert [piece.text for piece in before if not piece.differs] == [piece.text for piece in after if not piece.differs]
 
 
 def test_long_texts_are_marked_between_what_they_share() -> None:

@@ -2,19 +2,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from statsmodels.stats.power import NormalIndPower
 
 from benchmarks.verdicts import answers, ratio
+from harness.stats.contrast import difference_interval
 from harness.stats.discordant import Flips, unseen_share
 from harness.stats.effects import cohen_h, standardized
-from harness.stats.paired import compare, difference_interval, standard_error
+from harness.stats.paired import compare, standard_error
 from harness.stats.pairs import Pairs
-from harness.stats.power import Forgetting, detectable, items_needed, items_without_change, power
+from harness.stats.power import ForgettingPower, detectable, items_needed, items_without_change
 from harness.stats.verdict import verdict
 from tests.stats.populations import Population, accuracy, bounded_means, classified, translations
+
+
+def power(difference: float, error: float) -> float:
+    """Probability that the 95 % interval of a true difference excludes 0."""
+    normal = NormalDist()
+    limit, distance = normal.inv_cdf(0.975), abs(difference) / error
+    return normal.cdf(distance - limit) + normal.cdf(-distance - limit)
 
 
 @pytest.mark.parametrize("effect", [0.0, 0.1, 0.25])
@@ -25,7 +34,7 @@ def test_power_equals_statsmodels(effect: float) -> None:
 
 def test_the_least_difference_has_the_power_it_is_named_for() -> None:
     assert power(detectable(0.013), 0.013) == pytest.approx(0.8, abs=1e-5)
-    assert power(-detectable(2.0, wanted=0.95), 2.0) == pytest.approx(0.95, abs=1e-5)
+    assert power(-detectable(2.0, target=0.95), 2.0) == pytest.approx(0.95, abs=1e-5)
     assert detectable(1.0) == pytest.approx(1.959964 + 0.841621)
 
 
@@ -108,7 +117,7 @@ def test_standardized_mean_of_paired_differences() -> None:
     assert standardized(0.1, 0.0, 20) is None
 
 
-def called_forgot(found: Forgetting, loss: float, items: int, draws: int = 500) -> float:
+def called_forgot(found: ForgettingPower, loss: float, items: int, draws: int = 500) -> float:
     """Share of samples with this true loss that are called forgot, their p being the smallest of those judged together."""
     generator, count = np.random.default_rng(items), 0
     for seed in range(draws):
@@ -127,15 +136,15 @@ def called_forgot(found: Forgetting, loss: float, items: int, draws: int = 500) 
 @pytest.mark.parametrize(
     ("found", "items"),
     [
-        (Forgetting(0.01, 1, 0.05, True), 300),
-        (Forgetting(0.01, 7, 0.05, True), 300),
-        (Forgetting(0.02, 3, 0.2, True), 300),
-        (Forgetting(0.01, 1, 0.01, False), 200),
-        (Forgetting(0.01, 5, 0.01, False), 100),
+        (ForgettingPower(0.01, 1, 0.05, True), 300),
+        (ForgettingPower(0.01, 7, 0.05, True), 300),
+        (ForgettingPower(0.02, 3, 0.2, True), 300),
+        (ForgettingPower(0.01, 1, 0.01, False), 200),
+        (ForgettingPower(0.01, 5, 0.01, False), 100),
     ],
     ids=["flips", "flips, 7 tests", "many flips, 3 tests", "graded", "graded, 5 tests"],
 )
-def test_the_power_of_the_verdict_is_met(found: Forgetting, items: int) -> None:
+def test_the_power_of_the_verdict_is_met(found: ForgettingPower, items: int) -> None:
     least = found.least(items, 1.0)
     assert least is not None
     assert found.power(least, items) == pytest.approx(0.8, abs=1e-3)
@@ -143,8 +152,8 @@ def test_the_power_of_the_verdict_is_met(found: Forgetting, items: int) -> None:
     assert called_forgot(found, detectable(math.sqrt(found.variance / items)), items, 200) < 0.75
 
 
-@pytest.mark.parametrize("found", [Forgetting(0.02, 3, 0.02, True), Forgetting(0.02, 3, 0.01, False)], ids=["flips", "graded"])
-def test_the_items_for_a_loss_are_as_many_as_its_power_needs(found: Forgetting) -> None:
+@pytest.mark.parametrize("found", [ForgettingPower(0.02, 3, 0.02, True), ForgettingPower(0.02, 3, 0.01, False)], ids=["flips", "graded"])
+def test_the_items_for_a_loss_are_as_many_as_its_power_needs(found: ForgettingPower) -> None:
     items = found.items(0.05)
     assert items is not None
     assert found.power(0.05, items) == pytest.approx(0.8, abs=5e-3)
@@ -153,17 +162,17 @@ def test_the_items_for_a_loss_are_as_many_as_its_power_needs(found: Forgetting) 
 
 
 def test_a_loss_within_the_margin_is_never_called_forgot() -> None:
-    found = Forgetting(0.05, 1, 0.1, True)
+    found = ForgettingPower(0.05, 1, 0.1, True)
     assert found.items(0.05) is None
     assert found.power(0.05, 100_000) < 0.03
 
 
 def test_a_handful_of_items_calls_nothing_forgot() -> None:
     """Of 5 items that all flip the exact test has p = 2 / 2^5 = 0.06."""
-    assert Forgetting.of_flips(Flips(0, 0, 5), 0.01, 1).least(5, 1.0) is None
-    assert Forgetting(0.01, 1, 2.0, False).least(6) is None
+    assert ForgettingPower.of_flips(Flips(0, 0, 5), 0.01, 1).least(5, 1.0) is None
+    assert ForgettingPower(0.01, 1, 2.0, False).least(6) is None
 
 
 def test_flips_that_cancel_are_the_scatter() -> None:
-    assert Forgetting.of_flips(Flips(8, 8, 400), 0.01, 1).variance == pytest.approx(17 / 401)
-    assert Forgetting.of_flips(Flips(40, 0, 400), 0.01, 1).variance == pytest.approx(41 / 401 - 0.1)
+    assert ForgettingPower.of_flips(Flips(8, 8, 400), 0.01, 1).variance == pytest.approx(17 / 401)
+    assert ForgettingPower.of_flips(Flips(40, 0, 400), 0.01, 1).variance == pytest.approx(41 / 401 - 0.1)

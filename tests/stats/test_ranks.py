@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from harness.metrics import load
 from harness.metrics.base import FloatArray, per_item
-from harness.stats.ranks import Contest, Estimates, RankedSystem, standings, standings_within
+from harness.stats.ranks import Contest, Estimates, Meeting, RankedSystem, standings_within
 
 MEAN = load("accuracy").score
 SHARES = (0.8, 0.6, 0.6, 0.3)
@@ -17,6 +19,11 @@ def answers(share: float, items: int, seed: int) -> FloatArray:
 
 def contests(items: int = 300, tasks: int = 12) -> list[Contest]:
     return [Contest([answers(share, items, 100 * task + place) for place, share in enumerate(SHARES)], MEAN) for task in range(tasks)]
+
+
+def standings(over: Sequence[Meeting], *, resamples: int = 1_000) -> list[RankedSystem]:
+    """The ranking over all of these contests."""
+    return standings_within(over, [range(len(over))], resamples=resamples)[0]
 
 
 def test_clear_leaders_rank_first_and_equals_share_a_rank() -> None:

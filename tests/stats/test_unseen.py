@@ -122,11 +122,11 @@ def test_two_headlines_of_items_that_are_all_alike_are_no_point() -> None:
 
 def test_items_needed_for_kept_is_what_the_score_interval_asks_for() -> None:
     """z² / (n + z²) below 0.01 takes 381 unchanged items: -0.00998, where 380 give -0.01001."""
-    assert power.items_for_kept(MARGIN, 0.0, 1.0) == 381
+    assert power.items_for_retained(MARGIN, 0.0, 1.0) == 381
     for items, enough in ((380, False), (381, True)):
         values = table(np.zeros(items))
         _, found = contrast(Pairs(values, values, ratio, 1.0), resamples=100)
         assert found is not None
         assert (found.low > -MARGIN) is enough
-    assert power.items_for_kept(MARGIN, 0.04, 1.0) == 3140, "0.04 (2.80 / 0.01)², where scatter asks for more"
-    assert power.items_for_kept(MARGIN, 0.04) == 3140
+    assert power.items_for_retained(MARGIN, 0.04, 1.0) == 3140, "0.04 (2.80 / 0.01)², where scatter asks for more"
+    assert power.items_for_retained(MARGIN, 0.04) == 3140

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.contract import System
-from harness.store.runs import (
+from harness.store.records import (
     DataRecord,
     EfficiencyRecord,
     GroupRecord,

@@ -128,7 +128,7 @@ def test_a_damaged_row_is_computed_again_and_said(tmp_path: Path) -> None:
         assert cache.notes == ["1 cached response was damaged, and is computed again."]
         assert cache.answered == {"read", "say"}
         with Writer(store) as writer:
-            cache.keep([RIGHT[CHOICES]], writer)
+            cache.add([RIGHT[CHOICES]], writer)
         again = ResponseCache(list(RIGHT), "system", store)
         assert (again.notes, again.complete) == ([], True)
         assert again.responses["pick"] == RIGHT[CHOICES]
@@ -152,7 +152,7 @@ def test_rows_without_a_checksum_are_computed_again_and_said(tmp_path: Path) -> 
         assert cache.notes == ["2 cached responses were written by an earlier version, without a checksum, and are computed again."]
         assert cache.responses == {}
         with Writer(store) as writer:
-            cache.keep(list(RIGHT.values()), writer)
+            cache.add(list(RIGHT.values()), writer)
         assert store.times(key_of(CHOICES)) == 2
     assert served(path, RIGHT) == RIGHT
     with closing(sqlite3.connect(path)) as connection:

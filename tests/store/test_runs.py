@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from harness.errors import InputError, StorageError
 from harness.store import runs
+from harness.store.records import system_record
 from harness.store.signature import Signature
 
 from .records import group, metric, run, system, task
@@ -211,14 +212,14 @@ def test_merging_refuses_another_system() -> None:
     ],
 )
 def test_the_digest_covers_what_decides_the_answers(changes: dict[str, Any]) -> None:
-    assert runs.system_record(system(**changes)).digest != runs.system_record(system()).digest
+    assert system_record(system(**changes)).digest != system_record(system()).digest
 
 
 @pytest.mark.parametrize("changes", [{"name": "other"}, {"model": "/elsewhere"}, {"notes": ("hm",)}, {"parameters": 7}])
 def test_the_digest_ignores_names(changes: dict[str, Any]) -> None:
     one = system()
     fields = {name: getattr(one, name) for name in one.__dataclass_fields__} | changes
-    assert runs.system_record(type(one)(**fields)).digest == runs.system_record(one).digest
+    assert system_record(type(one)(**fields)).digest == system_record(one).digest
 
 
 def test_runs_are_found_below_folders_once(tmp_path: Path) -> None:

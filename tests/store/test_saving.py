@@ -14,6 +14,7 @@ import pytest
 
 from harness.errors import StorageError
 from harness.store import runs, samples
+from harness.store.records import RunRecord
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.saving import SavedSamples, save
 from harness.util import locks
@@ -39,7 +40,7 @@ def part(place: str, text: str = "a", *, statistics: bool = True) -> SavedSample
     return SavedSamples(place, [SampleRecord("1", "d1", text, 0, 0, {"acc": 1.0})], kept if statistics else None)
 
 
-def saved(folder: Path, names: list[str], text: str = "a") -> runs.RunRecord:
+def saved(folder: Path, names: list[str], text: str = "a") -> RunRecord:
     return save(run(tasks={name: task() for name in names}), {name: [part(name, text)] for name in names}, folder)
 
 

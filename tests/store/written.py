@@ -49,17 +49,20 @@ def as_version_1(folder: Path) -> None:
     del content["digest"]
     for task in content["tasks"].values():
         del task["files"]
-    path.write_text(json.dumps(_with_texts(content)))
+    path.write_text(json.dumps(_in_version_1(content)))
 
 
-def _with_texts(value: Any) -> Any:
-    """With signatures as version 1 wrote them."""
+_NAMES = {"template_variants": "wordings", "perturbations": "disturbances", "unique": "asked", "requested": "asked", "cached": "from_store"}
+
+
+def _in_version_1(value: Any) -> Any:
+    """With the field names of version 1, and signatures as texts."""
     if isinstance(value, dict):
         return {
-            key: Signature.from_json(inner).long if key in ("signature", "perturbation") else _with_texts(inner)
+            _NAMES.get(key, key): Signature.from_json(inner).long if key in ("signature", "perturbation") else _in_version_1(inner)
             for key, inner in value.items()
         }
-    return [_with_texts(inner) for inner in value] if isinstance(value, list) else value
+    return [_in_version_1(inner) for inner in value] if isinstance(value, list) else value
 
 
 def with_statistics(folder: Path, task: str, kept: Mapping[str, StatisticsRecord] | None) -> None:

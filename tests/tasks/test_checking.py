@@ -25,8 +25,8 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ) -> TaskCheck:
         write_rows(tmp_path / "rows.jsonl", rows)
         path = write_yaml(tmp_path / "task.yaml", (dict(whole) if whole else content()) | changes)
-        (one,) = check_files([path], encoder=encoder)
-        return one
+        (result,) = check_files([path], encoder=encoder)
+        return result
 
     return checked
 
@@ -40,50 +40,50 @@ def encoder(max_length: int | None = None, *, seq2seq: bool = False, lower: bool
     return Encoder(words, "seq2seq" if seq2seq else "causal", max_length, chat=False)
 
 
-def test_a_right_task_is_told_in_one_line(check: Any) -> None:
-    assert check(MANY) == TaskCheck("colours", "right", "700 items, 1 template, 1 metric")
+def test_a_valid_task_is_described_in_one_line(check: Any) -> None:
+    assert check(MANY) == TaskCheck("colours", "OK", "700 items, 1 template, 1 metric")
 
 
 WARNED: list[tuple[str, list[dict[str, Any]], dict[str, Any], str]] = [
-    ("repeats", [*ROWS, ROWS[0], ROWS[0]], {}, "repeats of an earlier item: 2 of 5 items (3, 4)"),
+    ("repeats", [*ROWS, ROWS[0], ROWS[0]], {}, "items that repeat an earlier one: 2 of 5 items (3, 4)"),
     (
         "answer not among the choices",
         [*ROWS, {"thing": "grass", "label": 2}],
         {},
-        "items that cannot be asked, where a run would stop: 1 of 4 items (3). Task colours, template plain, item 3: "
+        "items that would stop a run: 1 of 4 items (3). Task colours, template plain, item 3: "
         "the target 2 is neither an index nor one of the choices ['red', 'blue']",
     ),
-    ("one class", [{"thing": f"x{n}", "label": 1} for n in range(6)], {}, "the right answer is always 'blue' (6 items looked at)"),
-    ("equal choices", ROWS, {"choices": ["red", "blue", " red"]}, "choices of the same text: 3 of 3 items (0, 1, 2)"),
+    ("one class", [{"thing": f"x{n}", "label": 1} for n in range(6)], {}, "the correct answer is always 'blue' (6 items checked)"),
+    ("equal choices", ROWS, {"choices": ["red", "blue", " red"]}, "items with two choices of the same text: 3 of 3 items (0, 1, 2)"),
     (
         "equal choices of some items",
         [{"thing": f"x{n}", "label": n % 2, "other": "red" if n % 50 == 0 else "green"} for n in range(250)],
         {"choices": ["red", "blue", "{{ other }}"]},
-        "choices of the same text: 5 of 250 items (0, 50, 100, …)",
+        "items with two choices of the same text: 5 of 250 items (0, 50, 100, …)",
     ),
-    ("clusters of one item", MANY[:20], {"cluster": "thing"}, "each item is a cluster of its own: `cluster` changes nothing"),
-    ("few clusters", MANY[:20], {"cluster": "label"}, "all 20 items are of 2 clusters, so intervals are wide"),
-    ("one cluster", MANY[:20], {"cluster": "'all'"}, "all 20 items are of 1 cluster, so there are no intervals"),
+    ("clusters of one item", MANY[:20], {"cluster": "thing"}, "every item is its own cluster: `cluster` has no effect"),
+    ("few clusters", MANY[:20], {"cluster": "label"}, "all 20 items belong to 2 clusters, so confidence intervals are wide"),
+    ("one cluster", MANY[:20], {"cluster": "'all'"}, "all 20 items belong to 1 cluster, so scores have no confidence intervals"),
 ]
 
 
 @pytest.mark.parametrize(("rows", "changes", "told"), [case[1:] for case in WARNED], ids=[case[0] for case in WARNED])
-def test_what_bends_the_numbers_is_a_warning_with_counts_and_examples(
+def test_what_distorts_scores_is_a_warning_with_counts_and_examples(
     check: Any, rows: list[dict[str, Any]], changes: dict[str, Any], told: str
 ) -> None:
-    one = check(rows, **changes)
-    assert one.state == "right"
-    assert one.warnings == (told,)
+    result = check(rows, **changes)
+    assert result.state == "OK"
+    assert result.warnings == (told,)
 
 
-def test_the_same_right_answer_in_other_words_is_no_single_class(check: Any) -> None:
+def test_the_same_correct_answer_in_other_words_is_no_single_class(check: Any) -> None:
     rows = [{"thing": f"x{n}", "label": 0, "one": f"a{n}", "two": f"b{n}"} for n in range(4)]
     assert check(rows, choices=["{{ one }}", "{{ two }}"]).warnings == ()
 
 
 def test_empty_references_are_warned_of(check: Any) -> None:
     rows = [{"thing": "x", "label": "red"}, {"thing": "y", "label": " "}, {"thing": "z", "label": "blue"}]
-    assert check(rows, SUMMARY).warnings == ("empty references: 1 of 3 items (1)",)
+    assert check(rows, SUMMARY).warnings == ("items with an empty reference: 1 of 3 items (1)",)
 
 
 def test_a_task_without_metrics_needs_no_references(check: Any) -> None:
@@ -95,23 +95,27 @@ def test_the_order_of_classes_does_not_make_them_one(check: Any, label: Callable
     assert check([{"thing": f"x{n}", "label": label(n)} for n in range(1000)]).warnings == ()
 
 
-def test_of_a_large_split_a_part_is_looked_at(check: Any) -> None:
+def test_a_sample_of_a_large_split_is_checked(check: Any) -> None:
     (told,) = check([{"thing": f"x{n}", "label": n % 2} for n in range(600)], choices=["red", "blue", "{{ 'blue' }}"]).warnings
-    assert told.startswith("choices of the same text: 300 of 300 items")
+    assert told.startswith("items with two choices of the same text: 300 of 300 items")
 
 
 def test_shots_that_contain_the_item_are_counted(check: Any, tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", [{"thing": "grass", "label": 0}, ROWS[2]])
     files = {"files": {"test": "rows.jsonl", "train": "train.jsonl"}, "split": "test"}
     told = check(data=files, shots={"split": "train", "number": 1}).warnings
-    assert told == ("items that stand in 'train' too, the split of the shots: 1 of 3 items (2); none is ever drawn for itself",)
+    assert told == (
+        "items that are also in 'train', the split of the few-shot examples: 1 of 3 items (2); an item is never its own example",
+    )
     assert check(shots={"split": "test", "number": 2}).warnings == (), "shots from the scored split itself are a choice"
 
 
-def test_a_warning_of_one_wording_names_it_and_one_of_all_is_told_once(check: Any) -> None:
+def test_a_warning_about_some_templates_names_them_and_one_about_all_appears_once(check: Any) -> None:
     plain, other = {"name": "plain", "prompt": "{{ thing }}?"}, {"name": "other", "prompt": "{{ thing }}!"}
     doubled = {"choices": ["a", "b", "a"]}
-    assert check(templates=[plain, other | doubled]).warnings == ("template other: choices of the same text: 3 of 3 items (0, 1, 2)",)
+    assert check(templates=[plain, other | doubled]).warnings == (
+        "template other: items with two choices of the same text: 3 of 3 items (0, 1, 2)",
+    )
     assert len(check(templates=[plain | doubled, other | doubled]).warnings) == 1
 
 
@@ -130,17 +134,17 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "told"), WRONG, ids=[told for _, told in WRONG])
-def test_what_would_stop_every_run_is_wrong(check: Any, changes: dict[str, Any], told: str) -> None:
-    one = check(**changes)
-    assert one.state == "wrong"
-    assert told in one.told
+def test_what_would_stop_every_run_is_an_error(check: Any, changes: dict[str, Any], told: str) -> None:
+    result = check(**changes)
+    assert result.state == "error"
+    assert told in result.summary
 
 
-def test_data_that_cannot_be_had_do_not_make_a_file_wrong(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_dataset_is_not_an_error(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_OFFLINE", "1")
-    one = check(data={"path": "nobody/nothing", "split": "test"})
-    assert one.state == "no data"
-    assert "nobody/nothing cannot be had" in one.told
+    result = check(data={"path": "nobody/nothing", "split": "test"})
+    assert result.state == "no data"
+    assert "can't load the dataset nobody/nothing" in result.summary
 
 
 def test_a_snapshot_may_lack_a_split_that_the_release_has(tmp_path: Path) -> None:
@@ -149,21 +153,21 @@ def test_a_snapshot_may_lack_a_split_that_the_release_has(tmp_path: Path) -> Non
     for split, rows in (("test", {}), ("train", {"train": 9}), ("trian", {"train": 9})):
         about = {"title": "Colours", "rows": rows}
         path = write_yaml(tmp_path / f"{split}.yaml", content(task=split, about=about, data={"path": "us/colours", "split": split}))
-        (one,) = check_files([path], tmp_path / "data")
-        states[split] = one.state
-    assert states == {"test": "right", "train": "no data", "trian": "wrong"}
+        (result,) = check_files([path], tmp_path / "data")
+        states[split] = result.state
+    assert states == {"test": "OK", "train": "no data", "trian": "error"}
 
 
 def test_choices_of_the_same_tokens_need_a_tokenizer_to_be_seen(check: Any) -> None:
     changes = {"choices": ["Red", "red"]}
     assert check(**changes).warnings == ()
     assert check(encoder=encoder(), **changes).warnings == ()
-    assert check(encoder=encoder(lower=True), **changes).warnings == ("choices of the same tokens: 3 of 3 items (0, 1, 2)",)
+    assert check(encoder=encoder(lower=True), **changes).warnings == ("items with two choices of the same tokens: 3 of 3 items (0, 1, 2)",)
 
 
 def test_choices_with_prompts_of_their_own_may_be_the_same(check: Any) -> None:
     template = {"name": "pair", "prompts": ["Red is {{ thing }}", "Blue is {{ thing }}"], "choices": ["indeed", "indeed"]}
-    assert check(templates=[template]).warnings == ("the right answer is always 'indeed' (3 items looked at)",)
+    assert check(templates=[template]).warnings == ("the correct answer is always 'indeed' (3 items checked)",)
     assert len(check(templates=[template], encoder=encoder(256)).warnings) == 1
 
 
@@ -172,7 +176,7 @@ def test_prompts_over_the_context_are_counted_with_the_longest(check: Any) -> No
     (told,) = check(rows, encoder=encoder(128)).warnings
     words = tokenizer()
     longest = max(len(words(f"What colour is {rows[91]['thing']}? {colour}").input_ids) for colour in ("red", "blue")) - 1
-    assert told.startswith(f"2 of the 50 longest items are over the model's 128 tokens, answer included; item 91 has {longest}.")
+    assert told.startswith(f"2 of the 50 longest items exceed the model's 128 tokens, answer included; item 91 has {longest}.")
     assert check(rows, encoder=encoder(longest)).warnings == ()
     (only,) = check(rows, encoder=encoder(longest - 1)).warnings
     assert only.startswith("1 of the 50")
@@ -193,29 +197,31 @@ def test_groups_are_checked_after_their_tasks(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
     group = {"group": "things", "title": "Things", "tasks": ["colours"], "aggregate": [{"metric": "accuracy"}]}
     paths = [write_yaml(tmp_path / "a_group.yaml", group), write_yaml(tmp_path / "task.yaml", content())]
-    assert [(one.name, one.state, one.told) for one in check_files(paths)] == [
-        ("colours", "right", "3 items, 1 template, 1 metric"),
-        ("things", "right", "group of 1 task, accuracy_macro"),
+    assert [(result.name, result.state, result.summary) for result in check_files(paths)] == [
+        ("colours", "OK", "3 items, 1 template, 1 metric"),
+        ("things", "OK", "group of 1 task, accuracy_macro"),
     ]
     write_yaml(paths[0], group | {"aggregate": [{"metric": "f1_macro"}]})
     *_, wrong = check_files(paths)
-    assert wrong.state == "wrong"
-    assert "averages 'f1_macro', which its task colours does not measure" in wrong.told
+    assert wrong.state == "error"
+    assert "averages 'f1_macro', but its task colours has no such metric" in wrong.summary
     write_yaml(paths[0], group | {"tasks": ["colors"]})
     *_, wrong = check_files(paths)
-    assert "names 'colors', which no task or group is called" in wrong.told
+    assert "names 'colors', but there is no such task or group" in wrong.summary
 
 
 def test_two_files_may_not_define_the_same_name(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
-    states = [(one.state, one.told) for one in check_files([write_yaml(tmp_path / name, content()) for name in ("a.yaml", "b.yaml")])]
-    assert [state for state, _ in states] == ["wrong", "right"]
-    assert f"the name 'colours' is taken by {tmp_path / 'a.yaml'}" in states[0][1]
+    states = [
+        (result.state, result.summary) for result in check_files([write_yaml(tmp_path / name, content()) for name in ("a.yaml", "b.yaml")])
+    ]
+    assert [state for state, _ in states] == ["error", "OK"]
+    assert f"{tmp_path / 'a.yaml'} already defines 'colours'" in states[0][1]
 
 
 def test_tasks_made_on_demand_are_checked_by_their_first(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", ROWS)
     keys = {"de": "German", "en": "English"}
     whole = content(task="colours_${src}_${tgt}", on_demand={"src": keys, "tgt": keys})
-    (one,) = check_files([write_yaml(tmp_path / "task.yaml", whole)])
-    assert (one.name, one.state) == ("colours_de_en", "right")
+    (result,) = check_files([write_yaml(tmp_path / "task.yaml", whole)])
+    assert (result.name, result.state) == ("colours_de_en", "OK")

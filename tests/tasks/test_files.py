@@ -71,7 +71,7 @@ def test_an_include_is_looked_for_beside_the_file_that_names_it(tmp_path: Path) 
 def test_a_circle_of_includes_is_told(save: Callable[..., Path], in_tmp: Path) -> None:
     save("include: two.yaml\n", "one.yaml")
     save("include: one.yaml\n", "two.yaml")
-    assert "includes itself, by way of" in refusal(in_tmp / "one.yaml")
+    assert "includes itself through" in refusal(in_tmp / "one.yaml")
     assert "includes itself" in refusal(Path("one.yaml"))
 
 
@@ -101,7 +101,7 @@ def test_variables_are_filled_in_at_every_depth(save: Callable[..., Path]) -> No
 
 def test_an_unknown_variable_is_told_with_its_line(save: Callable[..., Path]) -> None:
     path = save(WHOLE.replace("{{ thing }}", "${ton}") + "expand: {tone: [dark], size: [1]}\n")
-    assert refusal(path).startswith(f"{path}:13: 'expand' is one name")
+    assert refusal(path).startswith(f"{path}:13: 'expand' must be one name")
     path = save(WHOLE.replace("{{ thing }}", "${ton}") + "expand: {tone: [dark]}\n")
     assert refusal(path) == f"{path}:11: ${{ton}} is not a variable of 'expand'.\nIts variables: tone."
 
@@ -115,8 +115,8 @@ WRONG: list[tuple[str, str, int, list[str]]] = [
     ("split: test", "split: [test", 6, ["not valid YAML"]),
     ("about: {title: Colours}", "about: {title: Colours}\n\tanswer: x", 3, ["not valid YAML"]),
     ("answer: choices", "answer: !!python/object/apply:os.system [ls]", 6, ["not valid YAML"]),
-    ("  split: test", "  split: test\n  split: dev", 6, ["'split' stands twice"]),
-    ("answer: choices", "answer: choices\nanswer: generate", 7, ["'answer' stands twice"]),
+    ("  split: test", "  split: test\n  split: dev", 6, ["'split' is given twice"]),
+    ("answer: choices", "answer: choices\nanswer: generate", 7, ["'answer' is given twice"]),
     ("metrics:", "metric:", 12, ["unknown key 'metric'", "Did you mean 'metrics'?"]),
     ("  split: test", "  split: test\n  confg: x", 6, ["unknown key 'data.confg'", "Did you mean 'config'?"]),
     ("    prompt:", "    promt: x\n    prompt:", 11, ["unknown key 'templates.0.promt'", "Did you mean 'prompt'?"]),
@@ -125,8 +125,8 @@ WRONG: list[tuple[str, str, int, list[str]]] = [
     ("choices: [red, blue]", "choices: 7", 7, ["'choices'"]),
     ("choices: [red, blue]", "choices: [red, 7]", 7, ["'choices.1'", "string"]),
     ("answer: choices", "answer: chioces", 6, ["'answer'", "'choices'"]),
-    ("  split: test", "  split: test\n  path: a/b", 3, ["'data'", "only one of them"]),
-    ("metrics: [accuracy]", "metrics: [accuracy, accuracy]", 12, ["'metrics'", "'accuracy' stands twice"]),
+    ("  split: test", "  split: test\n  path: a/b", 3, ["'data'", "not both"]),
+    ("metrics: [accuracy]", "metrics: [accuracy, accuracy]", 12, ["'metrics'", "'accuracy' is given twice"]),
     ("metrics: [accuracy]", "metrics: [{metric: 5}]", 12, ["'metrics.0.metric'"]),
 ]
 
@@ -164,12 +164,12 @@ def test_a_broken_or_doubled_included_file_is_named(save: Callable[..., Path]) -
     base = save("answer: [\n", "_base.yaml")
     assert refusal(save("include: _base.yaml\n")).startswith(f"{base.resolve()}:2: not valid YAML")
     base = save("a: 1\na: 2\n", "_base.yaml")
-    assert refusal(save("include: _base.yaml\n")).startswith(f"{base.resolve()}:2: the key 'a' stands twice")
+    assert refusal(save("include: _base.yaml\n")).startswith(f"{base.resolve()}:2: the key 'a' is given twice")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text\n"])
 def test_a_file_that_is_no_mapping_is_told(save: Callable[..., Path], text: str) -> None:
-    assert "a task file is a mapping" in refusal(save(text))
+    assert "a task file must be a mapping" in refusal(save(text))
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:

@@ -106,14 +106,14 @@ def test_labels_are_what_the_task_says_of_an_item() -> None:
     ("row", "told"),
     [
         ({"options": "abc", "answer": 0}, "choices must be a list, not str"),
-        ({"options": ["one"], "answer": 0}, "two choices or more"),
+        ({"options": ["one"], "answer": 0}, "at least two choices"),
         ({"options": ["one", ""], "answer": 0}, "none of them empty"),
         ({"options": ["one", "two"], "answer": 2}, "the target 2 is neither an index nor one of the choices"),
         ({"options": ["one", "two"], "answer": -1}, "without a label"),
         ({"options": ["one", "two"], "answer": "three"}, "'three'"),
         ({"options": ["one", "two"], "answer": 0.0}, "the target 0.0"),
         ({"options": ["one", "two"], "answer": None}, "the target None"),
-        ({"options": ["one", "two"], "answer": []}, "no choice is right"),
+        ({"options": ["one", "two"], "answer": []}, "no choice is correct"),
         ({"options": ["one", "two"], "answer": [0, 5]}, "the target 5"),
         ({"options": ["one", "two"]}, "'answer' is undefined"),
     ],
@@ -182,7 +182,7 @@ def test_fewer_random_shots_are_the_first_of_more() -> None:
 def test_too_few_shots_are_told(select: str) -> None:
     drawing = task(shots={"split": "dev", "select": select})
     pool = things(3)
-    with pytest.raises(TaskError, match=r"3 shots are asked for, but the split 'dev' has only 2 other items"):
+    with pytest.raises(TaskError, match=r"3 few-shot examples are needed, but the split 'dev' has only 2 other items"):
         draw_shots(drawing, pool, pool[0], 3, 0)
     assert len(draw_shots(drawing, pool, pool[0], 2, 0)) == 2
 

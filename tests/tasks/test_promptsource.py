@@ -117,7 +117,7 @@ def test_a_block_may_span_the_separator(tmp_path: Path) -> None:
 
 def test_an_item_for_which_a_template_gives_nothing_is_an_error(tmp_path: Path) -> None:
     template = only(written(tmp_path / "t.yaml", "{% if label %}{{ thing }} ||| blue{% endif %}"))
-    with pytest.raises(TaskError, match=r"Task colours, template t0, item 7: for this item the template gives 0 '\|\|\|', not 1"):
+    with pytest.raises(TaskError, match=r"Task colours, template t0, item 7: for this item the template renders 0 '\|\|\|' instead of 1"):
         asked(template, Item("7", {"thing": "x", "label": 0}, ""))
 
 
@@ -223,10 +223,10 @@ def test_a_task_points_to_files_beside_it(tmp_path: Path) -> None:
     (tmp_path / "template_variants").mkdir()
     written(tmp_path / "template_variants" / "t.yaml", "{{ thing }}? ||| {{ ['red', 'blue'][label] }}")
     write_rows(tmp_path / "rows.jsonl", ROWS)
-    path = write_yaml(tmp_path / "task.yaml", content(templates=None, template_files=["template variants/t.yaml"]))
+    path = write_yaml(tmp_path / "task.yaml", content(templates=None, template_files=["template_variants/t.yaml"]))
     (entry,) = TaskRegistry().select([str(path)]).entries
     assert [template.name for template in entry.task.templates] == ["t0"]
-    path = write_yaml(tmp_path / "task.yaml", content(template_files=["template variants/t.yaml"]))
+    path = write_yaml(tmp_path / "task.yaml", content(template_files=["template_variants/t.yaml"]))
     (entry,) = TaskRegistry().select([str(path)]).entries
     assert [template.name for template in entry.task.templates] == ["plain", "t0"]
 
@@ -241,7 +241,7 @@ def test_templates_of_the_command_line_come_first(tmp_path: Path) -> None:
 
 def test_extend_keeps_the_rules_of_tasks(tmp_path: Path) -> None:
     template = only(written(tmp_path / "t.yaml", {"name": "plain", "jinja": "{{ thing }}"}))
-    with pytest.raises(TaskError, match="'plain' stands twice"):
+    with pytest.raises(TaskError, match="'plain' is given twice"):
         extend(task(), (template,))
     bare = Task.model_validate(
         content(choices=None, target=None, templates=[{"name": "own", "prompt": "x", "choices": ["a", "b"], "target": "label"}])

@@ -107,7 +107,7 @@ def test_unknown_names_are_told_with_near_ones(make: Make) -> None:
     assert refusal(registry, "evrything").remedy == "Did you mean everything?"
     assert refusal(registry, "O").remedy == "Did you mean a_one, a_two, b_one?"
     assert "harness tasks list" in refusal(registry, "zzzzzz").remedy
-    assert "No task was named" in refusal(registry).what
+    assert "No task is selected" in refusal(registry).what
 
 
 def test_a_name_may_lack_what_stands_before_it(make: Make) -> None:
@@ -142,7 +142,7 @@ def test_names_beginning_with_an_underscore_are_only_for_include(make: Make, tmp
 
 def test_two_files_of_one_folder_cannot_share_a_name(make: Make, tmp_path: Path) -> None:
     write_yaml(tmp_path / "tasks" / "again.yaml", content(task="a_one"))
-    with pytest.raises(TaskError, match="the name 'a_one' is taken by"):
+    with pytest.raises(TaskError, match="already defines 'a_one'"):
         make()
 
 

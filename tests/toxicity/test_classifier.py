@@ -237,7 +237,7 @@ def test_a_head_that_was_never_trained_is_refused(softmax: Path, tmp_path: Path)
     assert "lacks the weights classifier.bias, classifier.weight" in said(Classifier(model=str(folder))).what
 
 
-@pytest.mark.parametrize(("device", "message"), [("cuda:99", "is not here"), ("abacus", "Unknown device 'abacus'")])
+@pytest.mark.parametrize(("device", "message"), [("cuda:99", "no device 'cuda:99'"), ("abacus", "Unknown device 'abacus'")])
 def test_a_device_that_is_not_here_is_told(softmax: Path, device: str, message: str) -> None:
     error = said(Classifier(model=str(softmax), device=device))
     assert isinstance(error, InputError)

@@ -35,7 +35,7 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", absent)
     with pytest.raises(MetricError, match="alt-profanity-check, which is not installed") as caught:
         _ = Profanity().signature
-    assert "pip install 'harness[toxicity]'" in caught.value.remedy
+    assert "pip install 'adapter-harness[toxicity]'" in caught.value.remedy
     assert "classifier:DIR" in caught.value.remedy
 
 

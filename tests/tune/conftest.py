@@ -104,7 +104,7 @@ class Recorder:
     names: list[str] = field(default_factory=list)
     begun: list[tuple[int, int]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    judged: list[tuple[int, bool]] = field(default_factory=list)
+    validations: list[tuple[int, bool]] = field(default_factory=list)
     stop_after: int | None = None
 
     def candidate(self, name: str, number: int, of: int) -> None:
@@ -120,7 +120,7 @@ class Recorder:
             raise KeyboardInterrupt
 
     def validated(self, step: int, loss: float | None, headline: float | None, best: bool) -> None:
-        self.judged.append((step, best))
+        self.validations.append((step, best))
 
     def end(self) -> None:
         pass
@@ -149,9 +149,9 @@ def options(base: Path, *candidates: TuneSettings, name: str = "made", **changes
     return TuneOptions(str(base), tuple(map(Candidate, names, candidates)), **given | changes)
 
 
-def train(base: Path, chosen: TuneSettings, watch: Recorder | None = None, **changes: Any) -> Made:
+def train(base: Path, chosen: TuneSettings, progress: Recorder | None = None, **changes: Any) -> Made:
     """One training."""
-    (made,) = tune(options(base, chosen, **changes), watch or Recorder())
+    (made,) = tune(options(base, chosen, **changes), progress or Recorder())
     return made
 
 

@@ -13,14 +13,14 @@ from harness.errors import InputError, StorageError
 from harness.models.adapter_cards import ValidationScore
 from harness.tune import checkpoints
 from harness.tune.checkpoints import Workplace
-from harness.tune.progress import StepProgress, StepScores, ends
+from harness.tune.progress import StepScores, TrainingHistory, ends
 
 
 def parameters(value: float = 1.0) -> dict[str, torch.nn.Parameter]:
     return {"a": torch.nn.Parameter(torch.full((2, 3), value)), "b": torch.nn.Parameter(torch.arange(4.0))}
 
 
-def judged(step: int, headline: float | None, loss: float = 1.0) -> StepScores:
+def scores_of(step: int, headline: float | None, loss: float = 1.0) -> StepScores:
     return StepScores(step, loss, {"task": {"accuracy": ValidationScore(value=headline, n=4)}}, headline)
 
 
@@ -29,12 +29,12 @@ def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
     assert place.last() is None
     for step in (9, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    place.finish_checkpoint(tmp_path / "checkpoint-9", StepProgress([1.0] * 9))
+    place.finish_checkpoint(tmp_path / "checkpoint-9", TrainingHistory([1.0] * 9))
     (tmp_path / "checkpoint-10").mkdir()
     last = place.last()
     assert last == tmp_path / "checkpoint-9"
     assert checkpoints.step_of(last) == 9
-    assert StepProgress.read(last / checkpoints.PROGRESS) == StepProgress([1.0] * 9)
+    assert TrainingHistory.read(last / checkpoints.PROGRESS) == TrainingHistory([1.0] * 9)
 
 
 def test_a_finished_checkpoint_replaces_those_before_and_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -42,25 +42,27 @@ def test_a_finished_checkpoint_replaces_those_before_and_keeps_the_best_weights(
     for step in (2, 4):
         checkpoints.save_weights(parameters(), place.best(step))
         (tmp_path / f"checkpoint-{step}").mkdir()
-    place.finish_checkpoint(tmp_path / "checkpoint-2", StepProgress(judged=[judged(2, 0.5)]))
+    place.finish_checkpoint(tmp_path / "checkpoint-2", TrainingHistory(validations=[scores_of(2, 0.5)]))
     checkpoints.save_weights(parameters(), place.best(4))
     (tmp_path / "checkpoint-4").mkdir(exist_ok=True)
-    place.finish_checkpoint(tmp_path / "checkpoint-4", StepProgress(judged=[judged(2, 0.5), judged(4, 0.4)]))
+    place.finish_checkpoint(tmp_path / "checkpoint-4", TrainingHistory(validations=[scores_of(2, 0.5), scores_of(4, 0.4)]))
     assert sorted(path.name for path in tmp_path.iterdir()) == [place.best(2).name, "checkpoint-4"]
 
 
 def test_the_best_model_is_the_earlier_of_equals_and_the_loss_decides_without_scores() -> None:
-    assert StepProgress(judged=[judged(1, 0.2), judged(2, 0.6), judged(3, 0.6)]).best == judged(2, 0.6)
-    assert StepProgress(judged=[judged(1, 0.6, 2.0), judged(2, 0.6, 1.0)]).best == judged(2, 0.6, 1.0)
-    assert StepProgress(judged=[judged(1, None, 2.0), judged(2, None, 1.5), judged(3, None, 1.7)]).best == judged(2, None, 1.5)
-    assert StepProgress().best is None
+    assert TrainingHistory(validations=[scores_of(1, 0.2), scores_of(2, 0.6), scores_of(3, 0.6)]).best == scores_of(2, 0.6)
+    assert TrainingHistory(validations=[scores_of(1, 0.6, 2.0), scores_of(2, 0.6, 1.0)]).best == scores_of(2, 0.6, 1.0)
+    assert TrainingHistory(validations=[scores_of(1, None, 2.0), scores_of(2, None, 1.5), scores_of(3, None, 1.7)]).best == scores_of(
+        2, None, 1.5
+    )
+    assert TrainingHistory().best is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"judged": [{}]}', '{"judged": 3}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"validations": [{}]}', '{"validations": 3}'])
 def test_progress_that_is_damaged(tmp_path: Path, content: str) -> None:
     (tmp_path / "progress.json").write_text(content)
     with pytest.raises(StorageError, match=r"progress\.json cannot be read"):
-        StepProgress.read(tmp_path / "progress.json")
+        TrainingHistory.read(tmp_path / "progress.json")
 
 
 def test_weights_that_were_cut(tmp_path: Path) -> None:
@@ -71,9 +73,9 @@ def test_weights_that_were_cut(tmp_path: Path) -> None:
 
 
 def test_progress_comes_back_whole(tmp_path: Path) -> None:
-    before = StepProgress([1.5, 1.0], 77, 3.25, [judged(1, 0.25), judged(2, None)])
+    before = TrainingHistory([1.5, 1.0], 77, 3.25, [scores_of(1, 0.25), scores_of(2, None)])
     (tmp_path / "p.json").write_text(before.text())
-    assert StepProgress.read(tmp_path / "p.json") == before
+    assert TrainingHistory.read(tmp_path / "p.json") == before
 
 
 def test_first_and_last_losses_are_means_of_a_tenth() -> None:

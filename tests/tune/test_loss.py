@@ -15,7 +15,7 @@ from harness.tune.checkpoints import Workplace
 from harness.tune.loss import completion_loss, completion_tokens
 from harness.tune.methods import Tunable, tunable
 from harness.tune.pairs import TrainingPair
-from harness.tune.progress import StepProgress
+from harness.tune.progress import TrainingHistory
 from harness.tune.settings import TuneSettings
 from harness.tune.trainer import Base, TaskTrainer, TrainingPlan
 from tests.tune.conftest import Recorder, load, settings
@@ -79,25 +79,25 @@ def plain(folder: Path, base: Path, chosen: TuneSettings, steps: int) -> tuple[l
 
 
 def ours(
-    folder: Path, base: Path, chosen: TuneSettings, steps: int, micro_tokens: int = 10_000, watch: Recorder | None = None
+    folder: Path, base: Path, chosen: TuneSettings, steps: int, micro_tokens: int = 10_000, progress: Recorder | None = None
 ) -> tuple[list[float], Gradients, dict[str, torch.Tensor]]:
     loaded = still(base)
     with tunable(loaded, chosen) as made:
-        trainer = _trainer(folder, loaded, made, chosen, steps, micro_tokens, watch or Recorder())
+        trainer = _trainer(folder, loaded, made, chosen, steps, micro_tokens, progress or Recorder())
         keep = _Keep(made.module)
         trainer.add_callback(keep)
         trainer.train()
-        return trainer.progress.losses, keep.steps, {name: value.detach().clone() for name, value in made.parameters.items()}
+        return trainer.history.losses, keep.steps, {name: value.detach().clone() for name, value in made.parameters.items()}
 
 
 def _trainer(
-    folder: Path, loaded: Loaded, made: Tunable, chosen: TuneSettings, steps: int, micro_tokens: int, watch: Recorder
+    folder: Path, loaded: Loaded, made: Tunable, chosen: TuneSettings, steps: int, micro_tokens: int, progress: Recorder
 ) -> TaskTrainer:
     assert chosen.lr is not None
     data = Steps(PAIRS, [list(range(len(PAIRS)))] * steps)
     plan = TrainingPlan(data, chosen.lr, chosen.seed, micro_tokens, checkpoint_every=100, validate_every=0)
     base = Base(loaded.architecture, loaded.module.generation_config.pad_token_id, loaded.device)
-    return TaskTrainer(made, base, plan, Workplace(folder), StepProgress(), None, watch)
+    return TaskTrainer(made, base, plan, Workplace(folder), TrainingHistory(), None, progress)
 
 
 CLOSE = {"causal": 1e-5, "seq2seq": 5e-5}
@@ -161,15 +161,15 @@ def test_out_of_memory_halves_the_pieces_and_keeps_what_is_learned(
         return completion_loss(module, batch, architecture)
 
     monkeypatch.setattr("harness.tune.trainer.completion_loss", limited)
-    watch = Recorder()
-    found = ours(tmp_path / "short", bases["causal"], settings(), 2, watch=watch)
+    progress = Recorder()
+    found = ours(tmp_path / "short", bases["causal"], settings(), 2, progress=progress)
     assert found[0] == pytest.approx(expected[0], abs=1e-5)
     same(found[2], expected[2], 1e-6)
     assert max(sizes) > 30
     after = sizes[max(index for index, size in enumerate(sizes) if size > 30) + 1 :]
     assert len(after) > 2
-    assert [note.startswith("Out of memory: computing") for note in watch.notes] == [True] * len(watch.notes)
-    assert watch.notes
+    assert [note.startswith("Out of memory: computing") for note in progress.notes] == [True] * len(progress.notes)
+    assert progress.notes
 
 
 def test_a_single_pair_that_does_not_fit_is_told(bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from harness.errors import AdapterError
 from harness.models import cards
-from harness.models.loading import check_head
+from harness.models.loaded_weights import check_head
 from harness.tune import methods
 from harness.tune.settings import METHODS
 from tests.tune.conftest import load, settings

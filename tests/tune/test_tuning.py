@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from harness.errors import AdapterError, DataError, InputError, StorageError
 from harness.evaluation.options import Options
 from harness.evaluation.run import run
-from harness.models import adapters, cards
+from harness.models import adapters, attachment, cards
 from harness.models.adapter_cards import AdapterCard, read_card, read_training
 from harness.models.loading import Loaded
 from harness.tune import checkpoints
@@ -71,7 +71,7 @@ def validation_loss(base: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> 
         train(base, settings(method=made.training.method), name="again")
     monkeypatch.setattr(Validation, "prepare", original)
     adapter = adapters.resolve("made", cards.resolve(str(base)))
-    with adapters.attached(loaded, adapter) as attached:
+    with attachment.attached(loaded, adapter) as attached:
         return found[0].score(attached.module, 0).loss
 
 
@@ -105,14 +105,14 @@ def test_every_method_trains_and_is_scored_by_its_cards_name(
 
 
 @pytest.mark.parametrize("architecture", BOTH)
-def test_generated_answers_are_judged_by_the_tasks_own_metric(in_tmp: Path, bases: dict[str, Path], architecture: str) -> None:
+def test_generated_answers_are_scored_by_the_tasks_own_metric(in_tmp: Path, bases: dict[str, Path], architecture: str) -> None:
     text_task(in_tmp)
-    watch = Recorder()
-    made = train(bases[architecture], settings(tasks=("say.yaml",), max_steps=4), watch, validate_every=2)
+    progress = Recorder()
+    made = train(bases[architecture], settings(tasks=("say.yaml",), max_steps=4), progress, validate_every=2)
     score = made.training.scores["say"]["rouge1"]
     assert (score.n, score.value) == (4, made.training.headline)
-    assert [step for step, _ in watch.judged] == [2, 4]
-    assert len(watch.losses) == 4
+    assert [step for step, _ in progress.validations] == [2, 4]
+    assert len(progress.losses) == 4
 
 
 def test_training_learns(in_tmp: Path, causal: Path) -> None:
@@ -124,9 +124,9 @@ def test_training_learns(in_tmp: Path, causal: Path) -> None:
 
 @pytest.mark.parametrize("architecture", BOTH)
 def test_the_best_model_is_kept(place: Path, bases: dict[str, Path], architecture: str) -> None:
-    watch = Recorder()
-    made = train(bases[architecture], settings(max_steps=6, lr=0.5), watch, validate_every=1)
-    bests = [step for step, best in watch.judged if best]
+    progress = Recorder()
+    made = train(bases[architecture], settings(max_steps=6, lr=0.5), progress, validate_every=1)
+    bests = [step for step, best in progress.validations if best]
     assert made.training.best_step == bests[-1]
     last = train(bases[architecture], settings(max_steps=6, lr=0.5), name="last", validate_every=6)
     assert last.training.best_step == 6
@@ -163,10 +163,10 @@ def test_a_training_killed_with_kill_9_ends_as_an_undisturbed_one(place: Path, s
     killed = subprocess.run(command, cwd=place, env=surroundings, capture_output=True, check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (place / "adapters" / "made.yaml").exists()
-    watch = Recorder()
+    progress = Recorder()
     chosen = options(seq2seq, settings(max_steps=7), validate_every=3, checkpoint_every=2)
-    (made,) = tune(chosen, watch)
-    assert watch.begun == [(7, 4)]
+    (made,) = tune(chosen, progress)
+    assert progress.begun == [(7, 4)]
     unperturbed = train(seq2seq, settings(max_steps=7), name="undisturbed", validate_every=3, checkpoint_every=2)
     assert equal(weights(made), weights(unperturbed))
     assert made.training.losses == unperturbed.training.losses
@@ -181,9 +181,9 @@ def test_an_interrupted_training_goes_on_whatever_the_method(place: Path, bases:
     chosen, base = settings(method=method, max_steps=5), bases[architecture]
     with pytest.raises(KeyboardInterrupt):
         train(base, chosen, Recorder(stop_after=3), checkpoint_every=2, validate_every=2)
-    watch = Recorder()
-    made = train(base, chosen, watch, checkpoint_every=2, validate_every=2)
-    assert watch.begun == [(5, 2)]
+    progress = Recorder()
+    made = train(base, chosen, progress, checkpoint_every=2, validate_every=2)
+    assert progress.begun == [(5, 2)]
     unperturbed = train(base, chosen, name="undisturbed", checkpoint_every=2, validate_every=2)
     assert equal(weights(made), weights(unperturbed))
 
@@ -199,9 +199,9 @@ def test_a_training_killed_while_its_results_are_put_in_place_is_finished(
         with pytest.raises(KeyboardInterrupt):
             train(causal, settings())
     assert (place / "adapters" / "made" / causal.name).is_dir()
-    watch = Recorder()
-    made = train(causal, settings(), watch)
-    assert (watch.begun, watch.losses) == ([(2, 2)], [])
+    progress = Recorder()
+    made = train(causal, settings(), progress)
+    assert (progress.begun, progress.losses) == ([(2, 2)], [])
     assert read_card(place / "adapters" / "made.yaml").training[causal.name] == made.training
 
 
@@ -210,9 +210,9 @@ def test_other_settings_do_not_go_on_with_an_unfinished_training(place: Path, ca
         train(causal, settings(max_steps=5), Recorder(stop_after=3))
     with pytest.raises(InputError, match=r"unfinished training with other settings \(alpha, rank\)"):
         train(causal, settings(max_steps=5, rank=2))
-    watch = Recorder()
-    train(causal, settings(max_steps=5, rank=2), watch, fresh=True)
-    assert watch.begun == [(5, 0)]
+    progress = Recorder()
+    train(causal, settings(max_steps=5, rank=2), progress, fresh=True)
+    assert progress.begun == [(5, 0)]
 
 
 def test_one_card_holds_weights_for_several_bases(place: Path, bases: dict[str, Path]) -> None:
@@ -270,10 +270,10 @@ def test_unknown_target_modules_leave_nothing_behind(place: Path, causal: Path) 
 def test_a_full_disk_is_told_before_training(place: Path, causal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 5, 1000))
-    watch = Recorder()
+    progress = Recorder()
     with pytest.raises(StorageError, match="MB are free"):
-        train(causal, settings(), watch)
-    assert watch.losses == []
+        train(causal, settings(), progress)
+    assert progress.losses == []
 
 
 @pytest.mark.parametrize("where", ["checkpoint", "weights", "card"])
@@ -313,10 +313,10 @@ def test_a_grid_trains_on_one_loaded_base(place: Path, causal: Path, monkeypatch
 
     monkeypatch.setattr(loading, "load_model", counted)
     several = [settings(method="full"), settings(rank=1, lr=0.05), settings(method="prompt")]
-    watch = Recorder()
-    made = tune(options(causal, *several, name="grid"), watch)
+    progress = Recorder()
+    made = tune(options(causal, *several, name="grid"), progress)
     assert len(loads) == 1
-    assert watch.names == [one.name for one in made] == [f"grid{number}" for number in range(3)]
+    assert progress.names == [one.name for one in made] == [f"grid{number}" for number in range(3)]
     for number in (1, 2):
         alone = train(causal, several[number], name=f"alone{number}")
         assert equal(weights(alone), weights(made[number]))
@@ -328,16 +328,16 @@ def test_a_grid_that_was_interrupted_keeps_what_was_finished(place: Path, causal
     several = [settings(rank=rank) for rank in (1, 2)]
     with pytest.raises(KeyboardInterrupt):
         tune(options(causal, *several), Recorder(stop_after=3))
-    watch = Recorder()
-    made = tune(options(causal, *several), watch)
+    progress = Recorder()
+    made = tune(options(causal, *several), progress)
     assert [one.training.settings["rank"] for one in made] == [1, 2]
-    assert watch.begun == [(2, 1)]
-    assert any("made0 is there already" in note for note in watch.notes)
+    assert progress.begun == [(2, 1)]
+    assert any("made0 is there already" in note for note in progress.notes)
     with pytest.raises(AdapterError, match="exists"):
         tune(options(causal, settings(rank=4), settings(rank=8)), Recorder())
 
 
-def test_weights_kept_in_bfloat16_are_judged_as_they_are_kept(place: Path, causal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_saved_in_bfloat16_are_scored_as_they_are_saved(place: Path, causal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = train(causal, settings(weights_dtype="bfloat16", lr=0.05))
     assert {value.dtype for value in weights(made).values()} == {torch.bfloat16}
     assert validation_loss(causal, made, monkeypatch) == pytest.approx(made.training.losses.validation, abs=1e-5)
@@ -349,10 +349,10 @@ def test_weights_kept_in_bfloat16_are_judged_as_they_are_kept(place: Path, causa
 def test_pairs_that_do_not_fit_are_noted_and_counted(place: Path, causal: Path) -> None:
     template = [{"name": "long", "prompt": "{{ 'word ' * ((thing.split() | last | int) * 4) }} {{ thing }}?"}]
     choice_task(place, templates=template)
-    watch = Recorder()
-    made = train(causal, settings(), watch, validate=0)
+    progress = Recorder()
+    made = train(causal, settings(), progress, validate=0)
     assert made.training.too_long > 0
-    assert watch.notes[0].startswith(f"{made.training.too_long} pairs are longer")
+    assert progress.notes[0].startswith(f"{made.training.too_long} pairs are longer")
 
 
 def test_the_card_tells_what_was_done(place: Path, causal: Path) -> None:

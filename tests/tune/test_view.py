@@ -72,15 +72,15 @@ def test_one_candidate_is_a_row_of_its_sizes(in_tmp: Path, causal: Path) -> None
 
 
 def test_progress_is_told_in_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with ConsoleTuneProgress() as watch:
-        watch.candidate("x_r8", 2, 3)
-        watch.begin("8 of 100 parameters, 8 %", 10, 4)
-        watch.step(1.5, 100)
-        watch.validated(5, 1.25, 0.5, True)
-        watch.validated(10, 1.5, None, False)
-        watch.note("careful")
-        watch.end()
-        watch.step(1.0, 5)
+    with ConsoleTuneProgress() as progress:
+        progress.candidate("x_r8", 2, 3)
+        progress.begin("8 of 100 parameters, 8 %", 10, 4)
+        progress.step(1.5, 100)
+        progress.validated(5, 1.25, 0.5, True)
+        progress.validated(10, 1.5, None, False)
+        progress.note("careful")
+        progress.end()
+        progress.step(1.0, 5)
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.splitlines() == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-KEPT_ELEMENTS = 1 << 28
+LOGIT_ELEMENTS = 1 << 28
 """Logits held at once: 1 GiB in float32."""
 
 
@@ -21,7 +21,7 @@ class Budget:
 
     score: int
     generate: int
-    strip: int = 512
+    packed_row: int = 512
     rows: int = 64
 
     @classmethod
@@ -29,9 +29,9 @@ class Budget:
         """The budget asked for, or one that suits the kind of device, as torch names it."""
         if device == "cpu":
             return cls(asked or 1024, asked or 32768)
-        return cls(asked or 16384, asked or 131072, strip=1024, rows=256)
+        return cls(asked or 16384, asked or 131072, packed_row=1024, rows=256)
 
 
 def max_logit_positions(vocabulary: int) -> int:
     """Positions whose logits may be held at once."""
-    return max(1, KEPT_ELEMENTS // vocabulary)
+    return max(1, LOGIT_ELEMENTS // vocabulary)

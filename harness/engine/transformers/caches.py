@@ -41,7 +41,7 @@ class GrowingLayer(PrefixLayer):
         return self.keys, self.values
 
 
-def held_cache(held: KeysValues, *, keep: bool) -> Cache:
+def cache_behind(held: KeysValues, *, keep: bool) -> Cache:
     """A cache for one forward behind a held prefix of one row; an empty list is no prefix.
 
     Args:

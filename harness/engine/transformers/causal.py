@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from harness.contract import TokenIds, Usage
-from harness.engine.transformers.caches import KeysValues, cache_argument, contents, held_cache, padded, silence_peft_warnings, to_device
-from harness.engine.transformers.logprobs import max_logit_positions
-from harness.engine.transformers.packing import Strip, attention, lay_out
+from harness.engine.transformers.caches import KeysValues, cache_argument, contents, cache_behind, padded, silence_peft_warnings, to_device
+from harness.engine.transformers.logprobs import select_logits
+from harness.engine.transformers.packing import PackedRow, attention, lay_out
 from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.soft_prompts import SoftPrompt
 
@@ -69,7 +69,7 @@ class CausalForward:
     def __post_init__(self) -> None:
         self.inner = self.soft.base if self.soft else self.module
         self.virtual = self.soft.length if self.soft else 0
-        self.held = PrefixCache((), self.soft.content if self.soft else [], self.virtual)
+        self.prefix = PrefixCache((), self.soft.content if self.soft else [], self.virtual)
         self.device = next(self.module.parameters()).device
         config = self.module.config.get_text_config()
         self._boolean = config._attn_implementation == "sdpa"
@@ -84,14 +84,14 @@ class CausalForward:
         """
         sequences = [row.tokens for row in rows]
         ids, _ = padded(sequences, self.pad, self.device)
-        batch = [number for number, row in enumerate(rows) for _ in range(row.kept)]
-        position = [row.start + offset for row in rows for offset in range(row.kept)]
+        batch = [number for number, row in enumerate(rows) for _ in range(row.selected)]
+        position = [row.start + offset for row in rows for offset in range(row.selected)]
 
         def select(hidden: torch.Tensor) -> torch.Tensor:
             soft_prompt = hidden.shape[1] - ids.shape[1]
             return hidden[torch.tensor(batch), torch.tensor(position) + soft_prompt]
 
-        with max_logit_positions(self.module, select), silence_peft_warnings():
+        with select_logits(self.module, select), silence_peft_warnings():
             logits: torch.Tensor = self.module(input_ids=ids, use_cache=False).logits
         tokens = sum(map(len, sequences))
         self.usage.requested_tokens += tokens
@@ -100,87 +100,87 @@ class CausalForward:
         return logits[0], consecutive(rows)
 
     @torch.inference_mode()
-    def packed(self, strips: Sequence[Sequence[SequenceRow]], held: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[list[int]]]:
+    def packed(self, packed_rows: Sequence[Sequence[SequenceRow]], prefix: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[list[int]]]:
         """Strips of rows behind a held prefix; see `plain` for what is returned, rows strip by strip."""
-        skip = self._hold(held)
-        laid = [lay_out([row.tokens for row in strip], skip) for strip in strips]
+        skip = self._load_prefix(prefix)
+        laid = [lay_out([row.tokens for row in packed_row], skip) for packed_row in packed_rows]
         places: dict[tuple[int, int], int] = {}
         where: list[list[int]] = []
-        for number, (strip, rows) in enumerate(zip(laid, strips, strict=True)):
-            for row, path in zip(rows, strip.paths, strict=True):
+        for number, (packed_row, rows) in enumerate(zip(laid, packed_rows, strict=True)):
+            for row, path in zip(rows, packed_row.paths, strict=True):
                 first = row.start - skip
-                read = path[first : first + row.kept].tolist()
+                read = path[first : first + row.selected].tolist()
                 where.append([places.setdefault((number, place), len(places)) for place in read])
-        cache = held_cache(self.held.content, keep=False) if self.held.content else None
+        cache = cache_behind(self.prefix.content, keep=False) if self.prefix.content else None
         logits = self._forward(laid, cache, list(places))
-        self.usage.requested_tokens += sum(len(row.tokens) for rows in strips for row in rows)
+        self.usage.requested_tokens += sum(len(row.tokens) for rows in packed_rows for row in rows)
         return logits, where
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[TokenIds], held: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[KeysValues]]:
+    def prefill(self, prompts: Sequence[TokenIds], prefix: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[KeysValues]]:
         """Prompts behind a held prefix, in one strip.
 
         Returns:
             Logits [prompts, vocabulary] after each prompt's last token, and each prompt's keys and values, the prefix and a soft
             prompt included.
         """
-        skip = self._hold(held)
-        strip = lay_out(prompts, skip)
-        cache = held_cache(self.held.content, keep=True)
-        logits = self._forward([strip], cache, [(0, int(path[-1])) for path in strip.paths])
+        skip = self._load_prefix(prefix)
+        packed_row = lay_out(prompts, skip)
+        cache = cache_behind(self.prefix.content, keep=True)
+        logits = self._forward([packed_row], cache, [(0, int(path[-1])) for path in packed_row.paths])
         kept = contents(cache)
         self.usage.requested_tokens += sum(map(len, prompts))
         skip += self.virtual
         before = torch.arange(skip)
         found = []
-        for path in strip.paths:
+        for path in packed_row.paths:
             index = to_device(torch.cat([before, torch.from_numpy(path) + skip]), self.device)
             found.append([(keys.index_select(2, index), values.index_select(2, index)) for keys, values in kept])
         return logits, found
 
-    def _hold(self, pieces: tuple[TokenIds, ...]) -> int:
+    def _load_prefix(self, pieces: tuple[TokenIds, ...]) -> int:
         """Have exactly this prefix on the device; each piece is computed by forwards of its own, so that they are always the same."""
-        self.held.cut(pieces)
-        skip = sum(map(len, self.held.pieces))
-        for piece in pieces[len(self.held.pieces) :]:
-            content = self.held.content
+        self.prefix.cut(pieces)
+        skip = sum(map(len, self.prefix.pieces))
+        for piece in pieces[len(self.prefix.pieces) :]:
+            content = self.prefix.content
             for low in range(0, len(piece), _CHUNK):
                 part = piece[low : low + _CHUNK]
-                cache = held_cache(content, keep=True)
+                cache = cache_behind(content, keep=True)
                 self._forward([lay_out([(0,) * skip + part], skip)], cache, [(0, 0)])
                 content = contents(cache)
                 skip += len(part)
-            self.held = PrefixCache((*self.held.pieces, piece), content, self.virtual)
+            self.prefix = PrefixCache((*self.prefix.pieces, piece), content, self.virtual)
         return skip
 
-    def _forward(self, strips: Sequence[Strip], cache: Any, read: Sequence[tuple[int, int]]) -> torch.Tensor:
+    def _forward(self, packed_rows: Sequence[PackedRow], cache: Any, read: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Logits [read, vocabulary] at (strip, place)."""
-        length = max(map(len, strips))
-        ids = torch.full((len(strips), length), self.pad, dtype=torch.long)
-        positions = torch.zeros((len(strips), length), dtype=torch.long)
-        for number, strip in enumerate(strips):
-            ids[number, : len(strip)] = torch.from_numpy(strip.tokens)
-            positions[number, : len(strip)] = torch.from_numpy(strip.positions) + self.virtual
+        length = max(map(len, packed_rows))
+        ids = torch.full((len(packed_rows), length), self.pad, dtype=torch.long)
+        positions = torch.zeros((len(packed_rows), length), dtype=torch.long)
+        for number, packed_row in enumerate(packed_rows):
+            ids[number, : len(packed_row)] = torch.from_numpy(packed_row.tokens)
+            positions[number, : len(packed_row)] = torch.from_numpy(packed_row.positions) + self.virtual
         row, place = (to_device(torch.tensor(index), self.device) for index in zip(*read, strict=True))
-        held = cache.get_seq_length() if cache is not None else 0
-        with max_logit_positions(self.inner, lambda hidden: hidden[row, place]):
+        prefix = cache.get_seq_length() if cache is not None else 0
+        with select_logits(self.inner, lambda hidden: hidden[row, place]):
             logits: torch.Tensor = self.inner(
                 input_ids=to_device(ids, self.device),
-                attention_mask=self._seen(strips, held),
+                attention_mask=self._seen(packed_rows, prefix),
                 position_ids=to_device(positions, self.device),
                 use_cache=cache is not None,
                 **cache_argument(self.inner, cache),
             ).logits
-        tokens = sum(map(len, strips))
+        tokens = sum(map(len, packed_rows))
         self.usage.prefill_tokens += tokens
         self.usage.padding_tokens += ids.numel() - tokens
         return logits[0]
 
-    def _seen(self, strips: Sequence[Strip], held: int) -> torch.Tensor | None:
+    def _seen(self, packed_rows: Sequence[PackedRow], prefix: int) -> torch.Tensor | None:
         """Attention [strips, 1, length, held + length], or None where plain causal attention is the same."""
-        if not held and all(strip.chain for strip in strips):
+        if not prefix and all(packed_row.chain for packed_row in packed_rows):
             return None
-        return self.mask(to_device(torch.from_numpy(attention(strips, held)), self.device).unsqueeze(1))
+        return self.mask(to_device(torch.from_numpy(attention(packed_rows, prefix)), self.device).unsqueeze(1))
 
     def mask(self, seen: torch.Tensor) -> torch.Tensor:
         """What is seen, [batch, 1, queries, keys] of bool, as the model's attention wants it."""
@@ -205,6 +205,6 @@ def consecutive(rows: Sequence[SequenceRow]) -> list[list[int]]:
     first = 0
     found = []
     for row in rows:
-        found.append(list(range(first, first + row.kept)))
-        first += row.kept
+        found.append(list(range(first, first + row.selected)))
+        first += row.selected
     return found

@@ -14,7 +14,7 @@ import torch
 from harness.contract import Generate, Generation, Usage
 from harness.engine.endings import Endings
 from harness.engine.transformers.memory import is_out_of_memory, no_room, release
-from harness.engine.transformers.slots import Slots, Waiting, need
+from harness.engine.transformers.decode_slots import DecodeSlots, Waiting, need
 from harness.errors import NumericError
 
 _TOGETHER = 8
@@ -41,7 +41,7 @@ class Decoder:
         forced: token id that every text begins with, or None.
     """
 
-    make: Callable[[Sequence[Waiting], int | None], Slots]
+    make: Callable[[Sequence[Waiting], int | None], DecodeSlots]
     rows: Callable[[int, int, int | None], int]
     endings: Endings
     usage: Usage
@@ -75,7 +75,7 @@ class Decoder:
             if alone:
                 raise no_room(max(need(one.request) for one in waiting), message)
 
-    def _drain(self, slots: Slots, waiting: deque[Waiting], rows: list[_Row]) -> Iterator[list[Generation]]:
+    def _drain(self, slots: DecodeSlots, waiting: deque[Waiting], rows: list[_Row]) -> Iterator[list[Generation]]:
         longest = _longest_behind(waiting)
         while waiting or rows:
             if waiting:
@@ -87,7 +87,7 @@ class Decoder:
                 yield self._finished
                 self._finished = []
 
-    def _enter(self, slots: Slots, waiting: deque[Waiting], rows: list[_Row], number: int) -> list[Generation]:
+    def _enter(self, slots: DecodeSlots, waiting: deque[Waiting], rows: list[_Row], number: int) -> list[Generation]:
         began, computed = time.perf_counter(), self.usage.prompt_area
         entering = [waiting.popleft() for _ in range(number)]
         first = len(rows)
@@ -97,13 +97,13 @@ class Decoder:
         self.usage.prefilled(self.usage.prompt_area - computed, time.perf_counter() - began)
         return self._append(slots, rows, tokens, first)
 
-    def _step(self, slots: Slots, rows: list[_Row]) -> list[Generation]:
+    def _step(self, slots: DecodeSlots, rows: list[_Row]) -> list[Generation]:
         began = time.perf_counter()
         tokens = self._choose(slots.step([row.tokens[-1] for row in rows]), rows)
         self.usage.stepped(len(rows), time.perf_counter() - began)
         return self._append(slots, rows, tokens, 0)
 
-    def _append(self, slots: Slots, rows: list[_Row], tokens: Sequence[int], first: int) -> list[Generation]:
+    def _append(self, slots: DecodeSlots, rows: list[_Row], tokens: Sequence[int], first: int) -> list[Generation]:
         """Give rows from `first` on their tokens; those that end leave."""
         finished = []
         for row, token in zip(rows[first:], tokens, strict=True):
@@ -166,7 +166,7 @@ def sample(logits: torch.Tensor, request: Generate, chance: random.Random) -> in
         request: temperature and nucleus.
         chance: the request's random stream.
     """
-    mass, order = torch.softmax(logits.double().cpu() / request.temperature, dim=-1).sort(descending=True, stable=True)
+    mass, order = torch.softmax(logits.cpu().double() / request.temperature, dim=-1).sort(descending=True, stable=True)
     below = mass.cumsum(dim=-1) - mass
     mass = mass[below < request.top_p] if request.top_p < 1 else mass
     place = int(torch.searchsorted(mass.cumsum(dim=-1), chance.random() * float(mass.sum()), right=True))

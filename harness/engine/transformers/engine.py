@@ -24,8 +24,8 @@ from harness.engine.transformers.planning import Planned, SequenceRow, area, pla
 from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes
 from harness.engine.transformers.probe import Abilities, causal_abilities, readable_soft_prompt, readable_source_prompt, seq2seq_abilities
 from harness.engine.transformers.seq2seq import Seq2SeqForward
-from harness.engine.transformers.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
-from harness.engine.transformers.uncached import UncachedSlots
+from harness.engine.transformers.continuous_batching import CausalDecodeSlots, Seq2SeqDecodeSlots, DecodeSlots, Waiting, need
+from harness.engine.transformers.uncached import UncachedDecodeSlots
 from harness.errors import NumericError
 from harness.util.sequences import common_prefix
 
@@ -39,7 +39,7 @@ class _Owned:
 
     request_id: str
     row: SequenceRow
-    strip: int = 0
+    packed_row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class TransformersEngine:
                     packed.append(Planned(request, rows))
                 else:
                     plain.append(request)
-            for batch in plan_passes(packed, self.budget.score, self.budget.strip, self._logit_budget):
+            for batch in plan_passes(packed, self.budget.score, self.budget.packed_row, self._logit_budget):
                 yield from self._answered(batch, done)
         for padded in plan_scoring(plain, self._start, self.budget.score, self._logit_budget):
             yield from self._answered(Pass((), (tuple(padded),)), done, packed=False)
@@ -137,7 +137,7 @@ class TransformersEngine:
                 itself, before anything is computed.
         """
         wanted = [request for request in requests if request.id not in done]
-        slots = [one for one in wanted if one.beams == 1 and self.abilities.slots and self._within(need(one))]
+        slots = [one for one in wanted if one.beams == 1 and self.abilities.continuous_batching and self._within(need(one))]
         chosen = {one.id for one in slots}
         others: list[_Generations] = []
         if single := [one for one in wanted if one.beams == 1 and one.id not in chosen]:
@@ -158,7 +158,7 @@ class TransformersEngine:
                 texts: list[Generation] = self._halving.run(batch, _generation_size, mode.generator.run)
                 yield list(texts)
 
-    def _decoder(self, make: Callable[[Sequence[Waiting], int | None], Slots]) -> Decoder:
+    def _decoder(self, make: Callable[[Sequence[Waiting], int | None], DecodeSlots]) -> Decoder:
         return Decoder(make, self._rows, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
 
     @cached_property
@@ -194,11 +194,11 @@ class TransformersEngine:
                     return _GenerateMode(generator, padded)
         return None
 
-    def _uncached_slots(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
+    def _uncached_slots(self, waiting: Sequence[Waiting], most: int | None) -> DecodeSlots:
         forward = self._causal if self.architecture == "causal" else self._seq2seq
         longest = max(need(one.request) for one in waiting)
         rows = max(1, self.budget.score // longest)
-        return UncachedSlots(forward, self._start, rows if most is None else min(rows, most))
+        return UncachedDecodeSlots(forward, self._start, rows if most is None else min(rows, most))
 
     def _rows(self, longest: int, requests: int, most: int | None) -> int:
         """How many rows are decoded at once, the longest of which needs so many tokens."""
@@ -234,14 +234,14 @@ class TransformersEngine:
         if packed:
             rows = [
                 _Owned(one.request.id, row, number)
-                for number, strip in enumerate(batch.strips)
-                for one in strip
+                for number, packed_row in enumerate(batch.packed_rows)
+                for one in packed_row
                 if one.request.id not in done
                 for row in one.rows
             ]
             measure = _Packed(batch.skip)
             pieces = [rows] if len(wanted) > 1 else measure.pieces(rows, self.budget.score, self._logit_budget)
-            found = [one for piece in pieces for one in self._halving.run(piece, measure.size, partial(self._packed, held=batch.held))]
+            found = [one for piece in pieces for one in self._halving.run(piece, measure.size, partial(self._packed, prefix=batch.prefix))]
         else:
             rows = [_Owned(planned.request.id, row) for planned in wanted for row in planned.rows]
             pieces = [rows] if len(wanted) > 1 else side_by_side(rows, lambda one: [one.row], self.budget.score, self._logit_budget)
@@ -249,20 +249,20 @@ class TransformersEngine:
         by_row = iter(found)
         responses: list[Response] = []
         for planned in wanted:
-            by_slot = {slot: scored for _ in planned.rows for slot, scored in next(by_row).items()}
-            logprobs, greedy = zip(*(by_slot[slot] for slot in range(len(by_slot))), strict=True)
+            by_place = {place: scored for _ in planned.rows for place, scored in next(by_row).items()}
+            logprobs, greedy = zip(*(by_place[place] for place in range(len(by_place))), strict=True)
             answer = ChoiceScores if isinstance(planned.request, ScoreChoices) else TextScore
             responses.append(answer(planned.request.id, logprobs, greedy))
         yield responses
 
-    def _packed(self, owned: Sequence[_Owned], held: tuple[TokenIds, ...]) -> list[dict[int, ContinuationScore]]:
+    def _packed(self, owned: Sequence[_Owned], prefix: tuple[TokenIds, ...]) -> list[dict[int, ContinuationScore]]:
         """What each row says of its continuations, by slot; rows lie in strips behind a held prefix.
 
         What is not a number in one sequence spoils its whole strip, so it is looked for row by row.
         """
         began = _Began(time.perf_counter(), self.usage.prompt_area)
-        strips = [[one.row for one in group] for _, group in groupby(owned, key=lambda one: one.strip)]
-        logits, where = self._causal.packed(strips, held)
+        packed_rows = [[one.row for one in group] for _, group in groupby(owned, key=lambda one: one.packed_row)]
+        logits, where = self._causal.packed(packed_rows, prefix)
         try:
             return self._read(logits, where, owned, began)
         except NumericError:
@@ -290,26 +290,26 @@ class TransformersEngine:
         by_id = {request.id: request for request in requests}
         planned = [prompt_of(one) for one in requests]
         groups: dict[TokenIds | str, list[Waiting]] = {}
-        for batch in plan_passes(planned, self.budget.score, self.budget.strip, self._logit_budget):
+        for batch in plan_passes(planned, self.budget.score, self.budget.packed_row, self._logit_budget):
             for one in batch.requests:
-                waiting = Waiting(by_id[one.request.id], batch.held)
-                groups.setdefault(batch.held[0] if batch.held else one.request.id, []).append(waiting)
+                waiting = Waiting(by_id[one.request.id], batch.prefix)
+                groups.setdefault(batch.prefix[0] if batch.prefix else one.request.id, []).append(waiting)
         queue = []
         for group in sorted(groups.values(), key=lambda group: (-max(need(one.request) for one in group), group[0].request.id)):
-            for _, same in groupby(group, key=lambda one: one.held):
+            for _, same in groupby(group, key=lambda one: one.prefix):
                 queue += sorted(same, key=lambda one: (-need(one.request), one.request.id))
         return queue
 
-    def _slots(self, waiting: Sequence[Waiting], most: int | None) -> Slots:
+    def _slots(self, waiting: Sequence[Waiting], most: int | None) -> DecodeSlots:
         """Slots for those who wait, as many as the budget has room for."""
         longest = self._causal.virtual + max(need(one.request) for one in waiting)
         rows = self._rows(longest, len(waiting), most)
         if self.architecture == "causal":
-            return CausalSlots(self._causal, rows, longest, min(self.budget.score, self.budget.strip))
+            return CausalDecodeSlots(self._causal, rows, longest, min(self.budget.score, self.budget.packed_row))
         source = self._seq2seq.virtual_source + max(len(one.request.context) for one in waiting)
         new = max(one.request.max_new_tokens for one in waiting)
         boolean = self.module.config._attn_implementation == "sdpa"
-        return Seq2SeqSlots(self._seq2seq, rows, source, new, self.budget.score, self.abilities.anytime, boolean)
+        return Seq2SeqDecodeSlots(self._seq2seq, rows, source, new, self.budget.score, self.abilities.anytime, boolean)
 
 
 @dataclass(frozen=True)
@@ -332,22 +332,22 @@ class _Packed:
 
     def size(self, owned: Sequence[_Owned]) -> int:
         """Tokens, padding included."""
-        strips = [sorted(one.row.tokens for one in group) for _, group in groupby(owned, key=lambda one: one.strip)]
-        return len(strips) * max(flat_size(strip) - self.skip for strip in strips)
+        packed_rows = [sorted(one.row.tokens for one in group) for _, group in groupby(owned, key=lambda one: one.packed_row)]
+        return len(packed_rows) * max(flat_size(packed_row) - self.skip for packed_row in packed_rows)
 
-    def pieces(self, owned: Sequence[_Owned], budget: int, kept_budget: int) -> list[list[_Owned]]:
+    def pieces(self, owned: Sequence[_Owned], budget: int, logit_budget: int) -> list[list[_Owned]]:
         """The rows of one request in as many forwards as the budgets ask for."""
         found: list[list[_Owned]] = []
         size = kept = 0
         before: TokenIds = ()
         for one in owned:
             more = len(one.row.tokens) - max(self.skip, common_prefix(before, one.row.tokens))
-            if found and size + more <= budget and kept + one.row.kept <= kept_budget:
+            if found and size + more <= budget and kept + one.row.selected <= logit_budget:
                 found[-1].append(one)
-                size, kept = size + more, kept + one.row.kept
+                size, kept = size + more, kept + one.row.selected
             else:
                 found.append([one])
-                size, kept = len(one.row.tokens) - self.skip, one.row.kept
+                size, kept = len(one.row.tokens) - self.skip, one.row.selected
             before = one.row.tokens
         return found
 

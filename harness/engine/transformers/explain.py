@@ -1,45 +1,37 @@
-"""What the engine would do, told without a model: tokens asked, distinct, computed, and padding."""
+"""What the engine would compute, without loading the model: tokens requested, distinct and computed, and padding."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from harness.contract import Generate, ScoreRequest, TokenIds
-from harness.engine.transformers.budget import Budget
+from harness.engine.base import BatchPlan
+from harness.engine.transformers.budget import Budget, max_logit_positions
 from harness.engine.transformers.planning import Planned, SequenceRow, plan_scoring, prompt_of, rows_of
-from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes, strip_size
+from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes, packed_row_size
+
+if TYPE_CHECKING:
+    from harness.models.opening import Opening
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """The plan for scoring, or for the prompts of generation.
+def plan_opening(opening: Opening, scorings: Sequence[ScoreRequest], generations: Sequence[Generate]) -> Iterator[BatchPlan]:
+    """Plan requests for a model, from its configuration alone.
 
-    Of prompts, who enters together is decided as others finish: what is computed is then near to this, and padding is not known before.
-
-    Attributes:
-        work: "score" or "generate".
-        requests: questions, texts or prompts.
-        requested: tokens with nothing shared, each distinct row once.
-        distinct: tokens that differ in what stands before them; no plan computes fewer.
-        computed: tokens that the plan computes, without padding.
-        padding: tokens of filler beside them; None where it is not known before.
-        forwards: passes through the model; None likewise.
-        held: prefixes that are kept on the device for a while, and how many tokens long they are.
-        decoded: tokens at most that are generated.
+    Args:
+        opening: the model.
+        scorings: choices and texts.
+        generations: prompts to continue.
     """
+    from harness.models import loading
 
-    work: Literal["score", "generate"]
-    requests: int
-    requested: int
-    distinct: int
-    computed: int
-    padding: int | None = None
-    forwards: int | None = None
-    held: tuple[int, int] = (0, 0)
-    decoded: int = 0
+    options = opening.options
+    config = opening.memory.base.config if opening.memory else loading.load_config(opening.files, remote_code=options.trust_remote_code)
+    budget = Budget.choose(options.batch_tokens, loading.pick_device(options.device).type)
+    start = (config.decoder_start_token_id or 0) if opening.encoder.architecture == "seq2seq" else None
+    return explain(scorings, generations, start, budget, max_logit_positions(config.get_text_config().vocab_size))
 
 
 def explain(
@@ -63,7 +55,7 @@ def explain(
 def _causal(requests: Sequence[ScoreRequest], budget: Budget, kept: int) -> BatchPlan:
     planned = [Planned(request, rows_of(request, None)) for request in requests]
     rows = [row.tokens for one in planned for row in one.rows]
-    passes = plan_passes(planned, budget.score, budget.strip, kept)
+    passes = plan_passes(planned, budget.score, budget.packed_row, kept)
     return _passes("score", len(requests), rows, passes)
 
 
@@ -73,7 +65,7 @@ def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, ke
     if start is not None:
         distinct = sum(map(len, set(rows)))
         return BatchPlan("generate", len(requests), sum(map(len, rows)), distinct, distinct, decoded=decoded)
-    passes = plan_passes([prompt_of(one) for one in requests], budget.score, budget.strip, kept)
+    passes = plan_passes([prompt_of(one) for one in requests], budget.score, budget.packed_row, kept)
     found = _passes("generate", len(requests), rows, passes, decoded)
     return replace(found, padding=None, forwards=None)
 
@@ -81,11 +73,11 @@ def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, ke
 def _passes(
     work: Literal["score", "generate"], requests: int, rows: Sequence[TokenIds], passes: Sequence[Pass], decoded: int = 0
 ) -> BatchPlan:
-    held = {batch.held[: depth + 1] for batch in passes for depth in range(len(batch.held))}
-    lengths = [len(pieces[-1]) for pieces in held]
+    prefix = {batch.prefix[: depth + 1] for batch in passes for depth in range(len(batch.prefix))}
+    lengths = [len(pieces[-1]) for pieces in prefix]
     computed, padding = sum(lengths), 0
     for batch in passes:
-        sizes = [strip_size(strip, batch.skip) for strip in batch.strips]
+        sizes = [packed_row_size(packed_row, batch.skip) for packed_row in batch.packed_rows]
         computed += sum(sizes)
         padding += len(sizes) * max(sizes) - sum(sizes)
     return BatchPlan(
@@ -95,8 +87,8 @@ def _passes(
         flat_size(sorted(set(rows))),
         computed,
         padding,
-        len(passes) + len(held),
-        (len(held), sum(lengths)),
+        len(passes) + len(prefix),
+        (len(prefix), sum(lengths)),
         decoded,
     )
 

@@ -20,7 +20,7 @@ _CHUNK_ELEMENTS = {"cpu": 1 << 21}
 
 
 @contextmanager
-def max_logit_positions(module: Any, select: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+def select_logits(module: Any, select: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
     """While active, the output head sees only the hidden states that `select` picks.
 
     `select` maps hidden states [batch, length, width] to [kept, width]; the model's logits then are [1, kept, vocabulary]. Whatever
@@ -65,7 +65,7 @@ def read_off(
         for read in row.reads:
             kept += own[: len(read.tokens)]
             tokens += read.tokens
-            owners += [(number, read.slot)] * len(read.tokens)
+            owners += [(number, read.place)] * len(read.tokens)
     normalizer = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
     likeliest = torch.empty(logits.shape[0], dtype=torch.long, device=logits.device)
     step = max(1, _CHUNK_ELEMENTS.get(logits.device.type, 1 << 25) // logits.shape[1])
@@ -77,12 +77,12 @@ def read_off(
     chosen = logits[places, wanted].float() - normalizer[places]
     hits = (likeliest[places] == wanted).tolist()
     found: list[dict[int, ContinuationScore]] = [{} for _ in rows]
-    for (number, slot), value, hit in zip(owners, chosen.cpu().tolist(), hits, strict=True):
+    for (number, place), value, hit in zip(owners, chosen.cpu().tolist(), hits, strict=True):
         if not math.isfinite(value):
             raise NumericError(
                 f"The model gave a log-probability of {value} for {name(number)}.",
                 "Half precision can overflow: try --dtype float32 or bfloat16; otherwise the weights are broken.",
             )
-        before = found[number].get(slot, ContinuationScore(0.0, True))
-        found[number][slot] = ContinuationScore(before.logprob + value, before.greedy and hit)
+        before = found[number].get(place, ContinuationScore(0.0, True))
+        found[number][place] = ContinuationScore(before.logprob + value, before.greedy and hit)
     return found

@@ -15,7 +15,7 @@ Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Strip:
+class PackedRow:
     """A row of tokens that holds several sequences.
 
     Attributes:
@@ -39,7 +39,7 @@ class Strip:
         return len(self.tokens)
 
 
-def lay_out(sequences: Sequence[TokenIds], skip: int) -> Strip:
+def lay_out(sequences: Sequence[TokenIds], skip: int) -> PackedRow:
     """Lay sequences out so that equal beginnings are there once.
 
     Args:
@@ -63,18 +63,18 @@ def lay_out(sequences: Sequence[TokenIds], skip: int) -> Strip:
         positions += range(common, len(sequence))
         path = paths[number] = np.concatenate([trunk, new])
         before = sequence
-    return Strip(np.array(tokens), np.array(positions), tuple(paths[number] for number in range(len(sequences))), tuple(spans))
+    return PackedRow(np.array(tokens), np.array(positions), tuple(paths[number] for number in range(len(sequences))), tuple(spans))
 
 
-def attention(strips: Sequence[Strip], held: int) -> npt.NDArray[np.bool_]:
+def attention(packed_rows: Sequence[PackedRow], prefix: int) -> npt.NDArray[np.bool_]:
     """Which key each query sees: [strips, longest, held + longest]; filler sees itself alone."""
-    longest = max(map(len, strips))
-    seen = np.zeros((len(strips), longest, held + longest), dtype=np.bool_)
-    for table, strip in zip(seen, strips, strict=True):
-        table[: len(strip), :held] = True
-        for first, end, trunk in strip.spans:
-            table[first:end, held + trunk] = True
-            table[first:end, held + first : held + end] = np.tri(end - first, dtype=np.bool_)
-        rest = np.arange(len(strip), longest)
-        table[rest, held + rest] = True
+    longest = max(map(len, packed_rows))
+    seen = np.zeros((len(packed_rows), longest, prefix + longest), dtype=np.bool_)
+    for table, packed_row in zip(seen, packed_rows, strict=True):
+        table[: len(packed_row), :prefix] = True
+        for first, end, trunk in packed_row.spans:
+            table[first:end, prefix + trunk] = True
+            table[first:end, prefix + first : prefix + end] = np.tri(end - first, dtype=np.bool_)
+        rest = np.arange(len(packed_row), longest)
+        table[rest, prefix + rest] = True
     return seen

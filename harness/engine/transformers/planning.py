@@ -15,7 +15,7 @@ Work = TypeVar("Work")
 class Read:
     """One continuation to read off a row: `tokens` follow from position `SequenceRow.start` on."""
 
-    slot: int
+    place: int
     tokens: TokenIds
 
 
@@ -36,7 +36,7 @@ class SequenceRow:
     reads: tuple[Read, ...]
 
     @property
-    def kept(self) -> int:
+    def selected(self) -> int:
         """How many positions' logits are read; a prompt to continue has the last one read."""
         return max((len(read.tokens) for read in self.reads), default=1)
 
@@ -56,7 +56,7 @@ class Size:
 
     def with_more(self, other: Size) -> Size:
         """The size of both together."""
-        return Size(self.rows + other.rows, max(self.longest, other.longest), self.kept + other.kept)
+        return Size(self.rows + other.rows, max(self.longest, other.longest), self.selected + other.selected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,14 @@ def rows_of(request: ScoreRequest, decoder_start: int | None) -> tuple[SequenceR
     return tuple(
         row
         for number, (context, scored) in enumerate(request.windows)
-        for row in _branches(context, (scored,), decoder_start, first_slot=number)
+        for row in _branches(context, (scored,), decoder_start, first_place=number)
     )
 
 
-def _branches(context: TokenIds, choices: Sequence[TokenIds], decoder_start: int | None, first_slot: int = 0) -> tuple[SequenceRow, ...]:
+def _branches(context: TokenIds, choices: Sequence[TokenIds], decoder_start: int | None, first_place: int = 0) -> tuple[SequenceRow, ...]:
     grouped: list[list[Read]] = []
     for index in sorted(range(len(choices)), key=lambda i: -len(choices[i])):
-        read = Read(first_slot + index, choices[index])
+        read = Read(first_place + index, choices[index])
         needed = read.tokens[:-1]
         home = next((group for group in grouped if group[0].tokens[: len(needed)] == needed), None)
         if home is None:
@@ -112,7 +112,7 @@ def area(rows: Sequence[SequenceRow]) -> int:
     return len(sources) * max(map(len, sources)) + len(rows) * max(len(row.tokens) for row in rows)
 
 
-def plan_scoring(requests: Sequence[ScoreRequest], decoder_start: int | None, budget: int, kept_budget: int) -> list[list[Planned]]:
+def plan_scoring(requests: Sequence[ScoreRequest], decoder_start: int | None, budget: int, logit_budget: int) -> list[list[Planned]]:
     """Batches of requests, longest first; the same whatever was answered before.
 
     A batch's rows, padded to its longest, stay within `budget` tokens, and its kept positions within `kept_budget`, unless a
@@ -124,10 +124,10 @@ def plan_scoring(requests: Sequence[ScoreRequest], decoder_start: int | None, bu
         longest = max(len(row.source) for row in one.rows), max(len(row.tokens) for row in one.rows)
         return -longest[0], -longest[1], one.rows[0].source, one.request.id
 
-    return side_by_side(sorted(planned, key=order), lambda one: one.rows, budget, kept_budget)
+    return side_by_side(sorted(planned, key=order), lambda one: one.rows, budget, logit_budget)
 
 
-def side_by_side(work: Sequence[Work], rows: Callable[[Work], Sequence[SequenceRow]], budget: int, kept_budget: int) -> list[list[Work]]:
+def side_by_side(work: Sequence[Work], rows: Callable[[Work], Sequence[SequenceRow]], budget: int, logit_budget: int) -> list[list[Work]]:
     """Consecutive batches, each as long as its area and kept positions fit, with at least one piece of work.
 
     Args:
@@ -141,19 +141,19 @@ def side_by_side(work: Sequence[Work], rows: Callable[[Work], Sequence[SequenceR
     longest_source = longest = number = kept = 0
     for piece in work:
         own = rows(piece)
-        own_kept = sum(row.kept for row in own)
+        own_selected = sum(row.selected for row in own)
         extent = max(longest_source, *(len(row.source) for row in own)), max(longest, *(len(row.tokens) for row in own))
         joined = sources.union(row.source for row in own)
-        fits = len(joined) * extent[0] + (number + len(own)) * extent[1] <= budget and kept + own_kept <= kept_budget
+        fits = len(joined) * extent[0] + (number + len(own)) * extent[1] <= budget and kept + own_selected <= logit_budget
         if batches and fits:
             batches[-1].append(piece)
             sources, (longest_source, longest) = joined, extent
-            number, kept = number + len(own), kept + own_kept
+            number, kept = number + len(own), kept + own_selected
         else:
             batches.append([piece])
             sources = {row.source for row in own}
             longest_source, longest = max(map(len, sources)), max(len(row.tokens) for row in own)
-            number, kept = len(own), own_kept
+            number, kept = len(own), own_selected
     return batches
 
 

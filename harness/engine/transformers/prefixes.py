@@ -10,7 +10,7 @@ from harness.contract import TokenIds
 from harness.engine.transformers.planning import Planned
 from harness.util.sequences import common_prefix
 
-HOLD_COST = 32
+PREFIX_COST = 32
 """Tokens of work that a forward of its own costs beside its tokens; a prefix is held where that saves more."""
 
 _WHOLE = 16
@@ -29,18 +29,18 @@ class Pass:
         strips: requests whose rows are laid side by side in one sequence; a strip is one row of the forward.
     """
 
-    held: tuple[TokenIds, ...]
-    strips: tuple[tuple[Planned, ...], ...]
+    prefix: tuple[TokenIds, ...]
+    packed_rows: tuple[tuple[Planned, ...], ...]
 
     @property
     def skip(self) -> int:
         """Tokens held."""
-        return sum(map(len, self.held))
+        return sum(map(len, self.prefix))
 
     @property
     def requests(self) -> list[Planned]:
         """The requests, strip by strip."""
-        return [planned for strip in self.strips for planned in strip]
+        return [planned for packed_row in self.packed_rows for planned in packed_row]
 
 
 def flat_size(rows: Sequence[TokenIds], before: TokenIds = ()) -> int:
@@ -52,12 +52,12 @@ def flat_size(rows: Sequence[TokenIds], before: TokenIds = ()) -> int:
     return size
 
 
-def ordered_rows(strip: Sequence[Planned]) -> list[TokenIds]:
+def ordered_rows(packed_row: Sequence[Planned]) -> list[TokenIds]:
     """The sequences of some requests in the order in which they are laid out."""
-    return sorted(row.tokens for planned in strip for row in planned.rows)
+    return sorted(row.tokens for planned in packed_row for row in planned.rows)
 
 
-def plan_passes(planned: Sequence[Planned], budget: int, strip: int, kept_budget: int) -> list[Pass]:
+def plan_passes(planned: Sequence[Planned], budget: int, packed_row: int, logit_budget: int) -> list[Pass]:
     """Forwards over requests of a decoder-only model, in an order in which equal beginnings follow each other.
 
     Within a strip nothing is computed twice. A prefix that the requests of several strips share is held if that saves more than
@@ -71,12 +71,12 @@ def plan_passes(planned: Sequence[Planned], budget: int, strip: int, kept_budget
     """
     if not planned:
         return []
-    plan = _Plan(sorted(planned, key=lambda one: (one.rows[0].tokens, one.request.id)), min(strip, budget), kept_budget)
-    return list(_side_by_side(plan.strips(), budget, kept_budget))
+    plan = _Plan(sorted(planned, key=lambda one: (one.rows[0].tokens, one.request.id)), min(packed_row, budget), logit_budget)
+    return list(_side_by_side(plan.packed_rows(), budget, logit_budget))
 
 
-def _kept(planned: Planned) -> int:
-    return sum(row.kept for row in planned.rows)
+def _selected(planned: Planned) -> int:
+    return sum(row.selected for row in planned.rows)
 
 
 def _stem(planned: Planned) -> TokenIds:
@@ -90,11 +90,11 @@ def _stem(planned: Planned) -> TokenIds:
 class _Plan:
     items: Sequence[Planned]
     limit: int
-    kept_limit: int
+    logit_limit: int
     _done: list[Pass] = field(default_factory=list)
     _open: list[Planned] = field(default_factory=list)
     _room: int = 0
-    _kept_room: int = 0
+    _logit_room: int = 0
     _last: int = -1
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class _Plan:
         self.shared = [0, *(common_prefix(one, other) for one, other in pairs)]
         self.sums = [0, *accumulate(self.behind)]
 
-    def strips(self) -> list[Pass]:
+    def packed_rows(self) -> list[Pass]:
         self._walk(0, len(self.items), (), 0, 0)
         self._close(())
         return self._done
@@ -116,74 +116,74 @@ class _Plan:
         """Tokens of a range of items in one strip of their own."""
         return self.alone[low] - skip + self.sums[high] - self.sums[low + 1]
 
-    def _walk(self, low: int, high: int, held: tuple[TokenIds, ...], skip: int, depth: int) -> None:
+    def _walk(self, low: int, high: int, prefix: tuple[TokenIds, ...], skip: int, depth: int) -> None:
         """Place a range of items that all begin with what is held."""
         size = self._size(low, high, skip)
         common = len(self.stems[low]) if high - low == 1 else min(self.shared[low + 1 : high])
         if high - low == 1 or depth == _DEEPEST:
-            self._place(low, high, held, skip, whole=False)
+            self._place(low, high, prefix, skip, whole=False)
         elif size <= self.limit:
-            self._place(low, high, held, skip, whole=common - skip >= _WHOLE)
+            self._place(low, high, prefix, skip, whole=common - skip >= _WHOLE)
         else:
             saved = ((size - common + skip) // self.limit) * (common - skip)
-            if saved > HOLD_COST:
-                self._close(held)
-                inner = (*held, self.stems[low][skip:common])
+            if saved > PREFIX_COST:
+                self._close(prefix)
+                inner = (*prefix, self.stems[low][skip:common])
                 self._split(low, high, common, inner, common, depth)
                 self._close(inner)
             else:
-                self._split(low, high, common, held, skip, depth)
+                self._split(low, high, common, prefix, skip, depth)
 
-    def _split(self, low: int, high: int, common: int, held: tuple[TokenIds, ...], skip: int, depth: int) -> None:
+    def _split(self, low: int, high: int, common: int, prefix: tuple[TokenIds, ...], skip: int, depth: int) -> None:
         """Walk through the parts of a range that share more than all of it does."""
         begin = low
         for index in range(low + 1, high + 1):
             if index == high or self.shared[index] == common:
-                self._walk(begin, index, held, skip, depth + 1)
+                self._walk(begin, index, prefix, skip, depth + 1)
                 begin = index
 
-    def _place(self, low: int, high: int, held: tuple[TokenIds, ...], skip: int, *, whole: bool) -> None:
+    def _place(self, low: int, high: int, prefix: tuple[TokenIds, ...], skip: int, *, whole: bool) -> None:
         if whole and not self._fits(low, high):
-            self._close(held)
+            self._close(prefix)
         for index in range(low, high):
             if not self._fits(index, index + 1):
-                self._close(held)
+                self._close(prefix)
             if self._open:
                 self._room -= self.behind[index]
             else:
-                self._room, self._kept_room = self.limit - self.alone[index] + skip, self.kept_limit
-            self._kept_room -= _kept(self.items[index])
+                self._room, self._logit_room = self.limit - self.alone[index] + skip, self.logit_limit
+            self._logit_room -= _selected(self.items[index])
             self._open.append(self.items[index])
 
     def _fits(self, low: int, high: int) -> bool:
         """Whether a range of items goes into the open strip."""
-        kept = sum(map(_kept, self.items[low:high]))
-        return bool(self._open) and self.sums[high] - self.sums[low] <= self._room and kept <= self._kept_room
+        kept = sum(map(_selected, self.items[low:high]))
+        return bool(self._open) and self.sums[high] - self.sums[low] <= self._room and kept <= self._logit_room
 
-    def _close(self, held: tuple[TokenIds, ...]) -> None:
+    def _close(self, prefix: tuple[TokenIds, ...]) -> None:
         if self._open:
-            self._done.append(Pass(held, (tuple(self._open),)))
+            self._done.append(Pass(prefix, (tuple(self._open),)))
             self._open = []
 
 
-def strip_size(strip: Sequence[Planned], skip: int) -> int:
+def packed_row_size(packed_row: Sequence[Planned], skip: int) -> int:
     """Tokens of a strip behind a held prefix."""
-    return flat_size(ordered_rows(strip)) - skip
+    return flat_size(ordered_rows(packed_row)) - skip
 
 
-def _side_by_side(strips: Sequence[Pass], budget: int, kept_budget: int) -> Iterator[Pass]:
+def _side_by_side(packed_rows: Sequence[Pass], budget: int, logit_budget: int) -> Iterator[Pass]:
     """Strips behind the same prefix, the longest first, as many in one forward as fit."""
-    for held, group in groupby(strips, key=lambda one: one.held):
-        skip = sum(map(len, held))
-        sized = sorted(((strip_size(one.strips[0], skip), one.strips[0]) for one in group), key=lambda one: -one[0])
+    for prefix, group in groupby(packed_rows, key=lambda one: one.prefix):
+        skip = sum(map(len, prefix))
+        sized = sorted(((packed_row_size(one.packed_rows[0], skip), one.packed_rows[0]) for one in group), key=lambda one: -one[0])
         batch: list[tuple[Planned, ...]] = []
         longest = kept = 0
-        for size, strip in sized:
-            own = sum(map(_kept, strip))
-            if batch and ((len(batch) + 1) * longest > budget or kept + own > kept_budget):
-                yield Pass(held, tuple(batch))
+        for size, packed_row in sized:
+            own = sum(map(_selected, packed_row))
+            if batch and ((len(batch) + 1) * longest > budget or kept + own > logit_budget):
+                yield Pass(prefix, tuple(batch))
                 batch, kept = [], 0
             longest = longest if batch else size
-            batch.append(strip)
+            batch.append(packed_row)
             kept += own
-        yield Pass(held, tuple(batch))
+        yield Pass(prefix, tuple(batch))

@@ -14,7 +14,7 @@ from harness.engine.transformers.caches import KeysValues, bytes_a_token
 from harness.engine.transformers.causal import CausalForward
 from harness.engine.transformers.planning import SequenceRow, rows_of
 from harness.engine.transformers.seq2seq import Seq2SeqForward
-from harness.engine.transformers.slots import CausalSlots, Seq2SeqSlots, Waiting
+from harness.engine.transformers.decode_slots import CausalDecodeSlots, Seq2SeqDecodeSlots, Waiting
 from harness.engine.transformers.soft_prompts import SoftPrompt, SourcePrompt, soft_prompt, source_prompt
 
 Found = TypeVar("Found")
@@ -109,7 +109,7 @@ def seq2seq_abilities(forward: Seq2SeqForward) -> Abilities:
     content: list[KeysValues] = []
 
     def decoded(late: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        return _decoded(trial, words, Seq2SeqSlots(trial, 2, trial.virtual_source + 8, 4, 64, True, boolean), late, content)
+        return _decoded(trial, words, Seq2SeqDecodeSlots(trial, 2, trial.virtual_source + 8, 4, 64, True, boolean), late, content)
 
     share = forward.soft is None or tried(lambda: apart(*_sourced(trial, words)), forward.module)
     slots = share and tried(lambda: apart(*decoded(False)), forward.module)
@@ -147,9 +147,9 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
     contexts = (words[:4], words[:2] + words[7:9], words[:3])
     choices = (words[8:11], words[8:9] + words[3:5], words[1:2])
     questions = [rows_of(ScoreChoices("", context, choices), None) for context in contexts]
-    strips = [[*questions[0], *questions[1]], [*questions[2]]]
-    rows: list[SequenceRow] = [row for strip in strips for row in strip]
-    shared, here = forward.packed(strips, (words[:1], words[1:2]))
+    packed_rows = [[*questions[0], *questions[1]], [*questions[2]]]
+    rows: list[SequenceRow] = [row for packed_row in packed_rows for row in packed_row]
+    shared, here = forward.packed(packed_rows, (words[:1], words[1:2]))
     plain, there = forward.plain(rows)
     return shared[[place for own in here for place in own]], plain[[place for own in there for place in own]]
 
@@ -157,7 +157,7 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
 def _stepped(forward: CausalForward, words: TokenIds, content: list[KeysValues]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits after a step of two rows of unlike lengths in slots, and those of the whole sequences."""
     prompts = (words[:4], words[:2] + words[8:9])
-    slots = CausalSlots(forward, 2, forward.virtual + 8, 64)
+    slots = CausalDecodeSlots(forward, 2, forward.virtual + 8, 64)
     slots.admit([Waiting(Generate("", prompt, 1), (words[:2],)) for prompt in prompts])
     stepped = slots.step([words[10], words[11]])
     content.append(slots.content)
@@ -166,7 +166,7 @@ def _stepped(forward: CausalForward, words: TokenIds, content: list[KeysValues])
 
 
 def _decoded(
-    forward: Seq2SeqForward, words: TokenIds, slots: Seq2SeqSlots, late: bool, content: list[KeysValues]
+    forward: Seq2SeqForward, words: TokenIds, slots: Seq2SeqDecodeSlots, late: bool, content: list[KeysValues]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits after two tokens of a row in slots beside another, and those of one forward."""
     first, second = (Waiting(Generate("", source, 4)) for source in (words[:8], words[2:7]))

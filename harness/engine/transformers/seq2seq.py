@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from harness.contract import TokenIds, Usage
 from harness.engine.transformers.caches import KeysValues, cache_argument, contents, padded, silence_peft_warnings, to_device
 from harness.engine.transformers.causal import consecutive
-from harness.engine.transformers.logprobs import max_logit_positions
+from harness.engine.transformers.logprobs import select_logits
 from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.soft_prompts import SourcePrompt
 
@@ -77,14 +77,14 @@ class Seq2SeqForward:
         source_of = [place[row.source] for row in rows]
         self.usage.requested_tokens += sum(len(row.source) + len(row.tokens) for row in rows)
         encoded = self.encode(sources)
-        longer = [number for number, row in enumerate(rows) if row.kept > 1]
+        longer = [number for number, row in enumerate(rows) if row.selected > 1]
         where = [[source] for source in source_of]
         if not longer:
             return encoded.logits, where
         rest = self._rest([rows[number] for number in longer], encoded, [source_of[number] for number in longer])
         first = len(sources)
         for number in longer:
-            kept = rows[number].kept - 1
+            kept = rows[number].selected - 1
             where[number] += range(first, first + kept)
             first += kept
         return torch.cat([encoded.logits, rest]), where
@@ -102,7 +102,7 @@ class Seq2SeqForward:
         before = _rows_of(self.soft.content if self.soft else [], torch.zeros(len(sources), dtype=torch.long, device=self.device))
         cache = EncoderDecoderCache(before, Cache(layer_class_to_replicate=DynamicLayer))
         start = torch.full((len(sources), 1), self.start, device=self.device)
-        with max_logit_positions(self.inner, lambda states: states[:, 0]):
+        with select_logits(self.inner, lambda states: states[:, 0]):
             logits = self.inner(
                 encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
                 attention_mask=mask,
@@ -122,7 +122,7 @@ class Seq2SeqForward:
         cache = EncoderDecoderCache(_rows_of(encoded.decoder, index), _rows_of(encoded.cross, index))
         batch = to_device(torch.tensor([number for number, target in enumerate(targets) for _ in target]), self.device)
         place = to_device(torch.tensor([offset for target in targets for offset in range(len(target))]), self.device)
-        with max_logit_positions(self.inner, lambda states: states[batch, place]):
+        with select_logits(self.inner, lambda states: states[batch, place]):
             logits: torch.Tensor = self.inner(
                 encoder_outputs=BaseModelOutput(last_hidden_state=encoded.hidden[index]),
                 attention_mask=encoded.mask[index],
@@ -139,9 +139,9 @@ class Seq2SeqForward:
         sources, targets = [row.source for row in rows], [row.tokens for row in rows]
         ids, mask = padded(sources, self.pad, self.device)
         decoder_ids, _ = padded(targets, self.pad, self.device)
-        batch = torch.tensor([number for number, row in enumerate(rows) for _ in range(row.kept)])
-        place = torch.tensor([row.start + offset for row in rows for offset in range(row.kept)])
-        with max_logit_positions(self.module, lambda states: states[batch, place]), silence_peft_warnings():
+        batch = torch.tensor([number for number, row in enumerate(rows) for _ in range(row.selected)])
+        place = torch.tensor([row.start + offset for row in rows for offset in range(row.selected)])
+        with select_logits(self.module, lambda states: states[batch, place]), silence_peft_warnings():
             logits: torch.Tensor = self.module(input_ids=ids, attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False).logits
         self.usage.requested_tokens += sum(map(len, sources)) + sum(map(len, targets))
         self._count(sources)

@@ -10,11 +10,11 @@ import torch
 
 from harness.contract import Generate, Usage
 from harness.engine.transformers.planning import SequenceRow
-from harness.engine.transformers.slots import Rows, Waiting
+from harness.engine.transformers.decode_slots import Rows, Waiting
 
 
 @dataclass
-class UncachedSlots:
+class UncachedDecodeSlots:
     """Decode slots that hold tokens instead of keys and values.
 
     Args:

@@ -1,1 +1,1 @@
-"""What tuning forgot, as a table at the terminal, as Markdown and as JSON; each made from comparisons alone."""
+"""What fine-tuning gained and forgot: at the terminal, as Markdown, as JSON and in a notebook; each made from comparisons alone."""

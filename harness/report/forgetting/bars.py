@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.compare.comparison import MetricComparison
-from harness.report.forgetting.facts import ends, in_margins
+from harness.compare.highlights import ends, in_margins
 
 _LEAST, _MOST = 3.0, 15.0
 
 
 def reach(scores: Sequence[MetricComparison]) -> float:
     """How many margins the bars of these scores show to each side: enough for nearly all, and the same for all."""
-    found = [abs(in_margins(score, end)) for score in scores if (own := ends(score)) for end in own]
-    return min(max([_LEAST, *found]), _MOST)
+    distances = [abs(in_margins(score, end)) for score in scores if (interval := ends(score)) for end in interval]
+    return min(max([_LEAST, *distances]), _MOST)
 
 
 def bar(score: MetricComparison, limit: float, width: int) -> str:
-    """The change with its interval, right being better: ● between the ends of ━, │ at no change, ┊ at the margin.
+    """The change with its interval, better to the right: ● between the ends of ━, │ at no change, ┊ at the margin.
 
     Args:
         score: what is drawn, in margins.
         limit: margins to each side; what lies beyond ends in an arrow.
         width: characters, an odd number.
     """
-    own = ends(score)
-    if own is None or score.change is None:
+    interval = ends(score)
+    if interval is None or score.change is None:
         return ""
-    low, high = (in_margins(score, end) for end in own)
+    low, high = (in_margins(score, end) for end in interval)
     value = in_margins(score, score.change)
 
     def place(margins: float) -> int:

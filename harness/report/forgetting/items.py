@@ -1,4 +1,4 @@
-"""One changed item in the parts that reports show: prompt, what was said before and after, and what was right."""
+"""One changed item in the parts that reports show: prompt, the responses before and after, and the correct answer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 from harness.compare.comparison import TaskComparison
 from harness.compare.items import ItemChange
-from harness.report.forgetting.facts import signed
+from harness.report.forgetting.phrases import signed
 from harness.report.texts import Piece, marked, readable
 from harness.store.samples import SampleRecord
 from harness.util.text import plain, value_text
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One item.
+class ShownItem:
+    """One item, ready to be printed.
 
     Attributes:
         title: task, item, and what became of it.
         prompt: what the model read.
-        before, after: what it said, in pieces that the other lacks or has.
-        reference: what was right.
+        before, after: the responses, in pieces that say where the two differ.
+        reference: the correct answer.
     """
 
     title: str
@@ -32,23 +32,23 @@ class Shown:
     reference: str
 
 
-def shown(task: TaskComparison, change: ItemChange) -> Shown:
+def shown(task: TaskComparison, change: ItemChange) -> ShownItem:
     """An item ready to be shown; every text in it is safe to print."""
     before, after = change.before, change.after
     if before.logprobs is not None and isinstance(before.prediction, int):
-        said = [Piece(_choice(sample), before.prediction != after.prediction) for sample in (before, after)]
-        sides: tuple[Sequence[Piece], Sequence[Piece]] = ([said[0]], [said[1]])
+        choices = [Piece(_choice(sample), before.prediction != after.prediction) for sample in (before, after)]
+        sides: tuple[Sequence[Piece], Sequence[Piece]] = ([choices[0]], [choices[1]])
     elif before.logprobs is not None:
         sides = [Piece(_likelihood(before), True)], [Piece(_likelihood(after), True)]
     else:
         sides = marked(readable(str(before.prediction)), readable(str(after.prediction)))
-    return Shown(_title(task, change), readable(after.prompt).rstrip(), sides[0], sides[1], _reference(before))
+    return ShownItem(_title(task, change), readable(after.prompt).rstrip(), sides[0], sides[1], _reference(before))
 
 
 def _title(task: TaskComparison, change: ItemChange) -> str:
     score = task.headlines[0]
     where = f" ({plain(change.variant)})" if change.variant else ""
-    became = {"lost": "right before, wrong after", "gained": "wrong before, right after"}.get(change.kind)
+    became = {"lost": "correct before, incorrect after", "gained": "incorrect before, correct after"}.get(change.kind)
     if became is None:
         values = [sample.metrics.get(score.metric) for sample in (change.before, change.after)]
         became = f"{plain(score.metric)} {value_text(values[0], score.unit)} before, {value_text(values[1], score.unit)} after"
@@ -68,7 +68,7 @@ def _choice(sample: SampleRecord) -> str:
 
 
 def _name(sample: SampleRecord, place: int) -> str:
-    """A choice's text, or where results keep none, its number counted from 1."""
+    """A choice's text, or where the results do not hold it, its number counted from 1."""
     return f"choice {place + 1}" if sample.choices is None else readable(sample.choices[place])
 
 

@@ -7,12 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
 
 from harness import __version__
-from harness.compare.comparison import Comparison
-from harness.compare.noise import NoiseOf
+from harness.compare.comparison import RunComparison
+from harness.compare.noise import NoiseByTask
 from harness.stats.verdict import Verdict
-from harness.store.runs import SystemRecord
-
-SCHEMA_VERSION = 1
+from harness.store.records import SystemRecord
 
 
 class _ForgettingModel(BaseModel):
@@ -33,13 +31,14 @@ class OptionsRecord(_ForgettingModel):
 class ScoreRecord(_ForgettingModel):
     """One score before and after, over the shared items. Differences are after less before, in the score's unit.
 
-    `change` is the difference, turned so that more is better. `low` and `high` bound the difference (95 %); `method` says how.
-    `margin` is the largest loss that does not matter. `p` is two-sided; `p_holm` and `p_bh` are adjusted for all scores judged together.
+    `change` is the difference with the sign that makes an improvement positive. `low` and `high` bound the difference (95 %), by the
+    named `method`.
+    `margin` is the largest loss that does not matter. `p` is two-sided; `p_holm` and `p_bh` are adjusted for all scores tested together.
     `rows` of the kind `resampled` were resampled. At 80 % power, `detectable` is the least true difference whose interval excludes 0,
     `items_needed` the number of items needed for the verdict *retained* if nothing changed, `detectable_loss` the smallest true loss that
-    these items call forgot, with as many scores judged together, and `items_for_loss` the number of items needed to call a loss of twice
+    these items call forgot, with as many scores tested together, and `items_for_loss` the number of items needed to call a loss of twice
     the margin forgot.
-    `reason` says why there is no test.
+    `reason`: why there is no test.
     """
 
     metric: str
@@ -84,7 +83,7 @@ class SliceRecord(_ForgettingModel):
 
 
 class AnswerRecord(_ForgettingModel):
-    """One system's answer to one item, as its samples keep it."""
+    """One system's response to one item, as in its samples."""
 
     id: str
     prompt: str
@@ -96,7 +95,7 @@ class AnswerRecord(_ForgettingModel):
 
 
 class ItemRecord(_ForgettingModel):
-    """An item that changed at the first headline; `change` is turned so that more is better."""
+    """An item that changed at the first headline; `change` is positive for an improvement."""
 
     kind: Literal["lost", "gained", "worse", "better"]
     change: FiniteFloat
@@ -108,7 +107,7 @@ class ItemRecord(_ForgettingModel):
 class TaskForgettingRecord(_ForgettingModel):
     """One task, or a group that stands as one, with its tasks as `parts`. Items of a group's tasks stand with the group.
 
-    `repeated` says that one system was asked the same twice; `responses_differ` counts the items with another response then.
+    `repeated`: both results are of one system on the same prompts; `responses_differ` counts the items whose responses differ then.
     """
 
     name: str
@@ -131,7 +130,7 @@ class TaskForgettingRecord(_ForgettingModel):
 
 
 class EstimateRecord(_ForgettingModel):
-    """A number over several tasks with its 95 % interval; `tasks` says over how many."""
+    """A number over several tasks with its 95 % interval; `tasks` is how many."""
 
     value: FiniteFloat
     low: FiniteFloat | None
@@ -158,11 +157,11 @@ class OverallRecord(_ForgettingModel):
 
 
 class ComparisonRecord(_ForgettingModel):
-    """Two systems on the same items. `unverified` says which results an earlier version wrote without digests."""
+    """Two systems on the same items. `unverified`: which results an earlier version wrote without digests."""
 
     before: SystemRecord
     after: SystemRecord
-    plan: OptionsRecord
+    options: OptionsRecord
     tasks: tuple[TaskForgettingRecord, ...]
     overall: OverallRecord
     only_before: tuple[str, ...]
@@ -181,22 +180,22 @@ class NoiseRecord(_ForgettingModel):
 class ForgettingRecord(_ForgettingModel):
     """The whole report: one base against each system, and by task what scoring the base again changes, where that was measured."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     harness_version: str
     comparisons: tuple[ComparisonRecord, ...]
     noise: dict[str, NoiseRecord] | None
 
 
-def record(comparisons: Sequence[Comparison], noise: NoiseOf | None = None) -> ForgettingRecord:
-    """The report as it is kept."""
+def record(comparisons: Sequence[RunComparison], noise: NoiseByTask | None = None) -> ForgettingRecord:
+    """The report as validated records."""
     return ForgettingRecord(
         harness_version=__version__,
         comparisons=tuple(map(ComparisonRecord.model_validate, comparisons)),
-        noise=None if noise is None else {name: NoiseRecord.model_validate(one) for name, one in noise.items()},
+        noise=None if noise is None else {name: NoiseRecord.model_validate(task) for name, task in noise.items()},
     )
 
 
-def as_json(comparisons: Sequence[Comparison], noise: NoiseOf | None = None) -> str:
+def as_json(comparisons: Sequence[RunComparison], noise: NoiseByTask | None = None) -> str:
     """The report as JSON."""
     content = record(comparisons, noise).model_dump(mode="json")
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -10,21 +10,22 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.compare.comparison import Comparison, TaskComparison
+from harness.compare import highlights
+from harness.compare.comparison import RunComparison, TaskComparison
 from harness.compare.items import ItemChange
-from harness.compare.noise import NoiseOf
+from harness.compare.noise import NoiseByTask
 from harness.compare.selection import choose, names
-from harness.report.forgetting import facts
+from harness.report.forgetting import phrases
 from harness.report.forgetting.bars import bar, reach
-from harness.report.forgetting.items import Shown, shown
+from harness.report.forgetting.items import ShownItem, shown
 from harness.report.texts import Piece, beginning, ending
 from harness.util.text import plain, value_text
 
 STYLES = {
     "forgot": "bold red",
-    facts.WORSE: "red",
+    highlights.WORSE: "red",
     "likely forgot": "red",
-    f"likely {facts.WORSE}": "red",
+    f"likely {highlights.WORSE}": "red",
     "inconclusive": "yellow",
     "improved": "green",
 }
@@ -37,82 +38,84 @@ _PROMPT, _ANSWER = 300, 400
 
 
 def forgetting_view(
-    comparisons: Sequence[Comparison], width: int, *, noise: NoiseOf | None = None, details: bool = False, items: int = 10
+    comparisons: Sequence[RunComparison], width: int, *, noise: NoiseByTask | None = None, details: bool = False, items: int = 10
 ) -> RenderableType:
-    """What each system changed against the base; with several, first which one to keep.
+    """What each system changed against the base; with several systems, first which of them to keep.
 
     Args:
         comparisons: of one base with each system, at least one.
         width: characters in a line.
         noise: what scoring the base again in other batches changed.
-        details: also all other scores, every kind of items, and more items.
-        items: how many items a task, with `details`.
+        details: whether to show all other scores, every kind of items, and more items.
+        items: how many items to show of each task, with `details`.
     """
     parts: list[RenderableType] = []
     if len(comparisons) > 1:
         parts += [_summary(comparisons, width), Text()]
     for comparison, name in zip(comparisons, names(comparisons), strict=True):
         parts += [Text.assemble((name, "bold"), (f" against {plain(comparison.before.name)}", "dim"))]
-        parts += _one(comparison, width, noise, details, items, brief=len(comparisons) > 1 and not details)
+        parts += _comparison(comparison, width, noise, details, items, brief=len(comparisons) > 1 and not details)
         parts.append(Text())
-    legend = [facts.LEGEND]
+    legend = [phrases.LEGEND]
     if width >= _ROOMY:
-        legend.append("Bars count in margins, right is better: │ no change, ┊ the margin.")
+        legend.append("Bars are in units of the margin, better to the right: │ no change, ┊ the margin.")
     if noise:
-        legend.append(facts.NOISE_LEGEND)
+        legend.append(phrases.NOISE_LEGEND)
     return Group(*parts, Text(" ".join(legend), style="dim"))
 
 
-def _one(comparison: Comparison, width: int, noise: NoiseOf | None, details: bool, items: int, *, brief: bool) -> list[RenderableType]:
-    rows = facts.rows(comparison, noise)
+def _comparison(
+    comparison: RunComparison, width: int, noise: NoiseByTask | None, details: bool, items: int, *, brief: bool
+) -> list[RenderableType]:
+    rows = highlights.rows(comparison, noise)
     parts: list[RenderableType] = [_table(rows, width)]
-    notes = [note for row in rows if (note := facts.undecided(row))] + facts.remarks(comparison)
+    notes = [note for row in rows if (note := phrases.undecided(row))] + phrases.remarks(comparison)
     parts += [Text(note, style="dim") for note in notes]
     if brief:
         return parts
     parts += [Text(), _overall(comparison)]
     rest = [task for task in comparison.tasks if not task.target]
-    kinds = facts.lost_kinds(rest)
+    kinds = highlights.lost_kinds(rest)
     if details:
         parts += [Text(), _others(comparison)] if any(len(task.scores) > len(task.headlines) for task in comparison.tasks) else []
-        kinds = [kind for task in comparison.tasks for kind in facts.kinds(task)]
+        kinds = [kind for task in comparison.tasks for kind in highlights.item_kinds(task)]
     if kinds:
         title = "Every kind of items" if details else "Kinds of items that lost most"
         parts += [Text(), _kinds(kinds if details else kinds[:_FEW_KINDS], title)]
-    chosen = facts.shown_items(rest, items * len(rest) if details else _FEW_ITEMS)
+    chosen = highlights.worst_items(rest, items * len(rest) if details else _FEW_ITEMS)
     if chosen:
         parts += [Text(), Text("Items that got worse" if details else f"{len(chosen)} of the items that got worse", style="bold")]
         parts += [part for task, change in chosen for part in _item(task, change, details)]
     return parts
 
 
-def _summary(comparisons: Sequence[Comparison], width: int) -> RenderableType:
-    """One line a system: what it gained, what it forgot."""
+def _summary(comparisons: Sequence[RunComparison], width: int) -> RenderableType:
+    """One line for each system: what it gained and what it forgot."""
     base = comparisons[0].before.name
-    table = _grid(Text(f"Tuned from {plain(base)}", style="bold"))
+    table = _grid(Text(f"Fine-tuned from {plain(base)}", style="bold"))
     roomy = width >= 100
     table.add_column("system", overflow="fold", min_width=12)
-    for heading in ("target gain", "mean change\nelsewhere", "forgot", *(["likely\nforgot"] if roomy else []), "cannot\ntell"):
+    for heading in ("target gain", "mean change\nelsewhere", "forgot", *(["likely\nforgot"] if roomy else []), "incon-\nclusive"):
         table.add_column(heading, justify="right", no_wrap=True)
     if roomy:
         table.add_column("worst task", overflow="fold")
     table.add_column("retention", justify="right", no_wrap=True)
     chosen, gap = choose(comparisons), " " if width >= _WIDE else "\n"
-    for place, (one, name) in enumerate(zip(comparisons, names(comparisons), strict=True)):
-        found = one.overall
-        forgot, likely, tasks = found.verdicts["forgot"], found.verdicts["likely forgot"], sum(found.verdicts.values())
-        forgotten, open_ = Text(f"{forgot} of {tasks}", style=STYLES["forgot"] if forgot else ""), STYLES["likely forgot"] if likely else ""
+    for place, (comparison, name) in enumerate(zip(comparisons, names(comparisons), strict=True)):
+        overall = comparison.overall
+        forgot, likely, tasks = overall.verdicts["forgot"], overall.verdicts["likely forgot"], sum(overall.verdicts.values())
+        forgotten, style = Text(f"{forgot} of {tasks}", style=STYLES["forgot"] if forgot else ""), STYLES["likely forgot"] if likely else ""
         if likely and not roomy:
-            forgotten.append(f"\n+{likely} likely", open_)
+            forgotten.append(f"\n+{likely} likely", style)
         table.add_row(
             Text(name.removeprefix(base)),
-            facts.estimate(found.plasticity, gap=gap),
-            facts.estimate(found.mean_change, gap=gap),
+            phrases.estimate(overall.plasticity, gap=gap),
+            phrases.estimate(overall.mean_change, gap=gap),
             forgotten,
-            *([Text(str(likely), style=open_)] if roomy else []),
-            str(found.verdicts["inconclusive"]),
-            *([Text(facts.worst_name(one))] if roomy else []),
-            facts.retained(one, gap),
+            *([Text(str(likely), style=style)] if roomy else []),
+            str(overall.verdicts["inconclusive"]),
+            *([Text(phrases.worst_name(comparison))] if roomy else []),
+            phrases.retained(comparison, gap),
             style="bold" if chosen and chosen.place == place else "",
         )
     if chosen is None:
@@ -121,7 +124,7 @@ def _summary(comparisons: Sequence[Comparison], width: int) -> RenderableType:
     return Group(table, keep)
 
 
-def _table(rows: Sequence[facts.ForgettingRow], width: int) -> Table:
+def _table(rows: Sequence[highlights.ForgettingRow], width: int) -> Table:
     """Every task, the targets apart; in two lines each where there is no room for one."""
     noisy = any(row.noise for row in rows)
     wide = width >= _WIDE + _NOISE * noisy
@@ -141,60 +144,61 @@ def _table(rows: Sequence[facts.ForgettingRow], width: int) -> Table:
         if row.task.target and not (place and rows[place - 1].task.target):
             if place:
                 table.add_section()
-            table.add_row(Text("tuned for", style="dim italic"))
+            table.add_row(Text("fine-tuned on", style="dim italic"))
         cells = _wide_cells(row, limit) if wide else _narrow_cells(row, limit if width >= _ROOMY else None)
         table.add_row(*cells, *([_noise(row, wide)] if noisy else []))
     return table
 
 
-def _wide_cells(row: facts.ForgettingRow, limit: float) -> list[Text]:
+def _wide_cells(row: highlights.ForgettingRow, limit: float) -> list[Text]:
     score = row.score
-    task = Text.assemble(plain(row.task.name) if row.first else "", (f" {facts.metric(score)}", "dim"))
+    task = Text.assemble(plain(row.task.name) if row.first else "", (f" {phrases.metric(score)}", "dim"))
     style = STYLES.get(row.verdict, "")
-    interval = Text(facts.signed_interval(score.low, score.high, score.unit), style="dim")
-    flips, items = Text(facts.flips(row.lost, row.gained)), Text(f"{score.items:,}")
+    interval = Text(phrases.signed_interval(score.low, score.high, score.unit), style="dim")
+    flips, items = Text(phrases.flips(row.lost, row.gained)), Text(f"{score.items:,}")
     return [task, *_values(row), interval, Text(bar(score, limit, _BAR), style=style), _verdict(row, " "), flips, items]
 
 
-def _narrow_cells(row: facts.ForgettingRow, limit: float | None) -> list[Text]:
+def _narrow_cells(row: highlights.ForgettingRow, limit: float | None) -> list[Text]:
     """The same in two lines, without a bar where there is no limit for it."""
     score, style = row.score, STYLES.get(row.verdict, "")
-    task = Text.assemble(plain(row.task.name) if row.first else "", (f"\n{facts.metric(score)} n={score.items:,}", "dim"))
+    task = Text.assemble(plain(row.task.name) if row.first else "", (f"\n{phrases.metric(score)} n={score.items:,}", "dim"))
     before, after, change = _values(row)
-    change.append(f"\n{facts.signed_interval(score.low, score.high, score.unit)}", "dim")
+    change.append(f"\n{phrases.signed_interval(score.low, score.high, score.unit)}", "dim")
     bars = [] if limit is None else [Text(bar(score, limit, _SHORT_BAR), style=style)]
-    verdict = _verdict(row, "\n").append(f"\n{facts.flips(row.lost, row.gained)}")
+    verdict = _verdict(row, "\n").append(f"\n{phrases.flips(row.lost, row.gained)}")
     return [task, before, after, change, *bars, verdict]
 
 
-def _verdict(row: facts.ForgettingRow, gap: str) -> Text:
+def _verdict(row: highlights.ForgettingRow, gap: str) -> Text:
     """The verdict, with the adjusted p where that alone leaves it open."""
     text = Text(row.verdict, style=STYLES.get(row.verdict, ""))
-    return text.append(f"{gap}{row.p}", "dim") if row.p else text
+    p = phrases.adjusted_p(row)
+    return text.append(f"{gap}{p}", "dim") if p else text
 
 
-def _values(row: facts.ForgettingRow) -> list[Text]:
+def _values(row: highlights.ForgettingRow) -> list[Text]:
     score = row.score
-    change = Text(facts.signed(score.difference, score.unit), style=STYLES.get(row.verdict, ""))
+    change = Text(phrases.signed(score.difference, score.unit), style=STYLES.get(row.verdict, ""))
     return [Text(value_text(score.before, score.unit)), Text(value_text(score.after, score.unit)), change]
 
 
-def _noise(row: facts.ForgettingRow, wide: bool) -> Text:
-    text = facts.noise_text(row)
+def _noise(row: highlights.ForgettingRow, wide: bool) -> Text:
+    text = phrases.noise_text(row)
     return Text(text if wide else text.replace(", ", "\n"), style="dim")
 
 
-def _overall(comparison: Comparison) -> RenderableType:
+def _overall(comparison: RunComparison) -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False, title=Text("Taken together", style="bold"), title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold", style="dim")
-    for name, value, meaning in facts.overall_lines(comparison):
+    for name, value, meaning in phrases.overall_lines(comparison):
         table.add_row(name, Text(value), Text(meaning))
     return table
 
 
-def _kinds(kinds: Sequence[facts.Kind], title: str) -> Table:
+def _kinds(kinds: Sequence[highlights.ItemKind], title: str) -> Table:
     table = _grid(Text(title, style="bold"))
     for heading in ("task", "by", "kind"):
         table.add_column(heading, overflow="fold")
@@ -210,15 +214,15 @@ def _kinds(kinds: Sequence[facts.Kind], title: str) -> Table:
             Text(plain(kind.value)),
             value_text(score.before, score.unit),
             value_text(score.after, score.unit),
-            Text(facts.signed(score.difference, score.unit), style=style),
-            facts.flips(score.lost, score.gained),
+            Text(phrases.signed(score.difference, score.unit), style=style),
+            phrases.flips(score.lost, score.gained),
             f"{score.items:,}",
             Text(score.verdict, style=style),
         )
     return table
 
 
-def _others(comparison: Comparison) -> Table:
+def _others(comparison: RunComparison) -> Table:
     """The scores that decide no verdict."""
     table = _grid(Text("Other scores", style="bold"))
     table.add_column("task", overflow="fold")
@@ -230,29 +234,29 @@ def _others(comparison: Comparison) -> Table:
         for place, score in enumerate(others):
             table.add_row(
                 Text("" if place else plain(task.name)),
-                Text(facts.metric(score)),
+                Text(phrases.metric(score)),
                 value_text(score.before, score.unit),
                 value_text(score.after, score.unit),
-                facts.signed(score.difference, score.unit),
-                Text(facts.signed_interval(score.low, score.high, score.unit), style="dim"),
+                phrases.signed(score.difference, score.unit),
+                Text(phrases.signed_interval(score.low, score.high, score.unit), style="dim"),
                 "" if score.p_holm is None else f"{score.p_holm:.4f}",
             )
     return table
 
 
 def _item(task: TaskComparison, change: ItemChange, details: bool) -> list[RenderableType]:
-    one = shown(task, change)
-    return [Text(one.title, style="cyan"), Padding(_parts(one, details), (0, 0, 0, 2))]
+    item = shown(task, change)
+    return [Text(item.title, style="cyan"), Padding(_parts(item, details), (0, 0, 0, 2))]
 
 
-def _parts(one: Shown, details: bool) -> Table:
+def _parts(item: ShownItem, details: bool) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("prompt", Text(one.prompt if details else ending(one.prompt, _PROMPT)))
-    table.add_row("before", _pieces(one.before, "red", details))
-    table.add_row("after", _pieces(one.after, "green", details))
-    table.add_row("right", Text(one.reference if details else beginning(one.reference, _ANSWER)))
+    table.add_row("prompt", Text(item.prompt if details else ending(item.prompt, _PROMPT)))
+    table.add_row("before", _pieces(item.before, "red", details))
+    table.add_row("after", _pieces(item.after, "green", details))
+    table.add_row("correct", Text(item.reference if details else beginning(item.reference, _ANSWER)))
     return table
 
 
@@ -260,7 +264,7 @@ def _pieces(pieces: Sequence[Piece], style: str, details: bool) -> Text:
     text, left = Text(), _ANSWER
     for piece in pieces:
         shown_text = piece.text if details else beginning(piece.text, left) if left > 0 else ""
-        text.append(shown_text, f"{style} underline" if piece.own else "")
+        text.append(shown_text, f"{style} underline" if piece.differs else "")
         left -= len(piece.text)
         if left <= 0 and not details:
             break

@@ -1,4 +1,4 @@
-"""What a measure is about: HELM's seven families (Liang et al., 2022), under which the pages group their columns."""
+"""The families of measures: HELM's seven (Liang et al., 2022), under which the pages group their columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness import contract
 
 @dataclass(frozen=True, slots=True)
 class FamilySection:
-    """A kind of measures.
+    """A family of measures.
 
     Attributes:
         key: as results name it.
@@ -23,12 +23,12 @@ class FamilySection:
 
 
 FAMILIES = (
-    FamilySection("accuracy", "Accuracy", "How good the answers are."),
-    FamilySection("calibration", "Calibration", "Whether the model is as sure as it is right."),
+    FamilySection("accuracy", "Accuracy", "How good the responses are."),
+    FamilySection("calibration", "Calibration", "Whether the model's confidence matches its accuracy."),
     FamilySection("robustness", "Robustness", "The accuracy that remains when prompts are perturbed."),
-    FamilySection("fairness", "Fairness", "What is left when the people spoken of or speaking are others."),
-    FamilySection("bias", "Bias", "Whether answers follow stereotypes."),
-    FamilySection("toxicity", "Toxicity", "Whether answers hurt."),
-    FamilySection("efficiency", "Efficiency", "What the answers cost; not ranked, since machines differ."),
+    FamilySection("fairness", "Fairness", "The accuracy that remains when the people in the prompts, or their dialect, change."),
+    FamilySection("bias", "Bias", "Whether responses follow stereotypes."),
+    FamilySection("toxicity", "Toxicity", "Whether responses are toxic."),
+    FamilySection("efficiency", "Efficiency", "What the responses cost; not ranked, since machines differ."),
 )
 """In the order of the columns."""

@@ -1,4 +1,4 @@
-"""The changed items that a page embeds: both answers beside the reference, within a budget."""
+"""The changed items that a page embeds: both responses beside the reference, within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.compare.comparison import Comparison, TaskComparison
+from harness.compare.comparison import RunComparison, TaskComparison
 from harness.compare.items import ItemChange
 from harness.report.html.page import number
 from harness.store.samples import SampleRecord
@@ -17,7 +17,7 @@ BUDGET = 4_000_000
 """Bytes of JSON that a page spends on items."""
 
 LONGEST = 20_000
-"""Characters of a text that are embedded; of a longer one the middle is left out, and the page says how much."""
+"""Characters of a text that are embedded; the middle of a longer text is left out, and the page reports how many characters."""
 
 _MOST_LABELS = 12
 
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 @dataclass
 class EmbeddedFlips:
-    """Changed items as a page keeps them.
+    """Changed items as a page embeds them.
 
     Attributes:
         samples: the base's side of each item, once however many candidates changed it.
@@ -43,19 +43,19 @@ class EmbeddedFlips:
     _spent: int = 0
 
     def add(self, candidate: int, task: str, change: ItemChange, budget: int) -> bool:
-        """Embed one item; False where it no longer fits."""
+        """Embed an item; False where it does not fit any more."""
         key = (task, change.variant, change.before.id)
         known = key in self._places
         cut = _Cutter()
         sample = {} if known else _base(task, change, cut)
-        own = _candidate(candidate, self._places[key] if known else len(self.samples), change, cut)
-        cost = _bytes(own) + (0 if known else _bytes(sample))
+        side = _candidate(candidate, self._places[key] if known else len(self.samples), change, cut)
+        cost = _bytes(side) + (0 if known else _bytes(sample))
         if self._spent + cost > budget:
             return False
         if not known:
             self._places[key] = len(self.samples)
             self.samples.append(sample)
-        self.changes.append(own)
+        self.changes.append(side)
         self._spent += cost
         self.shortened += cut.count
         return True
@@ -67,7 +67,7 @@ def leaves(tasks: Sequence[TaskComparison]) -> Iterator[TaskComparison]:
         yield from leaves(task.parts) if task.parts else [task]
 
 
-def flips(comparisons: Sequence[Comparison], budget: int = BUDGET) -> EmbeddedFlips:
+def flips(comparisons: Sequence[RunComparison], budget: int = BUDGET) -> EmbeddedFlips:
     """Choose the items: of each candidate and task the largest changes first, losses and gains in turn, until the budget is spent."""
     queues = []
     total = 0
@@ -80,12 +80,12 @@ def flips(comparisons: Sequence[Comparison], budget: int = BUDGET) -> EmbeddedFl
             queues += [(candidate, name, iter(losses)), (candidate, name, iter(reversed(gains)))]
     chosen = EmbeddedFlips(total=total)
     while queues:
-        left = []
+        remaining = []
         for candidate, name, waiting in queues:
             change = next(waiting, None)
             if change is not None and chosen.add(candidate, name, change, budget):
-                left.append((candidate, name, waiting))
-        queues = left
+                remaining.append((candidate, name, waiting))
+        queues = remaining
     return chosen
 
 
@@ -106,7 +106,7 @@ class _Cutter:
         return self.text(answer) if isinstance(answer, str) else answer
 
     def target(self, target: str | int | list[str] | list[int]) -> list[str | int]:
-        return [self.answer(one) for one in (target if isinstance(target, list) else [target])]
+        return [self.answer(part) for part in (target if isinstance(target, list) else [target])]
 
 
 def _base(task: str, change: ItemChange, cut: _Cutter) -> Json:
@@ -118,18 +118,18 @@ def _base(task: str, change: ItemChange, cut: _Cutter) -> Json:
         content["template"] = change.variant
     if labels := _labels(sample.labels or {}):
         content["labels"] = labels
-    return content | _said(sample, cut)
+    return content | _response(sample, cut)
 
 
 def _candidate(candidate: int, place: int, change: ItemChange, cut: _Cutter) -> Json:
     content: Json = {"candidate": candidate, "sample": place, "kind": change.kind, "change": number(change.change)}
     if change.after.prompt != change.before.prompt:
         content["prompt"] = cut.text(change.after.prompt)
-    return content | _said(change.after, cut)
+    return content | _response(change.after, cut)
 
 
-def _said(sample: SampleRecord, cut: _Cutter) -> Json:
-    content: Json = {"said": cut.answer(sample.prediction)}
+def _response(sample: SampleRecord, cut: _Cutter) -> Json:
+    content: Json = {"response": cut.answer(sample.prediction)}
     if sample.text is not None and sample.text != sample.prediction:
         content["text"] = cut.text(sample.text)
     if sample.logprobs is not None:
@@ -139,7 +139,7 @@ def _said(sample: SampleRecord, cut: _Cutter) -> Json:
 
 
 def _labels(labels: Mapping[str, Any]) -> dict[str, str]:
-    """Those of one line."""
+    """The short labels, each on one line."""
     texts = {name: str(value) for name, value in labels.items() if isinstance(value, (str, int, float))}
     return dict([(name, text) for name, text in texts.items() if len(text) <= 80 and "\n" not in text][:_MOST_LABELS])
 

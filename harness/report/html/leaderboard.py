@@ -1,4 +1,4 @@
-"""The leaderboard as a page: who leads and how surely, and what the answers cost."""
+"""The leaderboard as a page: who leads, how certain that is, and what the responses cost."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.compare.families import UNRANKED
-from harness.compare.leaderboard import Leaderboard, LeaderboardCell, LeaderboardColumn, LeaderboardRow
-from harness.compare.pairing import LoadMeasure
+from harness.compare.leaderboard_table import Leaderboard, LeaderboardCell, LeaderboardColumn, LeaderboardRow
+from harness.compare.paired_tables import LoadMeasure
 from harness.compare.ranking import Ranking, Runs, ranking
 from harness.report.html.families import FAMILIES, FamilySection
 from harness.report.html.measures import SCRIPTS, STYLES
 from harness.report.html.page import number, render
 from harness.report.html.systems import described
 from harness.stats.ranks import RESAMPLES, RankedSystem
-from harness.store.runs import EfficiencyRecord, RunRecord
+from harness.store.records import EfficiencyRecord, RunRecord
 from harness.util.text import plain
 
 Json = dict[str, Any]
 
 _COSTS = (
-    ("prefill", "tokens/s reading", True),
-    ("decode", "tokens/s writing", True),
+    ("prefill", "prefill tokens/s", True),
+    ("decode", "decode tokens/s", True),
     ("memory", "peak memory", False),
     ("parameters", "parameters", False),
 )
@@ -32,13 +32,13 @@ def leaderboard_page(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resam
 
     Args:
         board: the leaderboard.
-        runs: those it was made of, with their folders, in any order; ranks read what they keep.
+        runs: those it was made of, with their folders, in any order; ranks read their statistics.
         load: finds metrics by name and options: `harness.metrics.load`.
         resamples: of ranks and win rates.
         measures: the section of measures (`measures.of_board`), where more than accuracy was measured.
 
     Raises:
-        StorageError: kept statistics cannot be read.
+        StorageError: saved statistics cannot be read.
     """
     ranks = ranking(board, runs, load, resamples=resamples)
     records = {str(folder): record for folder, record in runs}
@@ -73,7 +73,7 @@ def leaderboard_page(board: Leaderboard, runs: Runs, load: LoadMeasure, *, resam
 
 
 class _Texts:
-    """Sentences that many cells share, each once."""
+    """Sentences that many cells share, each stored once."""
 
     def __init__(self) -> None:
         self.known: list[str] = []
@@ -87,7 +87,7 @@ class _Texts:
 
 
 def _about(family: FamilySection, ranks: Ranking) -> str:
-    """What the family is, and why it ranks nobody where it might."""
+    """What the family is, and why it ranks no system where it could."""
     within = ranks.families.get(family.key)
     if within is None or within.reason is None or family.key in UNRANKED:
         return family.about
@@ -111,7 +111,7 @@ def _row(place: int, row: LeaderboardRow, record: RunRecord, ranks: Ranking, tex
         "folder": plain(row.folder),
         "system": described(record.system),
         "standing": _standing(ranks.overall[place]),
-        "families": {key: _standing(own.standings[place]) for key, own in ranks.families.items()} if len(ranks.families) > 1 else {},
+        "families": {key: _standing(within.standings[place]) for key, within in ranks.families.items()} if len(ranks.families) > 1 else {},
         "cells": [_cell(cell, texts) for cell in row.cells],
         "costs": _costs(record.efficiency, record.system.parameters),
         "created": record.created,
@@ -119,16 +119,16 @@ def _row(place: int, row: LeaderboardRow, record: RunRecord, ranks: Ranking, tex
     }
 
 
-def _standing(one: RankedSystem) -> Json | None:
-    if one.win_rate is None:
+def _standing(rank: RankedSystem) -> Json | None:
+    if rank.win_rate is None:
         return None
     return {
-        "rate": number(one.win_rate),
-        "low": number(one.low),
-        "high": number(one.high),
-        "rank": one.rank,
-        "best": one.best,
-        "worst": one.worst,
+        "rate": number(rank.win_rate),
+        "low": number(rank.low),
+        "high": number(rank.high),
+        "rank": rank.rank,
+        "best": rank.best,
+        "worst": rank.worst,
     }
 
 
@@ -140,13 +140,13 @@ def _cell(cell: LeaderboardCell | None, texts: _Texts) -> list[Any] | None:
     return [number(cell.value), number(cell.low), number(cell.high), cell.n, int(cell.best), texts.place(note) if note else None]
 
 
-def _costs(spent: EfficiencyRecord, parameters: int) -> list[float | int | None]:
+def _costs(efficiency: EfficiencyRecord, parameters: int) -> list[float | int | None]:
     """In the order of `_COSTS`."""
-    speeds = spent.prefill_tokens_per_second, spent.decode_tokens_per_second
-    return [*(number(speed) for speed in speeds), spent.peak_memory_bytes or None, parameters or None]
+    speeds = efficiency.prefill_tokens_per_second, efficiency.decode_tokens_per_second
+    return [*(number(speed) for speed in speeds), efficiency.peak_memory_bytes or None, parameters or None]
 
 
 def _devices(records: Sequence[RunRecord]) -> list[str]:
-    """Where the runs were computed, as far as they say."""
+    """The devices that the runs report."""
     names = (record.environment.get("gpu") or record.environment.get("device") for record in records)
     return sorted({plain(name) for name in names if name})

@@ -1,4 +1,4 @@
-"""The section of a page that shows the seven families of measures: a table, reliability diagrams, what disturbed copies cost."""
+"""The section of a page that shows the seven families of measures: a table, reliability diagrams, what is lost on perturbed items."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Container, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness.compare.comparison import Comparison, MetricComparison, TaskComparison
+from harness.compare.comparison import RunComparison, MetricComparison, TaskComparison
 from harness.compare.figures import BinsOf, Diagram, Drop, Side, departures, diagrams, drops, sides
-from harness.compare.leaderboard import Leaderboard
-from harness.compare.pairing import LoadMeasure, Results
+from harness.compare.leaderboard_table import Leaderboard
+from harness.compare.paired_tables import LoadMeasure
+from harness.compare.pairing import Results
 from harness.compare.ranking import Runs
 from harness.report import measures
 from harness.report.html.families import FAMILIES
 from harness.report.html.page import number
-from harness.store.runs import MetricRecord, RunRecord
+from harness.store.records import MetricRecord, RunRecord
 from harness.util.text import plain
 
 Json = dict[str, Any]
@@ -26,53 +27,53 @@ SCRIPTS, STYLES = ("axis", "reliability", "drops", "measures"), ("measures",)
 """What the section takes beside the scatter plot's script, and the styles of the scatter plot and the forest plot."""
 
 
-def of_board(board: Leaderboard, found: Runs, load: LoadMeasure, bins: BinsOf) -> Json | None:
+def of_board(board: Leaderboard, runs: Runs, load: LoadMeasure, bins: BinsOf) -> Json | None:
     """The section of a leaderboard, its systems in the board's order; None where accuracy alone was measured.
 
     Args:
         board: the leaderboard.
-        found: the runs it was made of, with their folders.
+        runs: those it was made of, with their folders.
         load: finds metrics by name and options: `harness.metrics.load`.
-        bins: of kept statistics: `harness.metrics.calibration.reliability`.
+        bins: of saved statistics: `harness.metrics.calibration.reliability`.
 
     Raises:
-        StorageError: kept statistics cannot be read.
+        StorageError: saved statistics cannot be read.
     """
-    known = {str(side.folder): side for side in sides(found)}
+    known = {str(side.folder): side for side in sides(runs)}
     return section([known[row.folder] for row in board.rows], load, bins)
 
 
-def of_comparisons(comparisons: Sequence[Comparison], folders: Sequence[Path], load: LoadMeasure, bins: BinsOf) -> Json | None:
+def of_comparisons(comparisons: Sequence[RunComparison], folders: Sequence[Path], load: LoadMeasure, bins: BinsOf) -> Json | None:
     """The section of a page of what was forgotten: the base, then the candidates with their changes; None as for a leaderboard.
 
     Args:
         comparisons: of one base with each candidate.
         folders: of the base's results, then of each candidate's; or their `results.json`.
         load: finds metrics by name and options.
-        bins: of kept statistics.
+        bins: of saved statistics.
 
     Raises:
         StorageError: results cannot be read.
     """
-    compared = {own.name for task in comparisons[0].tasks for own in (task.parts or [task])}
+    compared = {part.name for task in comparisons[0].tasks for part in (task.parts or [task])}
     results = map(Results.read, folders)
-    found = [Side(one.record.system.name, one.folder, _narrowed(one.record, compared)) for one in results]
-    made = section(found, load, bins)
-    base, *candidates = [side.record for side in found]
-    changes = [_changes(comparison, (base, one)) for comparison, one in zip(comparisons, candidates, strict=True)]
-    return made and made | {"changes": changes}
+    systems = [Side(run.record.system.name, run.folder, _narrowed(run.record, compared)) for run in results]
+    content = section(systems, load, bins)
+    base, *candidates = [side.record for side in systems]
+    changes = [_changes(comparison, (base, candidate)) for comparison, candidate in zip(comparisons, candidates, strict=True)]
+    return content and content | {"changes": changes}
 
 
-def section(found: Sequence[Side], load: LoadMeasure, bins: BinsOf) -> Json | None:
+def section(systems: Sequence[Side], load: LoadMeasure, bins: BinsOf) -> Json | None:
     """What the scripts of the section read; None where accuracy alone was measured."""
-    if not any(measures.measured(side.record) for side in found):
+    if not any(measures.measured(side.record) for side in systems):
         return None
-    book = _Book([side.record for side in found])
-    cells = [book.cells(side.record) for side in found]
-    drawn = [_diagram(place, one) for place, side in enumerate(found) for one in diagrams(side, load, bins)]
-    lost = [_drop(place, one) for place, side in enumerate(found) for one in drops(side.record)]
+    book = _Book([side.record for side in systems])
+    cells = [book.cells(side.record) for side in systems]
+    drawn = [_diagram(place, diagram) for place, side in enumerate(systems) for diagram in diagrams(side, load, bins)]
+    lost = [_drop(place, drop) for place, side in enumerate(systems) for drop in drops(side.record)]
     return {
-        "systems": [plain(side.label) for side in found],
+        "systems": [plain(side.label) for side in systems],
         "families": [{"key": family.key, "title": family.title, "about": family.about} for family in FAMILIES],
         "measures": book.measures.known,
         "texts": book.texts.known,
@@ -85,7 +86,7 @@ def section(found: Sequence[Side], load: LoadMeasure, bins: BinsOf) -> Json | No
 
 
 class _Known:
-    """Each distinct thing once, by its place; cells name it by that."""
+    """Each distinct value once; cells refer to it by its place."""
 
     def __init__(self) -> None:
         self.known: list[Any] = []
@@ -112,31 +113,31 @@ class _Book:
         self.rows = [{"name": plain(row.name), "group": row.group, "member": row.member} for row in keyed.values()]
 
     def cells(self, record: RunRecord) -> list[Json | None]:
-        """What a system has in each row: by family its measures, the one that stands for the family first."""
-        own = dict(_keyed(record))
-        return [self._row(record, own[key]) if key in own else None for key in self.keys]
+        """The measures of a system in each row, by family; the measure that stands for the family first."""
+        rows = dict(_keyed(record))
+        return [self._row(record, rows[key]) if key in rows else None for key in self.keys]
 
     def _row(self, record: RunRecord, row: measures.MeasureRow) -> Json:
         owner = record.groups[row.name] if row.group else record.tasks[row.name]
-        found: Json = {}
+        cells: Json = {}
         for family, cell in row.cells.items():
             if cell.record is None:
-                found[family] = [[None, None, None, None, 0, self.texts.text(cell.reason), None, {}]]
+                cells[family] = [[None, None, None, None, 0, self.texts.text(cell.reason), None, {}]]
                 continue
-            names = [name for name, one in owner.metrics.items() if one.family == family and name != cell.name]
-            found[family] = [self._measure(record, row.name, name, owner.metrics[name]) for name in (cell.name, *names)]
-        return found
+            names = [name for name, score in owner.metrics.items() if score.family == family and name != cell.name]
+            cells[family] = [self._measure(record, row.name, name, owner.metrics[name]) for name in (cell.name, *names)]
+        return cells
 
-    def _measure(self, record: RunRecord, name: str, key: str, one: MetricRecord) -> list[Any]:
+    def _measure(self, record: RunRecord, name: str, key: str, score: MetricRecord) -> list[Any]:
         """[place of the measure, value, low, high, n, place of the reason, place of what differs, what stands beside it]."""
-        content = [plain(key), one.unit, int(one.higher_is_better), one.family]
+        content = [plain(key), score.unit, int(score.higher_is_better), score.family]
         model = next(other for other in self.records if _has(other, name, key))
         differs = "; ".join(map(plain, departures(record, model, name, key)))
-        low, high = one.ci or (None, None)
-        beside = {plain(what): number(value) for what, value in one.beside.items()}
-        numbers = [number(one.value), number(low), number(high), one.n]
+        low, high = score.ci or (None, None)
+        beside = {plain(what): number(value) for what, value in score.beside.items()}
+        numbers = [number(score.value), number(low), number(high), score.n]
         place = self.measures.place(tuple(content), content)
-        return [place, *numbers, self.texts.text(one.reason), self.texts.text(differs), beside]
+        return [place, *numbers, self.texts.text(score.reason), self.texts.text(differs), beside]
 
 
 def _keyed(record: RunRecord) -> Iterator[tuple[RowKey, measures.MeasureRow]]:
@@ -152,38 +153,38 @@ def _has(record: RunRecord, name: str, metric: str) -> bool:
     return owner is not None and metric in owner.metrics
 
 
-def _diagram(system: int, one: Diagram) -> Json:
-    low, high = one.record.ci or (None, None)
+def _diagram(system: int, diagram: Diagram) -> Json:
+    low, high = diagram.record.ci or (None, None)
     return {
         "system": system,
-        "task": plain(one.title),
-        "measure": plain(one.measure),
-        "metric": plain(one.metric),
-        "value": number(one.record.value),
+        "task": plain(diagram.title),
+        "measure": plain(diagram.measure),
+        "metric": plain(diagram.metric),
+        "value": number(diagram.record.value),
         "low": number(low),
         "high": number(high),
-        "n": one.record.n,
-        "chance": number(one.record.beside.get("by chance")),
-        "reason": plain(one.reason) if one.reason else None,
-        "points": [[*map(number, (point.confidence, point.accuracy, point.low, point.high)), point.count] for point in one.points],
+        "n": diagram.record.n,
+        "chance": number(diagram.record.beside.get("by chance")),
+        "reason": plain(diagram.reason) if diagram.reason else None,
+        "points": [[*map(number, (point.confidence, point.accuracy, point.low, point.high)), point.count] for point in diagram.points],
     }
 
 
-def _drop(system: int, one: Drop) -> Json:
-    lost = one.record.drop
+def _drop(system: int, drop: Drop) -> Json:
+    lost = drop.record.drop
     low, high = lost.ci or (None, None)
     return {
         "system": system,
-        "task": plain(one.title),
-        "metric": plain(one.record.metric),
-        "perturbation": plain(one.label),
-        "signature": plain(one.record.perturbation.long),
-        "family": one.record.family,
-        "items": one.record.items,
-        "changed": one.record.changed,
+        "task": plain(drop.title),
+        "metric": plain(drop.record.metric),
+        "perturbation": plain(drop.label),
+        "signature": plain(drop.record.perturbation.long),
+        "family": drop.record.family,
+        "items": drop.record.items,
+        "changed": drop.record.changed,
         "unit": lost.unit,
-        "before": number(one.record.before.value),
-        "after": number(one.record.after.value),
+        "before": number(drop.record.before.value),
+        "after": number(drop.record.after.value),
         "lost": number(lost.value),
         "low": number(low),
         "high": number(high),
@@ -191,15 +192,15 @@ def _drop(system: int, one: Drop) -> Json:
     }
 
 
-def _changes(comparison: Comparison, records: tuple[RunRecord, RunRecord]) -> dict[str, dict[str, list[Any]]]:
+def _changes(comparison: RunComparison, records: tuple[RunRecord, RunRecord]) -> dict[str, dict[str, list[Any]]]:
     """By task or group and measure: [change, low, high, verdict, why there is no interval], turned so that more is better."""
-    tasks = [own for task in comparison.tasks for own in (task, *task.parts)]
+    tasks = [part for task in comparison.tasks for part in (task, *task.parts)]
     return {plain(task.name): {plain(key): _change(task, score, records) for key, score in task.scores.items()} for task in tasks}
 
 
 def _change(task: TaskComparison, score: MetricComparison, records: tuple[RunRecord, RunRecord]) -> list[Any]:
     if not (task.only_before or task.only_after) and not _agrees(task.name, score, records):
-        return [None, None, None, score.verdict, "over the same items the comparison's scores are not the results' own"]
+        return [None, None, None, score.verdict, "the scores over the compared items are not those of the results"]
     ends = (score.low, score.high) if score.higher_is_better else (_turned(score.high), _turned(score.low))
     return [number(score.change), *map(number, ends), score.verdict, plain(score.reason) if score.reason else None]
 
@@ -207,8 +208,8 @@ def _change(task: TaskComparison, score: MetricComparison, records: tuple[RunRec
 def _agrees(name: str, score: MetricComparison, records: tuple[RunRecord, RunRecord]) -> bool:
     """Whether a comparison of the same items has the scores beside which the page shows its change."""
     owners = [record.groups.get(name) or record.tasks[name] for record in records]
-    values = [(owner.metrics[score.metric].value, own) for owner, own in zip(owners, (score.before, score.after), strict=True)]
-    return all(own is None or value is None or math.isclose(value, own, rel_tol=1e-9, abs_tol=1e-9) for value, own in values)
+    pairs = [(owner.metrics[score.metric].value, value) for owner, value in zip(owners, (score.before, score.after), strict=True)]
+    return all(left is None or right is None or math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-9) for left, right in pairs)
 
 
 def _turned(value: float | None) -> float | None:
@@ -217,6 +218,6 @@ def _turned(value: float | None) -> float | None:
 
 def _narrowed(record: RunRecord, tasks: Container[str]) -> RunRecord:
     """The run without the tasks that were not compared, and the groups of these."""
-    kept = {name: task for name, task in record.tasks.items() if name in tasks}
-    groups = {name: group for name, group in record.groups.items() if all(task in kept for task in group.tasks)}
-    return record.model_copy(update={"tasks": kept, "groups": groups})
+    compared = {name: task for name, task in record.tasks.items() if name in tasks}
+    groups = {name: group for name, group in record.groups.items() if all(task in compared for task in group.tasks)}
+    return record.model_copy(update={"tasks": compared, "groups": groups})

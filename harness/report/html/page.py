@@ -1,4 +1,4 @@
-"""One HTML file out of a template, data, styles and scripts: nothing is loaded, and nothing runs but what was packed here.
+"""One HTML file out of a template, data, styles and scripts: it loads nothing and runs only the scripts packed into it.
 
 Everything that a model, a task or a user named goes through Jinja's escaping or into a block of JSON; the page's Content-Security-Policy
 lists the hashes of its own scripts and styles, allows no other, and forbids scripts to parse strings as HTML (Trusted Types).
@@ -36,10 +36,10 @@ def render(
     Args:
         name: of its template.
         data: for its scripts, as JSON.
-        scripts: its own, after the shared ones.
+        scripts: of this page, after the shared ones.
         vendors: libraries in `vendor/`.
-        styles: its own, after the shared ones.
-        words: what the template itself writes.
+        styles: of this page, after the shared ones.
+        words: values for the template itself.
     """
     programs = [*(_asset(f"vendor/{vendor}.min.js") for vendor in vendors), _program(tuple(scripts))]
     style = _joined("css", ("base", *styles))
@@ -58,7 +58,7 @@ def render(
 
 
 def embedded(data: Mapping[str, Any]) -> Markup:
-    """JSON that is safe inside a script element, whatever the texts in it say.
+    """JSON that is safe inside a script element, whatever texts it holds.
 
     Raises:
         ValueError: a number is not finite; see `number`.
@@ -68,7 +68,7 @@ def embedded(data: Mapping[str, Any]) -> Markup:
 
 
 def number(value: float | None) -> float | int | None:
-    """A number as pages keep it; None also for what is not finite."""
+    """A number as pages embed it; None also for what is not finite."""
     if value is None or not math.isfinite(value):
         return None
     return value if isinstance(value, int) else float(f"{value:.{_DIGITS}g}")
@@ -91,12 +91,12 @@ def _joined(kind: str, names: Sequence[str]) -> str:
 
 
 def _program(scripts: tuple[str, ...]) -> str:
-    """The page's scripts in one scope of their own."""
+    """The page's scripts in a single scope."""
     return f'"use strict";\n(() => {{\n{_joined("js", (*_SHARED, *scripts))}\n}})();\n'
 
 
 def _policy(programs: Sequence[str], style: str) -> str:
-    """Content-Security-Policy; it lies in the page, where a server's headers do not reach a file."""
+    """Content-Security-Policy; it is in the page because a file has no server to send headers."""
     allowed = " ".join(map(_source, programs))
     return (
         f"default-src 'none'; script-src {allowed}; style-src {_source(style)}; base-uri 'none'; form-action 'none'; "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.store.runs import SystemRecord
+from harness.store.records import SystemRecord
 from harness.util.text import plain
 
 
 def described(system: SystemRecord) -> dict[str, Any]:
-    """What a page tells of a system."""
+    """The fields of a system that a page shows."""
     return {
         "name": plain(system.name),
         "model": plain(system.model),

@@ -1,4 +1,4 @@
-"""What is asked of `harness plot`, and what its kinds of figures share."""
+"""What `harness plot` is to draw, and what its kinds of figures share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from matplotlib.figure import Figure
 
 from harness.compare.figures import BinsOf, Side, departures
-from harness.compare.pairing import LoadMeasure
+from harness.compare.paired_tables import LoadMeasure
 from harness.util.text import plain
 
 What = Literal["reliability", "families", "drops"]
@@ -33,8 +33,8 @@ class FigureRequest:
     metric: str = "ece_10_bin"
 
     def wants(self, name: str) -> bool:
-        """Whether a task or group is asked for."""
-        return not self.tasks or any(name == wanted or fnmatch.fnmatchcase(name, wanted) for wanted in self.tasks)
+        """Whether a task or group was requested."""
+        return not self.tasks or any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in self.tasks)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FigureSource:
     Attributes:
         sides: the runs, in the order in which figures show them.
         load: finds metrics by name and options: `harness.metrics.load`.
-        bins: of kept statistics: `harness.metrics.calibration.reliability`.
+        bins: of saved statistics: `harness.metrics.calibration.reliability`.
     """
 
     sides: Sequence[Side]
@@ -63,35 +63,35 @@ class Plot:
 
 @dataclass
 class Drawable:
-    """What one kind of figures has to show, and why it shows no more."""
+    """The figures of one kind, and why others are missing."""
 
     plots: list[Plot] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
 
 def file_name(kind: What, name: str) -> str:
-    """Of the figure of a task or group; what not every file system takes becomes a hyphen."""
+    """The file's name for the figure of a task or group; characters that some file systems refuse become hyphens."""
     safe = re.sub(r"[^\w.+@-]+", "-", name).strip("-")
     return f"{kind}_{safe}"
 
 
 def title_of(sides: Sequence[Side], text: str) -> str:
-    """`text` says what is shown, of which task; the system stands before it where there is one, else in the figure."""
+    """The title of a figure: `text`, after the system's name where the figure shows a single system."""
     return f"{plain(sides[0].label)}: {text}" if len(sides) == 1 else text[0].upper() + text[1:]
 
 
 def notes(sides: Sequence[Side], name: str, keys: Iterable[str]) -> list[str]:
-    """In what systems were measured otherwise than the first of them.
+    """How the measurement of systems differs from that of the first, a sentence for each.
 
     Args:
         sides: those in one figure.
         name: the task or group.
         keys: the measures in the figure.
     """
-    first, found = sides[0], []
+    first, sentences = sides[0], []
     keys = tuple(keys)
     for side in sides[1:]:
         differs = dict.fromkeys(note for key in keys for note in departures(side.record, first.record, name, key))
         if differs:
-            found.append(f"{plain(side.label)} was measured otherwise than {plain(first.label)}: {', '.join(map(plain, differs))}.")
-    return found
+            sentences.append(f"{plain(side.label)} was measured differently from {plain(first.label)}: {', '.join(map(plain, differs))}.")
+    return sentences

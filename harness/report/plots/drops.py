@@ -1,4 +1,4 @@
-"""What disturbed copies cost: a forest of paired drops, one panel for each metric of a task."""
+"""What is lost on perturbed items: a forest of paired drops, one panel for each metric of a task."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from harness.util.text import interval_text, plain, value_text
 
 _WIDTH = 8.2
 _LEGEND = (
-    "Right of the line is lost. 95 % intervals of the paired difference, over the items whose text changed; worst: over all items, "
-    "the worst of each and its copies, which cannot gain."
+    "Losses lie to the right of the line. 95 % intervals of the paired difference, over the items whose text changed. worst: over all "
+    "items, the worst score of each item and its perturbed copies, so it cannot be a gain."
 )
 
 
-def drops(source: FigureSource, asked: FigureRequest) -> Drawable:
-    """A figure for each task that was disturbed."""
-    drawable, found = Drawable(), dict[str, list[tuple[Side, list[Drop]]]]()
+def drops(source: FigureSource, request: FigureRequest) -> Drawable:
+    """A figure for each task that was perturbed."""
+    drawable, by_task = Drawable(), dict[str, list[tuple[Side, list[Drop]]]]()
     for side in source.sides:
-        own: dict[str, list[Drop]] = {}
+        drops_by_task: dict[str, list[Drop]] = {}
         for drop in drops_of(side.record):
-            if asked.wants(drop.name):
-                own.setdefault(drop.name, []).append(drop)
-        for name, lost in own.items():
-            found.setdefault(name, []).append((side, lost))
-    for name, everyone in found.items():
+            if request.wants(drop.name):
+                drops_by_task.setdefault(drop.name, []).append(drop)
+        for name, lost in drops_by_task.items():
+            by_task.setdefault(name, []).append((side, lost))
+    for name, everyone in by_task.items():
         sides = [side for side, _ in everyone]
-        title = title_of(sides, f"what disturbed copies of {plain(name)} cost")
+        title = title_of(sides, f"losses on perturbed items of {plain(name)}")
         remarks = notes(sides, name, dict.fromkeys(drop.record.metric for _, lost in everyone for drop in lost))
         draw = partial(drops_figure, title, [(side.label, lost) for side, lost in everyone], remarks)
         drawable.plots.append(Plot(file_name("drops", name), title, draw))
     return drawable
 
 
-def drops_figure(title: str, found: Sequence[tuple[str, Sequence[Drop]]], remarks: Sequence[str] = ()) -> Figure:
+def drops_figure(title: str, systems: Sequence[tuple[str, Sequence[Drop]]], remarks: Sequence[str] = ()) -> Figure:
     """A panel for each metric and template, and in it a line for each perturbation and system.
 
     Args:
         title: names what is shown.
-        found: each system's name and the drops of one task.
-        remarks: in what systems were measured otherwise.
+        systems: each system's name and the drops of one task.
+        remarks: how the measurement of the systems differs.
     """
-    kinds = list(dict.fromkeys((drop.title, drop.record.metric) for _, drops in found for drop in drops))
-    lines = [_lines(found, kind) for kind in kinds]
+    kinds = list(dict.fromkeys((drop.title, drop.record.metric) for _, drops in systems for drop in drops))
+    lines = [_lines(systems, kind) for kind in kinds]
     tall = 0.9 + 0.36 * max(map(len, lines))
     figure, axes = panels(len(kinds), 1, _WIDTH, tall, title, "\n".join([_LEGEND, *remarks]))
-    for ax, (name, metric), own in zip(axes, kinds, lines, strict=True):
-        _panel(ax, own, several=len(found) > 1)
-        ax.set_xlabel(f"lost {plain(metric)} of {plain(name)}, {own[0][2].record.drop.unit}", fontsize=SMALL)
+    for ax, (name, metric), panel_lines in zip(axes, kinds, lines, strict=True):
+        _panel(ax, panel_lines, several=len(systems) > 1)
+        ax.set_xlabel(f"lost {plain(metric)} of {plain(name)}, {panel_lines[0][2].record.drop.unit}", fontsize=SMALL)
     return figure
 
 
@@ -63,11 +63,13 @@ Line = tuple[int, str, Drop]
 """Place of a system, its name, and what it lost."""
 
 
-def _lines(found: Sequence[tuple[str, Sequence[Drop]]], kind: tuple[str, str]) -> list[Line]:
+def _lines(systems: Sequence[tuple[str, Sequence[Drop]]], kind: tuple[str, str]) -> list[Line]:
     """By perturbation, then by system."""
-    own = [(place, name, drop) for place, (name, drops) in enumerate(found) for drop in drops if (drop.title, drop.record.metric) == kind]
-    order = {key: place for place, key in enumerate(dict.fromkeys(_perturbation(drop) for _, _, drop in own))}
-    return sorted(own, key=lambda line: (order[_perturbation(line[2])], line[0]))
+    lines = [
+        (place, name, drop) for place, (name, drops) in enumerate(systems) for drop in drops if (drop.title, drop.record.metric) == kind
+    ]
+    order = {key: place for place, key in enumerate(dict.fromkeys(_perturbation(drop) for _, _, drop in lines))}
+    return sorted(lines, key=lambda line: (order[_perturbation(line[2])], line[0]))
 
 
 def _perturbation(drop: Drop) -> tuple[Signature, str]:
@@ -100,9 +102,9 @@ def _label(line: Line, several: bool) -> str:
 
 def _words(drop: Drop) -> str:
     """Before and after, what is lost, and over how many items."""
-    one = drop.record
-    scores = " → ".join(value_text(record.value, record.unit) for record in (one.before, one.after))
-    low, high = one.drop.ci or (None, None)
-    lost = f"{value_text(one.drop.value, one.drop.unit)} {interval_text(low, high, one.drop.unit)}".rstrip()
-    why = f", {one.drop.reason}" if one.drop.value is None else ""
-    return f"{scores}  lost {lost}\n{one.changed:,} of {one.items:,} items changed{why}"
+    record = drop.record
+    scores = " → ".join(value_text(score.value, score.unit) for score in (record.before, record.after))
+    low, high = record.drop.ci or (None, None)
+    lost = f"{value_text(record.drop.value, record.drop.unit)} {interval_text(low, high, record.drop.unit)}".rstrip()
+    why = f", {record.drop.reason}" if record.drop.value is None else ""
+    return f"{scores}  lost {lost}\n{record.changed:,} of {record.items:,} items changed{why}"

@@ -14,51 +14,51 @@ from harness.contract import Family
 from harness.report.measures import MeasureCell, measured, rows
 from harness.report.plots.base import Drawable, FigureRequest, FigureSource, Plot, file_name, notes, title_of
 from harness.report.plots.style import FAINT, SMALL, ink, marker, panels, wrapped
-from harness.store.runs import MetricRecord
+from harness.store.records import MetricRecord
 from harness.util.text import NONE, interval_text, plain, value_text
 
 _WIDTH = 3.1
-_LEGEND = "Values with 95 % intervals and n, of the measure that stands first in its family."
+_LEGEND = "Values with 95 % intervals and n, of the first measure in each family."
 
 Cells = Mapping[Family, MeasureCell]
 
 
-def families(source: FigureSource, asked: FigureRequest) -> Drawable:
+def families(source: FigureSource, request: FigureRequest) -> Drawable:
     """A figure for each task and group, where more than accuracy was measured."""
-    drawable, found = Drawable(), dict[str, list[tuple[Side, Cells]]]()
+    drawable, by_name = Drawable(), dict[str, list[tuple[Side, Cells]]]()
     for side in source.sides:
         if not measured(side.record):
-            drawable.missing.append(f"of {plain(side.label)} only accuracy was measured")
+            drawable.missing.append(f"only accuracy was measured of {plain(side.label)}")
             continue
-        for name, cells in {row.name: row.cells for row in rows(side.record) if asked.wants(row.name)}.items():
+        for name, cells in {row.name: row.cells for row in rows(side.record) if request.wants(row.name)}.items():
             if any(map(_has_value, cells.values())):
-                found.setdefault(name, []).append((side, cells))
-    for name, own in found.items():
-        sides = [side for side, _ in own]
+                by_name.setdefault(name, []).append((side, cells))
+    for name, measured_sides in by_name.items():
+        sides = [side for side, _ in measured_sides]
         title = title_of(sides, f"families of measures on {plain(name)}")
-        remarks = notes(sides, name, dict.fromkeys(cell.name for _, cells in own for cell in cells.values()))
-        draw = partial(families_figure, title, [(side.label, cells) for side, cells in own], remarks)
+        remarks = notes(sides, name, dict.fromkeys(cell.name for _, cells in measured_sides for cell in cells.values()))
+        draw = partial(families_figure, title, [(side.label, cells) for side, cells in measured_sides], remarks)
         drawable.plots.append(Plot(file_name("families", name), title, draw))
     return drawable
 
 
-def families_figure(title: str, found: Sequence[tuple[str, Cells]], remarks: Sequence[str] = ()) -> Figure:
-    """A panel for each family that some system was measured for; why others have no value stands below.
+def families_figure(title: str, systems: Sequence[tuple[str, Cells]], remarks: Sequence[str] = ()) -> Figure:
+    """A panel for each family that has a value for some system; the caption says why others have none.
 
     Args:
         title: names what is shown.
-        found: each system's name and its measures.
-        remarks: in what systems were measured otherwise.
+        systems: each system's name and its measures.
+        remarks: how the measurement of the systems differs.
     """
-    shown = [family for family in FAMILIES if any(_has_value(cells.get(family)) for _, cells in found)]
-    caption = "\n".join([_LEGEND, *_reasons(found), *remarks])
-    figure, axes = panels(max(1, len(shown)), 4, _WIDTH, 1.1 + 0.42 * len(found), title, caption)
+    shown = [family for family in FAMILIES if any(_has_value(cells.get(family)) for _, cells in systems)]
+    caption = "\n".join([_LEGEND, *_reasons(systems), *remarks])
+    figure, axes = panels(max(1, len(shown)), 4, _WIDTH, 1.1 + 0.42 * len(systems), title, caption)
     for family, ax in zip(shown, axes, strict=False):
-        _panel(ax, family, [cells.get(family) for _, cells in found])
+        _panel(ax, family, [cells.get(family) for _, cells in systems])
     for place, ax in enumerate(axes):
-        names = [wrapped(plain(name), 1.6) for name, _ in found] if place % 4 == 0 else [""] * len(found)
-        ax.set_yticks(range(len(found)), names)
-        ax.set_ylim(len(found) - 0.5, -0.6)
+        names = [wrapped(plain(name), 1.6) for name, _ in systems] if place % 4 == 0 else [""] * len(systems)
+        ax.set_yticks(range(len(systems)), names)
+        ax.set_ylim(len(systems) - 0.5, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     return figure
@@ -95,14 +95,14 @@ def _line(ax: Axes, record: MetricRecord, place: int, other: str) -> None:
     ax.annotate(words, (0.0, place), (0, 7), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7)
 
 
-def _reasons(found: Sequence[tuple[str, Cells]]) -> list[str]:
+def _reasons(systems: Sequence[tuple[str, Cells]]) -> list[str]:
     """Why there is no value, each reason once for all systems that share it."""
     shared: dict[tuple[str, str], list[str]] = {}
-    for name, cells in found:
+    for name, cells in systems:
         for family, cell in cells.items():
             if not _has_value(cell):
                 shared.setdefault((family, cell.reason or ""), []).append(plain(name))
     return [
-        f"No {family}{f' of {names[0]}' if len(names) == 1 < len(found) else ''}: {plain(reason)}"
+        f"No {family}{f' of {names[0]}' if len(names) == 1 < len(systems) else ''}: {plain(reason)}"
         for (family, reason), names in shared.items()
     ]

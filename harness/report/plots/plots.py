@@ -1,4 +1,4 @@
-"""`harness plot`: which figures there are of what is asked, and where they go."""
+"""`harness plot`: which of the requested figures there are, and where they go."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from harness.util.text import plain
 _KINDS: Mapping[What, tuple[Callable[[FigureSource, FigureRequest], Drawable], str, str]] = {
     "reliability": (reliability, "reliability diagram", "Measure it: --measures calibration, with --small-samples for few items."),
     "families": (families, "families of measures", "Measure them: --measures all."),
-    "drops": (drops, "drop on disturbed copies", "Measure it: --measures robustness,fairness, or --perturb."),
+    "drops": (drops, "drop on perturbed items", "Measure it: --measures robustness,fairness, or --perturb."),
 }
-"""How each kind is found, what it is called, and what a run takes to have it."""
+"""How each kind is made, what it is called, and which option of a run measures it."""
 
 _MOST = 4
 """Reasons that a message gives."""
 
 
-def plots(source: FigureSource, asked: FigureRequest) -> list[Plot]:
-    """Every figure that the results have of what is asked.
+def plots(source: FigureSource, request: FigureRequest) -> list[Plot]:
+    """Every requested figure that the results have.
 
     Raises:
         InputError: no result has such a task, or there is nothing to draw.
-        StorageError: kept statistics cannot be read.
+        StorageError: saved statistics cannot be read.
     """
-    _check_names(source, asked)
-    found = {kind: _KINDS[kind][0](source, asked) for kind in asked.kinds}
-    made = [plot for one in found.values() for plot in one.plots]
-    if not made:
-        missing = list(dict.fromkeys(reason for one in found.values() for reason in one.missing))
-        what = ", no ".join(_KINDS[kind][1] for kind in asked.kinds)
-        where = f" of {', '.join(map(plain, asked.tasks))}" if asked.tasks else ""
+    _check_names(source, request)
+    drawables = [_KINDS[kind][0](source, request) for kind in request.kinds]
+    figures = [plot for drawable in drawables for plot in drawable.plots]
+    if not figures:
+        missing = list(dict.fromkeys(reason for drawable in drawables for reason in drawable.missing))
+        what = ", no ".join(_KINDS[kind][1] for kind in request.kinds)
+        where = f" of {', '.join(map(plain, request.tasks))}" if request.tasks else ""
         more = f" and {len(missing) - _MOST} more" if len(missing) > _MOST else ""
         why = f": {'; '.join(missing[:_MOST])}{more}" if missing else ""
-        raise InputError(f"These results hold no {what}{where}{why}.", " ".join(_KINDS[kind][2] for kind in asked.kinds))
-    return made
+        raise InputError(f"These results have no {what}{where}{why}.", " ".join(_KINDS[kind][2] for kind in request.kinds))
+    return figures
 
 
 def places(made: Sequence[Plot], out: Path) -> tuple[list[Path], Format]:
@@ -56,12 +56,14 @@ def places(made: Sequence[Plot], out: Path) -> tuple[list[Path], Format]:
     """
     suffix = out.suffix.lower()
     if out.is_dir() or not suffix:
-        return [out / f"{name}.svg" for name in _apart([one.name for one in made])], "svg"
+        return [out / f"{name}.svg" for name in _apart([plot.name for plot in made])], "svg"
     if suffix not in (".svg", ".png"):
-        raise InputError(f"Figures are .svg or .png, not {suffix}.", "Name a file of one of these, or a folder.")
+        raise InputError(f"Figures are .svg or .png, not {suffix}.", "Name an .svg or .png file, or a folder.")
     if len(made) > 1:
-        names = ", ".join(one.name for one in made[:4]) + (", …" if len(made) > 4 else "")
-        raise InputError(f"{len(made)} figures do not go into one file: {names}.", "Name a folder, or choose with --what and --task.")
+        names = ", ".join(plot.name for plot in made[:4]) + (", …" if len(made) > 4 else "")
+        raise InputError(
+            f"{len(made)} figures do not fit into one file: {names}.", "Name a folder, or choose one figure with --what and --task."
+        )
     return [out], "png" if suffix == ".png" else "svg"
 
 
@@ -75,10 +77,10 @@ def write(made: Sequence[Plot], files: Sequence[Path], form: Format) -> None:
     """Draw everything, then write it.
 
     Raises:
-        StorageError: a file cannot be written; it stays as it was.
+        StorageError: a file cannot be written; an earlier file stays as it was.
     """
     with style():
-        contents = [saved(one.draw(), form, one.title) for one in made]
+        contents = [saved(plot.draw(), form, plot.title) for plot in made]
     for file, content in zip(files, contents, strict=True):
         _write(file, content)
 
@@ -95,8 +97,8 @@ def _write(file: Path, content: bytes) -> None:
         raise storage_error(file, error) from error
 
 
-def _check_names(source: FigureSource, asked: FigureRequest) -> None:
+def _check_names(source: FigureSource, request: FigureRequest) -> None:
     known = dict.fromkeys(name for side in source.sides for name in (*side.record.groups, *side.record.tasks))
-    for wanted in asked.tasks:
-        if wanted not in known and not fnmatch.filter(known, wanted):
-            raise InputError(f"No result has a task or group {wanted!r}.", f"They have {', '.join(map(plain, known))}.")
+    for pattern in request.tasks:
+        if pattern not in known and not fnmatch.filter(known, pattern):
+            raise InputError(f"No result has a task or group {pattern!r}.", f"They have {', '.join(map(plain, known))}.")

@@ -1,4 +1,4 @@
-"""Reliability diagrams: how often answers are right against how sure the model is of them."""
+"""Reliability diagrams: accuracy against the model's confidence."""
 
 from __future__ import annotations
 
@@ -14,53 +14,50 @@ from harness.report.plots.style import FAINT, SMALL, ink, marker, panels, wrappe
 from harness.util.text import interval_text, plain, value_text
 
 _WIDTH = 3.6
-_LEGEND = (
-    "Points: bins of items by confidence, with their number and the 95 % interval of their share of right answers. "
-    "Dashed: as often right as sure."
-)
+_LEGEND = "Points: bins of items by confidence, with their number and the 95 % interval of their accuracy. Dashed: perfect calibration."
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def reliability(source: FigureSource, asked: FigureRequest) -> Drawable:
+def reliability(source: FigureSource, request: FigureRequest) -> Drawable:
     """A figure for each task, template and group that has bins.
 
     Raises:
-        StorageError: kept statistics cannot be read.
+        StorageError: saved statistics cannot be read.
     """
-    drawable, found = Drawable(), dict[str, list[tuple[Side, Diagram]]]()
+    drawable, by_title = Drawable(), dict[str, list[tuple[Side, Diagram]]]()
     for side in source.sides:
         without = {name: task.without["calibration"] for name, task in side.record.tasks.items() if "calibration" in task.without}
-        drawable.missing += [f"{plain(side.label)} on {plain(name)}: {plain(why)}" for name, why in without.items() if asked.wants(name)]
-        for one in diagrams(side, source.load, source.bins):
-            if not asked.wants(one.name) or one.measure != asked.metric:
+        drawable.missing += [f"{plain(side.label)} on {plain(name)}: {plain(why)}" for name, why in without.items() if request.wants(name)]
+        for diagram in diagrams(side, source.load, source.bins):
+            if not request.wants(diagram.name) or diagram.measure != request.metric:
                 continue
-            if one.points:
-                found.setdefault(one.title, []).append((side, one))
+            if diagram.points:
+                by_title.setdefault(diagram.title, []).append((side, diagram))
             else:
-                drawable.missing.append(f"{plain(side.label)} on {plain(one.title)}: {plain(one.reason or '')}")
-    for name, own in found.items():
-        sides, first = [side for side, _ in own], own[0][1]
+                drawable.missing.append(f"{plain(side.label)} on {plain(diagram.title)}: {plain(diagram.reason or '')}")
+    for name, drawn in by_title.items():
+        sides, first = [side for side, _ in drawn], drawn[0][1]
         title = title_of(sides, f"reliability on {plain(name)}")
         remarks = notes(sides, first.name, [first.metric])
-        draw = partial(reliability_figure, title, [(side.label, one) for side, one in own], remarks)
+        draw = partial(reliability_figure, title, [(side.label, diagram) for side, diagram in drawn], remarks)
         drawable.plots.append(Plot(file_name("reliability", name), title, draw))
     return drawable
 
 
-def reliability_figure(title: str, found: Sequence[tuple[str, Diagram]], remarks: Sequence[str] = ()) -> Figure:
+def reliability_figure(title: str, systems: Sequence[tuple[str, Diagram]], remarks: Sequence[str] = ()) -> Figure:
     """One panel for each system.
 
     Args:
         title: names what is shown.
-        found: each system's name and its diagram.
-        remarks: in what systems were measured otherwise.
+        systems: each system's name and its diagram.
+        remarks: how the measurement of the systems differs.
     """
-    figure, axes = panels(len(found), 4, _WIDTH, 3.9, title, "\n".join([_LEGEND, *remarks]))
-    for place, (ax, (name, diagram)) in enumerate(zip(axes, found, strict=True)):
+    figure, axes = panels(len(systems), 4, _WIDTH, 3.9, title, "\n".join([_LEGEND, *remarks]))
+    for place, (ax, (name, diagram)) in enumerate(zip(axes, systems, strict=True)):
         _panel(ax, diagram, place)
-        ax.set_title(plain(name) if len(found) > 1 else "")
+        ax.set_title(plain(name) if len(systems) > 1 else "")
         ax.set_xlabel(f"confidence\n{wrapped(error_text(diagram), _WIDTH - 0.6)}", fontsize=SMALL)
-    axes[0].set_ylabel("share of right answers")
+    axes[0].set_ylabel("accuracy")
     return figure
 
 

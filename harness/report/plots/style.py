@@ -17,11 +17,11 @@ Format = Literal["svg", "png"]
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INKS = ("#000000", "#5a5a5a", "#2f6db3", "#8a8a8a", "#b35a1f", "#3d3d3d", "#6b9a3d", "#a0a0a0")
-"""Of systems, in turn; markers differ where inks look alike in print."""
+"""Colours of systems, in turn; markers tell apart those that look alike in print."""
 
 FAINT = "#9a9a9a"
 SMALL = 8.0
-"""Points of captions and numbers."""
+"""Font size of captions and numbers, in points."""
 
 _DPI = 160
 _SETTINGS: dict[Any, Any] = {
@@ -41,7 +41,7 @@ _SETTINGS: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """While figures are made and saved: these settings, whatever the user's own say."""
+    """Use these settings, not the user's, while figures are drawn and saved."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
@@ -49,7 +49,7 @@ def style() -> Iterator[None]:
 
 
 def saved(figure: Figure, form: Format, title: str) -> bytes:
-    """The file's content; nothing in it tells when or by which release it was made."""
+    """The file's content; it holds neither a date nor a release, so equal results give equal bytes."""
     buffer = io.BytesIO()
     metadata = {"svg": {"Date": None, "Creator": None, "Title": title}, "png": {"Software": None, "Title": title}}[form]
     figure.savefig(buffer, format=form, dpi=_DPI, metadata=metadata)
@@ -67,7 +67,7 @@ def ink(place: int) -> str:
 
 
 def wrapped(text: str, width: float) -> str:
-    """Lines of caption that fit so many inches."""
+    """The text in lines that fit a width in inches."""
     return "\n".join(textwrap.fill(line, max(20, int(width * 14))) for line in text.split("\n"))
 
 
@@ -76,7 +76,7 @@ def panels(number: int, columns: int, width: float, height: float, title: str, c
 
     Args:
         number: of panels.
-        columns: at most so many side by side.
+        columns: the most panels side by side.
         width: of a panel, in inches.
         height: of a panel, in inches.
         title: names what is shown.

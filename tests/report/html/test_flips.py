@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from harness import metrics
-from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
+from harness.compare.comparison import ComparisonOptions, RunComparison, compare_runs
 from harness.contract import TextOutcome
 from harness.errors import InputError
 from harness.report.html import flips as module
 from harness.report.html.flips import EmbeddedFlips, flips
 from harness.report.html.forgetting import forgetting_page
 from harness.tasks.schema import Aggregate, Group
-from tests.report.comparing import Made, choices, folder
+from tests.compare.comparing import Made, choices, folder
 
 PLAN = ComparisonOptions(resamples=100)
 ACCURACY: dict[str, tuple[str, dict[str, Any]]] = {"accuracy": ("accuracy", {})}
 
 
-def compared(place: Path, before: dict[str, Made], *after: dict[str, Made], groups: dict[str, Group] | None = None) -> list[Comparison]:
+def compared(place: Path, before: dict[str, Made], *after: dict[str, Made], groups: dict[str, Group] | None = None) -> list[RunComparison]:
     base = folder(place / "base", before, groups, system="base")
     sides = [folder(place / f"c{number}", tasks, groups, system=f"c{number}") for number, tasks in enumerate(after)]
     return [compare_runs(base, side, metrics.load, PLAN) for side in sides]
@@ -46,7 +46,7 @@ def test_all_changes_are_embedded_where_there_is_room(tmp_path: Path) -> None:
     assert sorted(kinds(found)) == [("quiz", "i1", "gained"), ("quiz", "i5", "lost")]
     assert found.total == 2
     assert {name: type(value) for name, value in found.changes[0].items()} == {
-        "candidate": int, "sample": int, "kind": str, "change": float, "said": int, "logprobs": list, "scores": dict,
+        "candidate": int, "sample": int, "kind": str, "change": float, "response": int, "logprobs": list, "scores": dict,
     }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_the_budget_holds(tmp_path: Path) -> None:
 def test_long_texts_lose_their_middle_and_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST", 300)
     found = flips(compared(tmp_path, {"texts": said("a b c d")}, {"texts": said("x " * 400 + "end")}))
-    text = found.changes[0]["said"]
+    text = found.changes[0]["response"]
     assert text.startswith("x x ")
     assert text.endswith("x end")
     assert "503 characters left out" in text

@@ -11,12 +11,12 @@ import pytest
 from playwright.sync_api import Page
 
 from harness import metrics
-from harness.compare.comparison import Comparison, ComparisonOptions, compare_runs
+from harness.compare.comparison import ComparisonOptions, RunComparison, compare_runs
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
 from harness.report.html.forgetting import Noise, forgetting_page
 from harness.tasks.schema import Aggregate, Group
 from harness.util.text import value_text
-from tests.report.comparing import Made, choices, folder
+from tests.compare.comparing import Made, choices, folder
 from tests.report.html.conftest import Show
 
 Wanted = dict[str, tuple[str, dict[str, Any]]]
@@ -62,7 +62,7 @@ WORSE = {
 OTHER = WORSE | {"x": hits(set()), "y": hits(set()), "quiz": hits(set())}
 
 
-def compared(place: Path, *after: dict[str, Made], before: dict[str, Made] | None = None, **plan: Any) -> list[Comparison]:
+def compared(place: Path, *after: dict[str, Made], before: dict[str, Made] | None = None, **plan: Any) -> list[RunComparison]:
     before = before or BASE
     groups = {name: group for name, group in GROUP.items() if set(group.tasks) <= set(before)}
     base = folder(place / "base", before, groups, system="base")
@@ -72,12 +72,12 @@ def compared(place: Path, *after: dict[str, Made], before: dict[str, Made] | Non
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
+def one(tmp_path_factory: pytest.TempPathFactory) -> list[RunComparison]:
     return compared(tmp_path_factory.mktemp("one"), WORSE, targets=("texts",))
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
+def several(tmp_path_factory: pytest.TempPathFactory) -> list[RunComparison]:
     return compared(tmp_path_factory.mktemp("several"), WORSE, OTHER)
 
 
@@ -96,9 +96,9 @@ def forest(page: Page) -> dict[str, str]:
     return dict(zip(lines.locator("th button").all_inner_texts(), words, strict=True))
 
 
-def test_the_page_opens_with_the_verdict(show: Show, one: list[Comparison]) -> None:
+def test_the_page_opens_with_the_verdict(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
-    assert page.locator("h1").inner_text() == "What was forgotten: base → worse"
+    assert page.locator("h1").inner_text() == "Forgetting: base → worse"
     cards = dict(zip(page.locator(".card h3").all_inner_texts(), page.locator(".card .main").all_inner_texts(), strict=True))
     assert cards["Verdict"] == "▼ forgot"
     assert cards["Items"] == "−48 +1"
@@ -109,7 +109,7 @@ def test_the_page_opens_with_the_verdict(show: Show, one: list[Comparison]) -> N
     assert cards["Mean change, points"] == f"−{-100 * mean.value:.2f}"
 
 
-def test_the_forest_has_a_line_for_each_task_on_axes_of_their_units(show: Show, one: list[Comparison]) -> None:
+def test_the_forest_has_a_line_for_each_task_on_axes_of_their_units(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     found = forest(page)
     assert list(found) == ["exam", "quiz", "texts", "corpus"]
@@ -120,7 +120,7 @@ def test_the_forest_has_a_line_for_each_task_on_axes_of_their_units(show: Show, 
         "Change in points, hundredths of the scale",
         "Change in perplexity per word",
     ]
-    assert "tuned for" in page.locator(".forest tr.target").inner_text()
+    assert "target" in page.locator(".forest tr.target").inner_text()
     page.get_by_label("Tasks of groups").check()
     assert list(forest(page)) == ["exam", "x", "y", "quiz", "texts", "corpus"]
     page.locator("#forest-tools").get_by_label("Order").select_option("change")
@@ -141,7 +141,7 @@ def test_shares_and_points_fill_one_axis(show: Show, tmp_path: Path) -> None:
     assert -100 <= lowest <= -40, "the fall of BLEU, about 50 points, sets the axis"
 
 
-def test_intervals_are_drawn_where_they_lie(show: Show, one: list[Comparison]) -> None:
+def test_intervals_are_drawn_where_they_lie(show: Show, one: list[RunComparison]) -> None:
     """The drawn ends of an interval are as far from 0 as its numbers."""
     page = show(forgetting_page(one))
     places = page.evaluate(
@@ -159,7 +159,7 @@ def test_intervals_are_drawn_where_they_lie(show: Show, one: list[Comparison]) -
     assert places["high"] - places["zero"] == pytest.approx(score.high * unit, rel=1e-4)
 
 
-def test_changes_and_intervals_are_turned_so_that_more_is_better(show: Show, one: list[Comparison]) -> None:
+def test_changes_and_intervals_are_turned_so_that_more_is_better(show: Show, one: list[RunComparison]) -> None:
     """Perplexity rose: the drawing and the table say that it got worse, ends in order."""
     score = one[0].tasks[3].headlines[0]
     assert score.low is not None
@@ -173,7 +173,7 @@ def test_changes_and_intervals_are_turned_so_that_more_is_better(show: Show, one
     assert interval in page.locator("#tip").inner_text()
 
 
-def test_items_come_worst_first_best_first_or_as_they_are(show: Show, one: list[Comparison]) -> None:
+def test_items_come_worst_first_best_first_or_as_they_are(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     item_tools(page, "Task").select_option("texts")
     changes = {}
@@ -187,7 +187,7 @@ def test_items_come_worst_first_best_first_or_as_they_are(show: Show, one: list[
     assert options(page) == ["quiz · i7", "quiz · i1"]
 
 
-def test_a_line_of_the_forest_leads_to_its_items(show: Show, one: list[Comparison]) -> None:
+def test_a_line_of_the_forest_leads_to_its_items(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     page.locator(".forest").get_by_role("button", name="quiz").click()
     assert set(options(page)) == {"quiz · i1", "quiz · i7"}
@@ -195,7 +195,7 @@ def test_a_line_of_the_forest_leads_to_its_items(show: Show, one: list[Compariso
     assert len(options(page)) > 4
 
 
-def test_an_item_shows_reference_base_and_candidate_with_their_difference(show: Show, one: list[Comparison]) -> None:
+def test_an_item_shows_reference_base_and_candidate_with_their_difference(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     item_tools(page, "Task").select_option("texts")
     page.locator(".option", has_text="i0").click()
@@ -210,7 +210,7 @@ def test_an_item_shows_reference_base_and_candidate_with_their_difference(show: 
     assert page.locator(".pane").nth(2).locator("ins").all_inner_texts() == ["ran"]
 
 
-def test_a_script_in_a_models_answer_stays_text(show: Show, one: list[Comparison]) -> None:
+def test_a_script_in_a_models_answer_stays_text(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     item_tools(page, "Task").select_option("texts")
     page.locator(".option", has_text="i2").click()
@@ -218,19 +218,19 @@ def test_a_script_in_a_models_answer_stays_text(show: Show, one: list[Comparison
     assert page.locator("main img, main script").count() == 0
 
 
-def test_a_choice_shows_its_log_probabilities(show: Show, one: list[Comparison]) -> None:
+def test_a_choice_shows_its_log_probabilities(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     page.get_by_role("searchbox").last.fill("prompt 7")
     item_tools(page, "Task").select_option("quiz")
     assert options(page) == ["quiz · i7"]
     rows = [" ".join(text.split()) for text in page.locator(".choices tbody tr").all_inner_texts()]
-    assert rows[:2] == ["choice 1 right −0.500 chosen −2.000", "choice 2 −2.000 −0.500 chosen"]
+    assert rows[:2] == ["choice 1 correct −0.500 chosen −2.000", "choice 2 −2.000 −0.500 chosen"]
     assert rows[2:] == ["choice 3 −2.000 −2.000", "choice 4 −2.000 −2.000"]
     assert "length: long" in page.locator(".about").inner_text()
     assert page.locator(".scores tbody").inner_text().split() == ["accuracy", "1.000", "0.000"]
 
 
-def test_items_are_filtered_by_kind_task_and_words(show: Show, one: list[Comparison]) -> None:
+def test_items_are_filtered_by_kind_task_and_words(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     assert page.locator("#items .status").inner_text() == "72 of 72 changed items"
     page.locator(".chip", has_text="gained").click()
@@ -246,7 +246,7 @@ def test_items_are_filtered_by_kind_task_and_words(show: Show, one: list[Compari
     assert page.locator(".detail .empty").inner_text() == "No items match."
 
 
-def test_arrow_keys_go_through_the_list_and_the_address_names_the_item(show: Show, one: list[Comparison]) -> None:
+def test_arrow_keys_go_through_the_list_and_the_address_names_the_item(show: Show, one: list[RunComparison]) -> None:
     html = forgetting_page(one)
     page = show(html)
     page.locator(".list").focus()
@@ -270,7 +270,7 @@ def test_arrow_keys_go_through_the_list_and_the_address_names_the_item(show: Sho
     assert wrong.locator("#items .status").inner_text() == "The item that the address names is not in this page."
 
 
-def test_next_and_previous_keep_the_focus(show: Show, one: list[Comparison]) -> None:
+def test_next_and_previous_keep_the_focus(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     page.get_by_role("button", name="Next").focus()
     page.keyboard.press("Enter")
@@ -280,7 +280,7 @@ def test_next_and_previous_keep_the_focus(show: Show, one: list[Comparison]) -> 
     assert page.locator(".detail .count").inner_text() == "2 of 72"
 
 
-def test_all_scores_sort_and_filter(show: Show, one: list[Comparison]) -> None:
+def test_all_scores_sort_and_filter(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     table = page.locator("#scores")
     rows = table.locator(".scroller tbody th .clip")
@@ -296,7 +296,7 @@ def test_all_scores_sort_and_filter(show: Show, one: list[Comparison]) -> None:
     assert rows.all_inner_texts() == ["quiz"]
 
 
-def test_several_candidates_stand_side_by_side(show: Show, several: list[Comparison]) -> None:
+def test_several_candidates_stand_side_by_side(show: Show, several: list[RunComparison]) -> None:
     page = show(forgetting_page(several))
     assert page.locator("#candidate-table .scroller tbody th").all_inner_texts() == ["worse", "other"]
     assert page.locator(".card .badge").inner_text() == "▼ forgot"
@@ -313,13 +313,13 @@ def test_several_candidates_stand_side_by_side(show: Show, several: list[Compari
     assert page.locator(".candidate-name").first.inner_text() == "worse"
 
 
-def test_an_address_names_the_candidate_too(show: Show, several: list[Comparison]) -> None:
+def test_an_address_names_the_candidate_too(show: Show, several: list[RunComparison]) -> None:
     page = show(forgetting_page(several), "#item=other/quiz//i1")
     assert page.locator(".candidate-name").first.inner_text() == "other"
     assert page.locator(".detail h3").inner_text() == "quiz · i1"
 
 
-def test_noise_has_columns_where_it_was_measured(show: Show, one: list[Comparison]) -> None:
+def test_noise_has_columns_where_it_was_measured(show: Show, one: list[RunComparison]) -> None:
     noise: Noise = {"quiz": (2, 0.0123)}
     page = show(forgetting_page(one, noise=noise))
     assert page.locator("th.family", has_text="Noise").count() == 1
@@ -327,10 +327,10 @@ def test_noise_has_columns_where_it_was_measured(show: Show, one: list[Compariso
     assert quiz[-2:] == ["2", "0.012"]
     exam = page.locator("#scores .scroller tbody tr", has_text="exam").locator("td").all_inner_texts()
     assert exam[-2:] == ["—", "—"]
-    assert "No noise was measured" not in page.content()
+    assert "Noise was not measured" not in page.content()
     plain = show(forgetting_page(one))
     assert plain.locator("th.family", has_text="Noise").count() == 0
-    assert "No noise was measured" in plain.locator(".notes").last.inner_text()
+    assert "Noise was not measured" in plain.locator(".notes").last.inner_text()
 
 
 def test_nothing_changed(show: Show, tmp_path: Path) -> None:
@@ -359,7 +359,8 @@ def test_prompts_that_differ_stand_side_by_side(show: Show, tmp_path: Path) -> N
 
 def test_a_base_that_may_have_guessed_is_told(show: Show, tmp_path: Path) -> None:
     page = show(forgetting_page(compared(tmp_path, {"quiz": hits({3})}, before={"quiz": hits(set(range(45)))})))
-    assert "Not surely above guessing before, so that little could be forgotten: quiz (0.250)" in page.locator(".notes").last.inner_text()
+    notes = page.locator(".notes").last.inner_text()
+    assert "Not significantly above guessing before, so there was little to forget: quiz (0.250)" in notes
 
 
 def test_what_is_left_out_is_said(show: Show, tmp_path: Path) -> None:
@@ -400,7 +401,7 @@ def test_a_text_before_it_was_cut_can_be_opened(show: Show, tmp_path: Path) -> N
     assert page.locator(".pane details pre").inner_text() == "the cat\n\nQ: and then"
 
 
-def test_paper_holds_all_scores_and_the_open_item(show: Show, one: list[Comparison]) -> None:
+def test_paper_holds_all_scores_and_the_open_item(show: Show, one: list[RunComparison]) -> None:
     page = show(forgetting_page(one))
     page.emulate_media(media="print")
     page.wait_for_selector(".paper", state="attached")
@@ -409,7 +410,7 @@ def test_paper_holds_all_scores_and_the_open_item(show: Show, one: list[Comparis
     assert page.locator(".detail").is_visible()
 
 
-def test_nothing_lies_beside_the_window(show: Show, several: list[Comparison]) -> None:
+def test_nothing_lies_beside_the_window(show: Show, several: list[RunComparison]) -> None:
     for width in (1400, 700, 380):
         page = show(forgetting_page(several), viewport={"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width

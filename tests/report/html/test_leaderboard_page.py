@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 from harness import metrics
 from harness.compare.leaderboard import leaderboard
 from harness.report.html.leaderboard import leaderboard_page
-from harness.store.runs import EfficiencyRecord, MetricRecord, RequestsRecord, RunRecord, TaskRecord, system_record
+from harness.store.records import EfficiencyRecord, MetricRecord, RequestsRecord, RunRecord, TaskRecord, system_record
 from harness.util.text import value_text
 from tests.report.html.conftest import Show
 from tests.signed import signed
@@ -258,7 +258,7 @@ def test_a_system_tells_what_it_is(show: Show) -> None:
     page = show(page_of(*usual()))
     page.get_by_role("button", name="alpha+lora").click()
     text = page.locator("#system-facts").inner_text()
-    for part in ("/models/alpha+lora", "lora", "float32", "100,000,000", "harness run --model alpha+lora", "tokens/s reading 900"):
+    for part in ("/models/alpha+lora", "lora", "float32", "100,000,000", "harness run --model alpha+lora", "prefill tokens/s 900"):
         assert part in text
     page.locator("#system-close").click()
     assert page.locator("dialog[open]").count() == 0
@@ -339,7 +339,7 @@ def test_one_system_is_not_ranked(show: Show) -> None:
     assert page.locator(".rank").count() == 0
     assert page.locator(".scroller tr.columns .name").all_inner_texts()[0] == "quiz"
     assert "There is nothing to rank" in page.locator(".notes").last.inner_text()
-    assert page.locator("#speed .empty").inner_text() == "No run here keeps both quiz acc and tokens/s reading."
+    assert page.locator("#speed .empty").inner_text() == "No run has both quiz acc and prefill tokens/s."
     assert page.locator("#size .point").count() == 1
 
 

@@ -17,9 +17,9 @@ from harness.report.html.leaderboard import leaderboard_page
 from harness.report.html.measures import of_board, of_comparisons
 from harness.store import runs
 from harness.util.text import value_text
-from tests.report.comparing import Made, choices, folder
+from tests.compare.comparing import Made, choices, folder
+from tests.compare.measured import COPIES, TYPOS, all_of, measured, quiz, read
 from tests.report.html.conftest import Show
-from tests.report.measured import COPIES, TYPOS, all_of, measured, quiz, read
 from tests.signed import signed
 
 NASTY = '<script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -163,9 +163,9 @@ def test_several_systems_stand_side_by_side(show: Show, board: str) -> None:
     assert page.locator("#diagrams figcaption").all_inner_texts() == ["worse, quiz"]
     page.locator("#measure-tools").get_by_label("Show").select_option(label="quiz, all systems")
     assert names(page) == ["base", "worse"]
-    page.locator("#drop-tools").get_by_label("Disturbed").select_option(label="quiz, all systems")
+    page.locator("#drop-tools").get_by_label("Perturbed").select_option(label="quiz, all systems")
     assert page.locator("#drops tbody th .sub").all_inner_texts() == ["accuracy · base"] * 4 + ["accuracy · worse"] * 4
-    page.locator("#drop-tools").get_by_label("Disturbed").select_option(label="worse")
+    page.locator("#drop-tools").get_by_label("Perturbed").select_option(label="worse")
     assert page.locator("#drops tbody tr").count() == 8
     page.locator("#measure-tools").get_by_label("Show").select_option(label="worse")
     assert names(page) == ["exam", "quiz", "few"]
@@ -270,7 +270,7 @@ def test_the_bases_bins_and_drops_stand_beside_the_candidates(show: Show, forgot
     assert [text.partition(":")[0].strip() for text in words] == ["base", "worse"]
     subs = page.locator("#drops tbody th .sub").all_inner_texts()
     assert subs[:4] == ["accuracy · base", "accuracy · worse"] * 2
-    page.locator("#drop-tools").get_by_label("Disturbed").select_option(label="few")
+    page.locator("#drop-tools").get_by_label("Perturbed").select_option(label="few")
     assert {text.split(" · ")[0] for text in page.locator("#drops tbody th").all_inner_texts()} == {"few"}
 
 

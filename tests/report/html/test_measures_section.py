@@ -15,8 +15,8 @@ from harness.metrics.calibration import reliability
 from harness.report.html.measures import of_board, of_comparisons
 from harness.report.html.page import embedded
 from harness.store import runs
-from tests.report.comparing import Made, choices, folder
-from tests.report.measured import all_of, measured, quiz, read
+from tests.compare.comparing import Made, choices, folder
+from tests.compare.measured import all_of, measured, quiz, read
 
 
 def board_section(*folders: Path) -> dict[str, Any] | None:

@@ -9,13 +9,13 @@ function points(estimate) {
   return estimate ? estimate.map((end) => (end === null ? null : 100 * end)) : [null, null, null];
 }
 
-/** Its value and its interval in words. @param {Estimate | null} estimate */
+/** The value and the interval of an estimate as text. @param {Estimate | null} estimate */
 function pointsText(estimate) {
   const [value, low, high] = points(estimate);
   return { value: changeText(value, "points"), interval: intervalText(low, high, "points") };
 }
 
-/** A share and its interval in words. @param {Estimate | null} estimate */
+/** A share and its interval as text. @param {Estimate | null} estimate */
 function shareText(estimate) {
   const [value, low, high] = estimate ?? [null, null, null];
   return {
@@ -24,18 +24,18 @@ function shareText(estimate) {
   };
 }
 
-/** Over how many tasks retention is: those on which the base is surely above chance. @param {Overall} overall */
+/** Over how many tasks retention is: those on which the base is significantly above chance. @param {Overall} overall */
 function retentionTasks(overall) {
   return `over ${overall.retentionTasks} of ${d3.sum(Object.values(overall.verdicts))} tasks`;
 }
 
-/** How many tasks have each verdict, as a bar and in words. @param {Record<string, number>} verdicts */
+/** How many tasks have each verdict, as a bar and as text. @param {Record<string, number>} verdicts */
 function verdictBar(verdicts) {
   const known = VERDICTS.filter((verdict) => verdicts[verdict]);
   const parts = known.map((verdict) =>
     h("span", { class: `part ${verdict.replace(" ", "-")}`, "--parts": verdicts[verdict] }, verdicts[verdict]),
   );
-  const words = known.map((verdict) => `${verdicts[verdict]} ${verdict}`).join(", ") || "no tasks but those tuned for";
+  const words = known.map((verdict) => `${verdicts[verdict]} ${verdict}`).join(", ") || "every task is a target";
   return [h("div", { class: "verdicts", "aria-hidden": "true" }, parts), h("div", { class: "sub" }, words)];
 }
 
@@ -64,30 +64,30 @@ function drawCards() {
     card(
       "Retention",
       retention.value,
-      sub(overall.retention ? `${retention.interval} of the base's score above chance, ${retentionTasks(overall)}` : "on no task is the base surely above chance"),
+      sub(overall.retention ? `${retention.interval} of the base's score above chance, ${retentionTasks(overall)}` : "the base is not significantly above chance on any task"),
     ),
     card(
       "Items",
       flipsText(lost, gained, " "),
-      sub(`lost and gained where answers are right or wrong; ${countText(changed)} changed in all`),
+      sub(`lost and gained where answers are correct or incorrect; ${countText(changed)} changed in total`),
     ),
     card(
       "Worst task",
       breakable(worst || NONE),
-      sub(worst ? "the largest loss on its scale" : overall.worst ? "no task lost" : "no task can be put on a scale"),
+      sub(worst ? "the largest loss on its scale" : overall.worst ? "no task lost score" : "no task has a bounded scale"),
     ),
-    card("Tuned for, points", tuned.value, sub(targets.length ? `${tuned.interval} on ${targets.join(", ")}` : "no target was named")),
+    card("Targets, points", tuned.value, sub(targets.length ? `${tuned.interval} on ${targets.join(", ")}` : "no target was named (--target)")),
   );
 }
 
-/** Each candidate in one line, where there are several. */
+/** A table of the candidates, where there are several. */
 function makeCandidates() {
   const { candidates } = data;
   if (candidates.length < 2) {
     byId("candidates").remove();
     return null;
   }
-  const options = candidates.map((one, place) => /** @type {[string, string]} */ ([String(place), one.name]));
+  const options = candidates.map((candidate, place) => /** @type {[string, string]} */ ([String(place), candidate.name]));
   byId("candidate-tools").append(chooser("Candidate", options, "0", (value) => chooseCandidate(Number(value))));
   const pick = (/** @type {Candidate} */ row) => chooseCandidate(candidates.indexOf(row));
   const name = (/** @type {Candidate} */ row) =>
@@ -100,7 +100,7 @@ function makeCandidates() {
     groups: [
       { key: "verdicts", title: "Tasks by verdict" },
       { key: "means", title: "Over all tasks" },
-      { key: "rest", title: "Beside them" },
+      { key: "rest", title: "Other" },
     ],
     columns: [...verdictColumns(), ...meanColumns(), ...restColumns()],
     rows: candidates,
@@ -172,7 +172,7 @@ function meanColumns() {
       render: loss,
     },
     { id: "retention", group: "means", label: "Retention", width: 110, ...retention },
-    estimate("plasticity", "Tuned for", "change, points"),
+    estimate("plasticity", "Targets", "change, points"),
   ];
 }
 

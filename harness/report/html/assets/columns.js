@@ -1,8 +1,8 @@
 /* The leaderboard's columns: standing, scores by family, costs. */
 
-/** @param {Standing} one */
-function rankText(one) {
-  return one.best === one.worst ? String(one.best) : `${one.best}–${one.worst}`;
+/** @param {Standing} standing */
+function rankText(standing) {
+  return standing.best === standing.worst ? String(standing.best) : `${standing.best}–${standing.worst}`;
 }
 
 /**
@@ -22,32 +22,32 @@ function winRateColumn(id, group, label, of, over) {
     width: 118,
     value: (row) => of(row)?.rate ?? null,
     render: (row) => {
-      const one = of(row);
-      return one ? valueWithBar(valueText(one.rate, "share"), one.rate, one.low, one.high, range) : h("span", { class: "none" }, NONE);
+      const standing = of(row);
+      return standing ? valueWithBar(valueText(standing.rate, "share"), standing.rate, standing.low, standing.high, range) : h("span", { class: "none" }, NONE);
     },
     tip: (row) => {
-      const one = of(row);
-      return one
+      const standing = of(row);
+      return standing
         ? [
             h("strong", {}, row.label),
-            `Win rate ${valueText(one.rate, "share")} ${intervalText(one.low, one.high, "share")}`,
-            rankSentence(one),
+            `Win rate ${valueText(standing.rate, "share")} ${intervalText(standing.low, standing.high, "share")}`,
+            rankSentence(standing),
           ]
         : null;
     },
     about: () => [
       h("strong", {}, label),
-      `Share of the other systems beaten, ties half, mean over ${over}.`,
-      "Interval: other items and other columns.",
+      `Share of the other systems beaten, ties counting half, averaged over ${over}.`,
+      "The interval resamples items and columns.",
     ],
   };
 }
 
-/** @param {Standing} one */
-function rankSentence(one) {
+/** @param {Standing} standing */
+function rankSentence(standing) {
   const sure =
-    one.rank === 1 ? "No system is surely better." : `Surely worse than ${one.rank - 1} ${one.rank === 2 ? "system" : "systems"}.`;
-  return `Rank ${rankText(one)} on other items. ${sure}`;
+    standing.rank === 1 ? "No system is significantly better." : `Significantly worse than ${standing.rank - 1} ${standing.rank === 2 ? "system" : "systems"}.`;
+  return `Rank ${rankText(standing)} when items are resampled. ${sure}`;
 }
 
 /** @returns {TableColumn[]} */
@@ -65,10 +65,10 @@ function standingColumns() {
     tip: (row) => row.standing && [h("strong", {}, row.label), rankSentence(row.standing)],
     about: () => [
       h("strong", {}, "Rank"),
-      "95 % interval of the rank by win rate. Ranges that overlap are ties: these items do not separate the systems.",
+      "95 % interval of the rank by win rate. Ranges that overlap are ties: these items cannot separate the systems.",
     ],
   };
-  return [rank, winRateColumn("win", "standing", "Win rate", (row) => row.standing, "what tasks and groups are scored by")];
+  return [rank, winRateColumn("win", "standing", "Win rate", (row) => row.standing, "the headline metrics of tasks and groups")];
 }
 
 /**
@@ -134,18 +134,18 @@ function costColumn(cost, place) {
       h("strong", {}, row.label),
       row.costs[place] === null ? `${cost.label}: not measured` : `${cost.label}: ${countText(Math.round(Number(row.costs[place])))}`,
     ],
-    about: () => [h("strong", {}, cost.label), "As this run measured it; machines and batches may differ."],
+    about: () => [h("strong", {}, cost.label), "As this run measured it; machines and batch sizes may differ between runs."],
   };
 }
 
 /** @returns {TableGroup[]} */
 function groupsOfColumns() {
-  const own = data.families.map((/** @type {any} */ family) => {
+  const families = data.families.map((/** @type {any} */ family) => {
     const known = rows.some((row) => row.families[family.key]);
     const summary = known
       ? winRateColumn(`family ${family.key}`, family.key, "win rate", (row) => row.families[family.key], "the family's columns")
       : undefined;
     return { key: family.key, title: family.title, about: family.about, summary };
   });
-  return [{ key: "standing", title: "Standing", about: "Over what tasks and groups are scored by" }, ...own];
+  return [{ key: "standing", title: "Standing", about: "Over the headline metrics of tasks and groups" }, ...families];
 }

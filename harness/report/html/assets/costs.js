@@ -4,14 +4,14 @@ const axes = { score: "win", speed: "1" };
 
 /** @returns {{id: string, label: string, unit: string, higher: boolean, of: (row: Row) => (number | null)[] | null}[]} */
 function chartScores() {
-  const own = scores.map((column, place) => ({
+  const axesOfScores = scores.map((column, place) => ({
     id: `score ${place}`,
     label: `${column.name} ${column.metric}`,
     unit: column.unit,
     higher: column.higher,
     of: (/** @type {Row} */ row) => /** @type {(number | null)[] | null} */ (row.cells[place]?.slice(0, 3) ?? null),
   }));
-  if (!isRanked) return own;
+  if (!isRanked) return axesOfScores;
   const win = {
     id: "win",
     label: "win rate",
@@ -19,7 +19,7 @@ function chartScores() {
     higher: true,
     of: (/** @type {Row} */ row) => row.standing && [row.standing.rate, row.standing.low, row.standing.high],
   };
-  return [win, ...own];
+  return [win, ...axesOfScores];
 }
 
 function drawCharts() {
@@ -47,7 +47,7 @@ function drawCharts() {
       lowerIsBetter: !score.higher,
       xText: COST_TEXTS[place],
       yText: (value) => valueText(value, score.unit),
-      empty: `No run here keeps both ${score.label} and ${data.costs[place].label}.`,
+      empty: `No run has both ${score.label} and ${data.costs[place].label}.`,
       onPick: openSystem,
     });
   }

@@ -11,7 +11,7 @@
  * @param {string} name
  * @param {Attributes} [attributes]
  * @param {...Child} children
- * @returns {any} the element, of the class that its name says
+ * @returns {any} the element, of the class that its tag stands for
  */
 function h(name, attributes = {}, ...children) {
   const element = document.createElement(name);
@@ -39,14 +39,14 @@ function fill(element, children) {
 }
 
 /**
- * The element of this id; the page's template has it.
+ * The element of this id, which the page's template must contain.
  * @param {string} id
  * @returns {any}
  */
 function byId(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`The page has no #${id}.`);
-  return found;
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`The page has no #${id}.`);
+  return element;
 }
 
 /** @returns {any} the page's data */

@@ -1,4 +1,4 @@
-/* What disturbed copies cost: a line for each task, metric and perturbation, on one axis per unit. */
+/* Scores lost on perturbed items: a line for each task, metric and perturbation, on one axis per unit. */
 
 /**
  * @typedef {{system: number, task: string, metric: string, perturbation: string, signature: string, family: string, items: number,
@@ -15,8 +15,8 @@
 function drawDrops(host, lines, room = host.clientWidth) {
   host.replaceChildren();
   fill(host, [
-    d3.groups(lines, ({ drop }) => drop.unit).map(([unit, own]) => dropPanel(unit, own, room)),
-    !lines.length && h("p", { class: "empty" }, "Nothing was disturbed here."),
+    d3.groups(lines, ({ drop }) => drop.unit).map(([unit, lines]) => dropPanel(unit, lines, room)),
+    !lines.length && h("p", { class: "empty" }, "Nothing was perturbed here."),
   ]);
 }
 
@@ -38,7 +38,7 @@ function dropPanel(unit, lines, room) {
     h("th", { scope: "col", class: "number" }, "Lost"),
     h("th", { scope: "col", class: "wide number" }, "Items changed"),
   ];
-  const caption = h("caption", {}, `Lost on disturbed copies, in ${unit}; to the right is worse.`);
+  const caption = h("caption", {}, `Lost on perturbed items, in ${unit}; worse to the right.`);
   const rows = lines.map((line) => dropRow(line, x, width));
   return h("div", { class: "panel" }, h("table", { class: "forest" }, caption, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
 }

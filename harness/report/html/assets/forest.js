@@ -14,7 +14,7 @@ const HUNDREDTHS = { share: 100, correlation: 100, bias: 100, points: 1 };
 /** @typedef {"forgot" | "likely forgot" | "inconclusive" | "retained" | "improved"} Verdict */
 
 /** @type {Record<Verdict, string>} */
-const MARKS = { forgot: "▼", "likely forgot": "▽", "inconclusive": "?", retained: "●", improved: "▲" };
+const MARKS = { forgot: "▼", "likely forgot": "▽", inconclusive: "?", retained: "●", improved: "▲" };
 
 /** @param {Score} score */
 function axisOf(score) {
@@ -26,7 +26,7 @@ function axisOf(score) {
 const SHAPES = {
   forgot: d3.symbolTriangle,
   "likely forgot": d3.symbolTriangle,
-  "inconclusive": d3.symbolDiamond,
+  inconclusive: d3.symbolDiamond,
   retained: d3.symbolCircle,
   improved: d3.symbolTriangle,
 };
@@ -69,12 +69,12 @@ function drawForest(host, lines, onPick, room = host.clientWidth) {
   );
   const missing = lines.filter(({ score }) => score.change === null);
   const why = (/** @type {ForestLine} */ { label, sub, score }) =>
-    h("li", {}, `${label} ${sub}: no change can be given, because ${score.reason ?? "a side has no score"}`);
+    h("li", {}, `${label} ${sub}: no change, because ${score.reason ?? "a score is missing"}`);
   host.replaceChildren();
   fill(host, [
-    panels.map(([key, own]) => forestPanel(key, own, room, onPick)),
+    panels.map(([key, rows]) => forestPanel(key, rows, room, onPick)),
     missing.length > 0 && h("ul", { class: "notes" }, missing.map(why)),
-    !lines.length && h("p", { class: "empty" }, "There is no score to draw."),
+    !lines.length && h("p", { class: "empty" }, "No scores to show."),
   ]);
 }
 
@@ -105,7 +105,7 @@ function forestPanel(key, lines, room, onPick) {
   const caption = h(
     "caption",
     {},
-    `Change in ${key}; to the right is better. The shaded band is the margin: a loss within it does not matter.`,
+    `Change in ${key}; better to the right. The shaded band is the margin: a loss within it does not matter.`,
   );
   return h("div", { class: "panel" }, h("table", { class: "forest" }, caption, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
 }
@@ -136,7 +136,7 @@ function forestRow(line, x, width, onPick) {
     h("td", { class: "wide number" }, `${valueText(score.before, score.unit)} → ${valueText(score.after, score.unit)}`),
     h("td", { class: "plot" }, forestMark(score, x, width, `${line.label}: ${text} ${interval}, ${score.verdict}`)),
     h("td", { class: "number" }, h("span", { class: "value" }, text), h("span", { class: "sub" }, interval || "no interval")),
-    h("td", {}, badge(score.verdict), lacking(score) && h("span", { class: "sub" }, lacking(score)), score.target && h("span", { class: "sub" }, "tuned for")),
+    h("td", {}, badge(score.verdict), lacking(score) && h("span", { class: "sub" }, lacking(score)), score.target && h("span", { class: "sub" }, "target")),
     h("td", { class: "wide number" }, flipped),
   );
 }

@@ -1,4 +1,4 @@
-/* What was forgotten: the candidates, the changes as a forest, all scores, and the items that changed. */
+/* Forgetting: the candidates, the changes as a forest, all scores, and the items that changed. */
 
 /**
  * @typedef {"headline" | "other" | "part" | "template" | "slice"} Kind
@@ -82,7 +82,7 @@ function drawChanges(room) {
 
 /** Show a task's items in the browser; of a group, all. @param {Score} score */
 function showItemsOf(score) {
-  const isGroup = data.scores.some((one) => one.parent === score.task);
+  const isGroup = data.scores.some((other) => other.parent === score.task);
   browser.chooseTask(isGroup ? "" : score.task);
   byId("items").scrollIntoView({ block: "start" });
 }
@@ -134,7 +134,7 @@ function start() {
   chooseCandidate(0);
   browser.follow(chooseCandidate);
   addEventListener("hashchange", () => browser.follow(chooseCandidate));
-  const tables = [candidatesTable, scoresTable, measures?.table].filter((one) => one instanceof VirtualTable);
+  const tables = [candidatesTable, scoresTable, measures?.table].filter((table) => table instanceof VirtualTable);
   printWhole(tables, (room) => {
     drawChanges(room);
     measures?.draw(room);

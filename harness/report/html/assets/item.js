@@ -1,4 +1,4 @@
-/* One changed item in full: what base, candidate and reference say, and what was asked. */
+/* One changed item in full: the responses of base and candidate, the reference, and the prompt. */
 
 /**
  * @typedef {object} ItemView
@@ -15,7 +15,7 @@
 /** The parts of an item's page. @param {ItemView} view @returns {Node[]} */
 function wholeItem(view) {
   const { sample, change, names } = view;
-  const isChoice = typeof sample.said === "number" || typeof change.said === "number";
+  const isChoice = typeof sample.response === "number" || typeof change.response === "number";
   const labels = Object.entries(sample.labels ?? {}).map(([name, value]) => `${name}: ${value}`);
   const about = [sample.template && `template ${sample.template}`, ...labels].filter(Boolean).join(" · ");
   const answers = isChoice ? choiceTable(sample, change, names) : answerPanes(view);
@@ -40,7 +40,7 @@ function itemHead({ sample, change, place, count, move }) {
 
 /** Reference, base and candidate side by side. @param {ItemView} view */
 function answerPanes({ sample, change, names, against, mark }) {
-  const [base, candidate] = [String(sample.said), String(change.said)];
+  const [base, candidate] = [String(sample.response), String(change.response)];
   const references = sample.target.map(String);
   const isReference = against === "reference";
   const ways = chooser(
@@ -75,7 +75,7 @@ function pane(title, content, raw) {
     content.length && content.some((part) => part !== "" && part !== null)
       ? h("pre", {}, content)
       : h("p", { class: "empty" }, "(nothing)");
-  const more = raw !== undefined && h("details", {}, h("summary", {}, "As generated, before it was cut"), h("pre", {}, raw));
+  const more = raw !== undefined && h("details", {}, h("summary", {}, "As generated, before stop sequences were applied"), h("pre", {}, raw));
   return h("section", { class: "pane" }, h("h4", {}, title), text, more);
 }
 
@@ -91,21 +91,21 @@ function choiceTable(sample, change, names) {
   if (!count) return h("p", {}, snippet(sample, change));
   const shares = [first, second].map(relative);
   const lines = d3.range(count).map((/** @type {number} */ place) => {
-    const right = sample.target.includes(place);
+    const correct = sample.target.includes(place);
     const cells = [first, second].map((logprobs, side) => {
-      const picked = (side ? change.said : sample.said) === place;
+      const picked = (side ? change.response : sample.response) === place;
       return h(
         "td",
         { class: picked ? "picked" : "" },
         h("span", { class: "share", "aria-hidden": "true", "--share": `${(100 * (shares[side][place] ?? 0)).toFixed(1)}%` }),
         h("span", { class: "number" }, valueText(logprobs[place] ?? null, "nats")),
-        picked && [" ", h("span", { class: "said" }, "chosen")],
+        picked && [" ", h("span", { class: "note" }, "chosen")],
       );
     });
     return h(
       "tr",
-      { class: right ? "right" : "" },
-      h("th", { scope: "row" }, choiceName(sample, place), right && [" ", h("span", { class: "said" }, "right")]),
+      { class: correct ? "correct" : "" },
+      h("th", { scope: "row" }, choiceName(sample, place), correct && [" ", h("span", { class: "note" }, "correct")]),
       cells,
     );
   });
@@ -128,7 +128,7 @@ function relative(logprobs) {
 }
 
 /**
- * What each metric says of the item.
+ * The score of the item by each metric.
  * @param {Sample} sample
  * @param {Change} change
  * @param {{base: string, candidate: string}} names
@@ -158,11 +158,11 @@ function scoreTable(sample, change, names) {
  * @param {{base: string, candidate: string}} names
  */
 function prompts(sample, change, names) {
-  const one = (/** @type {string} */ title, /** @type {Child[]} */ text) =>
+  const prompt = (/** @type {string} */ title, /** @type {Child[]} */ text) =>
     h("details", { class: "prompt", open: true }, h("summary", {}, title), h("pre", {}, text));
-  if (change.prompt === undefined) return [one("Prompt", [sample.prompt])];
+  if (change.prompt === undefined) return [prompt("Prompt", [sample.prompt])];
   return [
-    one(`Prompt of ${names.base}`, marked(sample.prompt, change.prompt, "first")),
-    one(`Prompt of ${names.candidate}, which differs`, marked(sample.prompt, change.prompt, "second")),
+    prompt(`Prompt of ${names.base}`, marked(sample.prompt, change.prompt, "first")),
+    prompt(`Prompt of ${names.candidate}, which differs`, marked(sample.prompt, change.prompt, "second")),
   ];
 }

@@ -1,11 +1,11 @@
-/* The browser of changed items: a list that draws only what is seen, and one item in full beside it. */
+/* The browser of changed items: a list that draws only its visible part, and one item in full beside it. */
 
 const ITEM_HEIGHT = 52;
 
 /**
- * @typedef {object} Side what a system said
- * @property {string | number} said
- * @property {string} [text] before it was cut to what was judged
+ * @typedef {object} Side one system's response
+ * @property {string | number} response
+ * @property {string} [text] before stop sequences were applied and the answer was extracted
  * @property {number[]} [logprobs]
  * @property {Record<string, number>} [scores]
  * @property {string} [prompt]
@@ -41,15 +41,15 @@ class ItemBrowser {
     return this.data.samples[change.sample];
   }
 
-  own() {
+  changes() {
     return this.data.changes.filter((change) => change.candidate === this.candidate);
   }
 
   /** Show a candidate's items. @param {number} candidate */
   choose(candidate) {
     this.candidate = candidate;
-    byId("items").classList.toggle("bare", !this.own().length);
-    this.filters.task = this.own().some((change) => this.sample(change).task === this.filters.task) ? this.filters.task : "";
+    byId("items").classList.toggle("bare", !this.changes().length);
+    this.filters.task = this.changes().some((change) => this.sample(change).task === this.filters.task) ? this.filters.task : "";
     this.filters.kinds.clear();
     this.makeTools();
     this.apply();
@@ -63,14 +63,14 @@ class ItemBrowser {
   }
 
   makeTools() {
-    const own = this.own();
+    const changes = this.changes();
     const tasks = d3.rollups(
-      own,
+      changes,
       (group) => group.length,
       (change) => this.sample(change).task,
     );
     const kinds = d3.rollups(
-      own,
+      changes,
       (group) => group.length,
       (change) => change.kind,
     );
@@ -97,7 +97,7 @@ class ItemBrowser {
       chooser(
         "Task",
         [
-          ["", `all (${countText(own.length)})`],
+          ["", `all (${countText(changes.length)})`],
           ...tasks.map(([task, count]) => /** @type {[string, string]} */ ([task, `${task} (${countText(count)})`])),
         ],
         this.filters.task,
@@ -123,12 +123,12 @@ class ItemBrowser {
     );
   }
 
-  /** All that is searched of an item, in lower case. @param {Change} change */
+  /** The searched texts of an item, in lower case. @param {Change} change */
   text(change) {
     let text = this.texts.get(change);
     if (text === undefined) {
       const sample = this.sample(change);
-      const parts = [sample.id, sample.prompt, change.prompt, ...sample.target, sample.said, sample.text, change.said, change.text];
+      const parts = [sample.id, sample.prompt, change.prompt, ...sample.target, sample.response, sample.text, change.response, change.text];
       text = parts
         .filter((part) => typeof part === "string")
         .join("\n")
@@ -141,21 +141,21 @@ class ItemBrowser {
   apply() {
     const { query, task, kinds, order } = this.filters;
     const matches = matcher(query);
-    this.shown = this.own().filter(
+    this.shown = this.changes().filter(
       (change) =>
         (!task || this.sample(change).task === task) && (!kinds.size || kinds.has(change.kind)) && (!query || matches(this.text(change))),
     );
     const sign = { worst: 1, best: -1, task: 0 }[order] ?? 0;
-    if (sign) this.shown.sort((one, other) => sign * (one.change - other.change));
-    else this.shown.sort((one, other) => one.sample - other.sample);
-    const total = this.own().length;
+    if (sign) this.shown.sort((first, second) => sign * (first.change - second.change));
+    else this.shown.sort((first, second) => first.sample - second.sample);
+    const total = this.changes().length;
     this.status.textContent = total ? `${countText(this.shown.length)} of ${countText(total)} changed items` : "";
     this.list.scrollTop = 0;
     const still = this.open && this.shown.includes(this.open) ? this.open : (this.shown[0] ?? null);
     this.show(still, false);
   }
 
-  /** Draw the part of the list that is seen. */
+  /** Draw the visible part of the list. */
   draw() {
     const first = Math.max(0, Math.floor(this.list.scrollTop / ITEM_HEIGHT) - 5);
     const last = Math.min(this.shown.length, Math.ceil((this.list.scrollTop + this.list.clientHeight) / ITEM_HEIGHT) + 5);
@@ -198,7 +198,7 @@ class ItemBrowser {
   /**
    * Open an item.
    * @param {Change | null} change
-   * @param {boolean} link whether the address shall name it
+   * @param {boolean} link whether to put a link to it into the address
    */
   show(change, link) {
     this.open = change;
@@ -206,7 +206,7 @@ class ItemBrowser {
     this.reveal();
     this.draw();
     const held = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset?.focus;
-    const nothing = h("p", { class: "empty" }, this.own().length ? "No items match." : "No item changed.");
+    const nothing = h("p", { class: "empty" }, this.changes().length ? "No items match." : "No item changed.");
     this.detail.replaceChildren(...(change ? wholeItem(this.view(change)) : [nothing]));
     if (held) this.detail.querySelector(`[data-focus="${held}"]`)?.focus({ preventScroll: true });
     for (const prompt of this.detail.querySelectorAll(".prompt pre")) prompt.scrollTop = prompt.scrollHeight;
@@ -253,7 +253,7 @@ class ItemBrowser {
     const change = this.linked();
     if (change === undefined) return;
     if (!change) {
-      this.status.textContent = "The item that the address names is not in this page.";
+      this.status.textContent = "The item that this address links to is not in this page.";
       return;
     }
     Object.assign(this.filters, { query: "", task: "" });
@@ -284,12 +284,12 @@ class ItemBrowser {
 
 /** @param {Sample} sample @param {Change} change */
 function snippet(sample, change) {
-  if (typeof sample.said === "number")
-    return `${choiceName(sample, sample.said)} → ${choiceName(sample, change.said)}, right: ${sample.target.map((place) => choiceName(sample, place)).join(" or ")}`;
-  return String(change.said).slice(0, 200) || "(nothing)";
+  if (typeof sample.response === "number")
+    return `${choiceName(sample, sample.response)} → ${choiceName(sample, change.response)}, correct: ${sample.target.map((place) => choiceName(sample, place)).join(" or ")}`;
+  return String(change.response).slice(0, 200) || "(nothing)";
 }
 
-/** A choice's text, or where results keep none, its number. @param {Sample} sample @param {string | number} place */
+/** A choice's text, or where the results do not hold it, its number. @param {Sample} sample @param {string | number} place */
 function choiceName(sample, place) {
   return typeof place === "number" ? (sample.choices?.[place] ?? `choice ${place + 1}`) : place;
 }

@@ -124,7 +124,7 @@ function openSystem(row) {
       ["Weights", system.quantization ? `${system.quantization}, computed in ${system.dtype}` : system.dtype],
       [
         "Parameters",
-        `${countText(system.parameters)}${system.adapterParameters ? `, of which ${countText(system.adapterParameters)} the adapter's` : ""}`,
+        `${countText(system.parameters)}${system.adapterParameters ? `, of which ${countText(system.adapterParameters)} in the adapter` : ""}`,
       ],
       ["Prompts", system.chat ? "chat template" : "plain text"],
       ["Revision", system.revision],

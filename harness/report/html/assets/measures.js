@@ -1,10 +1,10 @@
-/* The seven families of measures: a table by task and family, reliability diagrams, and what disturbed copies cost.
+/* The seven families of measures: a table by task and family, reliability diagrams, and what is lost on perturbed items.
 
    With `changes` the first system is a base, and every other is shown beside it. */
 
 /**
  * @typedef {[number | null, number | null, number | null, number | null, number, number | null, number | null, Record<string, number>]} Measure
- *   place of its name, value, low, high, n, place of the reason, place of what differs, what stands beside it
+ *   place of its name, value, low, high, n, place of the reason, place of what differs, further numbers
  * @typedef {{systems: string[], families: {key: string, title: string, about: string}[], measures: [string, string, 0 | 1, string][],
  *   texts: string[], rows: {name: string, group: boolean, member: boolean}[], cells: (Record<string, Measure[]> | null)[][],
  *   diagrams: Diagram[], drops: Drop[],
@@ -15,13 +15,13 @@
 const MOST_DIAGRAMS = 12;
 
 class Measures {
-  /** @param {MeasureData} found */
-  constructor(found) {
-    this.found = found;
-    this.paired = found.changes !== null;
+  /** @param {MeasureData} content */
+  constructor(content) {
+    this.content = content;
+    this.paired = content.changes !== null;
     this.system = this.paired ? 1 : 0;
     /** Whether systems stand beside each other without one being the base. */
-    this.compares = !this.paired && found.systems.length > 1;
+    this.compares = !this.paired && content.systems.length > 1;
     /** Place of the row whose systems are shown under each other, or -1 for all rows of one system. */
     this.row = -1;
     this.shown = { task: "", measure: "", systems: "" };
@@ -48,14 +48,14 @@ class Measures {
     this.drawDrops(room);
   }
 
-  /** The systems between which one chooses: without a base all. */
+  /** The systems to choose from: all, or with a base all others. */
   get choices() {
-    return this.found.systems.map((name, place) => /** @type {[string, string]} */ ([String(place), name])).slice(this.paired ? 1 : 0);
+    return this.content.systems.map((name, place) => /** @type {[string, string]} */ ([String(place), name])).slice(this.paired ? 1 : 0);
   }
 
   makeTools() {
     if (!this.compares) return;
-    const tasks = this.found.rows.map((row, place) => /** @type {[string, string]} */ ([`row ${place}`, `${row.name}, all systems`]));
+    const tasks = this.content.rows.map((row, place) => /** @type {[string, string]} */ ([`row ${place}`, `${row.name}, all systems`]));
     byId("measure-tools").append(
       chooser("Show", [...this.choices, ...tasks], String(this.system), (value) => {
         this.row = value.startsWith("row ") ? Number(value.slice(4)) : -1;
@@ -68,7 +68,7 @@ class Measures {
   // The table
 
   makeTable() {
-    const { systems, rows, cells, families } = this.found;
+    const { systems, rows, cells, families } = this.content;
     const first = this.paired ? 1 : 0;
     const all = systems.flatMap((_, system) => (system < first ? [] : rows.map((_row, place) => ({ system, place }))));
     return new VirtualTable({
@@ -92,12 +92,12 @@ class Measures {
 
   /** @param {MeasureRow} row */
   name({ system, place }) {
-    return this.row < 0 ? this.found.rows[place].name : this.found.systems[system];
+    return this.row < 0 ? this.content.rows[place].name : this.content.systems[system];
   }
 
   /** @param {MeasureRow} row */
   head(row) {
-    const { group, member } = this.found.rows[row.place];
+    const { group, member } = this.content.rows[row.place];
     const name = this.name(row);
     return h("div", { class: this.row < 0 ? (group ? "group" : member ? "member" : "") : "", title: name }, breakable(name));
   }
@@ -119,25 +119,25 @@ class Measures {
     };
   }
 
-  /** The measure that stands for a family. @param {number} system @param {number} place @param {string} family */
+  /** The first measure of a family. @param {number} system @param {number} place @param {string} family */
   first(system, place, family) {
-    return this.found.cells[system][place]?.[family]?.[0];
+    return this.content.cells[system][place]?.[family]?.[0];
   }
 
   /** The base's measure of the same name. @param {number} place @param {string} family @param {Measure} measure */
   before(place, family, measure) {
-    return this.paired ? this.found.cells[0][place]?.[family]?.find((one) => one[0] === measure[0]) : undefined;
+    return this.paired ? this.content.cells[0][place]?.[family]?.find((other) => other[0] === measure[0]) : undefined;
   }
 
   /** @param {MeasureRow} row @param {Measure} measure */
   change({ system, place }, measure) {
-    const name = measure[0] === null ? "" : this.found.measures[measure[0]][0];
-    return this.found.changes?.[system - 1][this.found.rows[place].name]?.[name];
+    const name = measure[0] === null ? "" : this.content.measures[measure[0]][0];
+    return this.content.changes?.[system - 1][this.content.rows[place].name]?.[name];
   }
 
   /** @param {number | null} place */
   text(place) {
-    return place === null ? "" : this.found.texts[place];
+    return place === null ? "" : this.content.texts[place];
   }
 
   /** @param {MeasureRow} row @param {string} family */
@@ -146,7 +146,7 @@ class Measures {
     if (!measure) return h("span", { class: "none" }, NONE);
     if (measure[0] === null || measure[1] === null)
       return [h("span", { class: "none" }, NONE), h("span", { class: "why" }, this.text(measure[5]))];
-    const [name, unit, higher] = this.found.measures[measure[0]];
+    const [name, unit, higher] = this.content.measures[measure[0]];
     const before = this.before(row.place, family, measure);
     const from = before ? `${valueText(before[1], unit)} → ` : "";
     const change = this.change(row, measure);
@@ -163,12 +163,12 @@ class Measures {
 
   /** @param {MeasureRow} row @param {string} family */
   tip(row, family) {
-    const { title } = this.found.families.find(({ key }) => key === family) ?? { title: family };
-    const measures = this.found.cells[row.system][row.place]?.[family] ?? [];
+    const { title } = this.content.families.find(({ key }) => key === family) ?? { title: family };
+    const measures = this.content.cells[row.system][row.place]?.[family] ?? [];
     const lines = measures.map((measure) => h("div", { class: "more" }, this.words(row, family, measure)));
     return [
       h("strong", {}, `${this.name(row)}: ${title.toLowerCase()}`),
-      lines.length ? lines : `Not measured: --measures ${family} asks for it.`,
+      lines.length ? lines : `Not measured; add --measures ${family} to the run.`,
     ].flat();
   }
 
@@ -176,7 +176,7 @@ class Measures {
   words(row, family, measure) {
     const [place, value, low, high, n, reason, differs, beside] = measure;
     if (place === null) return `${NONE} ${this.text(reason)}`;
-    const [name, unit, higher] = this.found.measures[place];
+    const [name, unit, higher] = this.content.measures[place];
     const extra = Object.entries(beside).map(([what, number]) => `${what} ${valueText(number, "")}`);
     const before = this.before(row.place, family, measure);
     const change = this.change(row, measure);
@@ -189,7 +189,7 @@ class Measures {
         (change[4]
           ? `no test of the change: ${change[4]}`
           : `change ${changeText(change[0], unit)} ${intervalText(change[1], change[2], unit)}, ${change[3]}`),
-      differs !== null && `† measured otherwise: ${this.text(differs)}`,
+      differs !== null && `† measured differently: ${this.text(differs)}`,
     ]
       .filter(Boolean)
       .join("; ");
@@ -198,10 +198,10 @@ class Measures {
   // The diagrams
 
   makeDiagramTools() {
-    const { diagrams } = this.found;
+    const { diagrams } = this.content;
     if (!diagrams.length) return;
-    const names = (/** @type {"task" | "measure"} */ key) => [...new Set(diagrams.map((one) => one[key]))];
-    const drawn = diagrams.find((one) => one.points.length) ?? diagrams[0];
+    const names = (/** @type {"task" | "measure"} */ key) => [...new Set(diagrams.map((diagram) => diagram[key]))];
+    const drawn = diagrams.find((diagram) => diagram.points.length) ?? diagrams[0];
     Object.assign(this.shown, { task: drawn.task, measure: drawn.measure });
     const options = (/** @type {string[]} */ list) => list.map((name) => /** @type {[string, string]} */ ([name, name]));
     const tools = byId("diagram-tools");
@@ -226,10 +226,10 @@ class Measures {
   }
 
   drawDiagrams() {
-    const { diagrams, systems } = this.found;
+    const { diagrams, systems } = this.content;
     if (!diagrams.length) return;
     const { task, measure } = this.shown;
-    const own = diagrams.filter((one) => one.task === task && one.measure === measure);
+    const ofTask = diagrams.filter((diagram) => diagram.task === task && diagram.measure === measure);
     const host = byId("diagrams");
     const series = (/** @type {Diagram} */ diagram) => ({
       name: systems[diagram.system],
@@ -237,28 +237,28 @@ class Measures {
       diagram,
     });
     const chosen = this.paired
-      ? own.filter((one) => one.system === 0 || one.system === this.system)
-      : own.filter((one) => !this.shown.systems || one.system === Number(this.shown.systems));
+      ? ofTask.filter((diagram) => diagram.system === 0 || diagram.system === this.system)
+      : ofTask.filter((diagram) => !this.shown.systems || diagram.system === Number(this.shown.systems));
     const figures =
       this.paired && chosen.length
         ? [reliabilityFigure(task, chosen.map(series))]
-        : chosen.slice(0, MOST_DIAGRAMS).map((one) => reliabilityFigure(`${systems[one.system]}, ${task}`, [series(one)]));
+        : chosen.slice(0, MOST_DIAGRAMS).map((diagram) => reliabilityFigure(`${systems[diagram.system]}, ${task}`, [series(diagram)]));
     host.replaceChildren(...figures);
     if (!chosen.length) host.append(h("p", { class: "empty" }, `No ${measure} was measured on ${task}.`));
     if (chosen.length > figures.length && !this.paired)
-      host.append(h("p", { class: "empty" }, `${figures.length} of ${chosen.length} systems; choose one above.`));
+      host.append(h("p", { class: "empty" }, `Showing ${figures.length} of ${chosen.length} systems; choose one above.`));
   }
 
   // The drops
 
   makeDropTools() {
-    const tasks = [...new Set(this.found.drops.map((one) => one.task))];
+    const tasks = [...new Set(this.content.drops.map((drop) => drop.task))];
     if (tasks.length) new ResizeObserver(() => this.drawDrops()).observe(byId("drops"));
     if (tasks.length < (this.compares ? 1 : 2)) return;
     const named = (/** @type {string} */ more) => tasks.map((name) => /** @type {[string, string]} */ ([`task ${name}`, name + more]));
     const options = this.compares ? [...this.choices, ...named(", all systems")] : [["", "all tasks"], ...named("")];
     byId("drop-tools").append(
-      chooser("Disturbed", /** @type {[string, string][]} */ (options), options[0][0], (value) => {
+      chooser("Perturbed", /** @type {[string, string][]} */ (options), options[0][0], (value) => {
         this.dropTask = value.startsWith("task ") ? value.slice(5) : "";
         if (this.compares && !this.dropTask) this.dropSystem = Number(value);
         this.drawDrops();
@@ -268,15 +268,15 @@ class Measures {
 
   /** The drops to show. */
   chosenDrops() {
-    const drops = this.found.drops.filter((one) => !this.dropTask || one.task === this.dropTask);
-    if (this.compares) return this.dropTask ? drops : drops.filter((one) => one.system === this.dropSystem);
-    const own = drops.filter((one) => one.system === 0 || one.system === this.system);
-    return [...d3.group(own, (one) => [one.task, one.metric, one.signature, one.family].join("\n")).values()].flat();
+    const drops = this.content.drops.filter((drop) => !this.dropTask || drop.task === this.dropTask);
+    if (this.compares) return this.dropTask ? drops : drops.filter((drop) => drop.system === this.dropSystem);
+    const ofSystem = drops.filter((drop) => drop.system === 0 || drop.system === this.system);
+    return [...d3.group(ofSystem, (drop) => [drop.task, drop.metric, drop.signature, drop.family].join("\n")).values()].flat();
   }
 
   /** @param {number} [room] pixels */
   drawDrops(room) {
-    const { drops, systems } = this.found;
+    const { drops, systems } = this.content;
     if (!drops.length) return;
     const several = this.paired || this.dropTask !== "";
     const lines = this.chosenDrops().map((drop) => ({
@@ -291,8 +291,8 @@ class Measures {
 
 /**
  * The section, where the page has one.
- * @param {MeasureData | null} found
+ * @param {MeasureData | null} content
  */
-function makeMeasures(found) {
-  return found ? new Measures(found) : null;
+function makeMeasures(content) {
+  return content ? new Measures(content) : null;
 }

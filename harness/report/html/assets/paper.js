@@ -44,7 +44,7 @@ function paperTable(table, columns) {
 /**
  * Put whole tables in place of the scrolling ones while the page is printed.
  * @param {VirtualTable[]} tables
- * @param {(room?: number) => void} [redraw] draws what has a width of its own: for so many pixels, or for the window
+ * @param {(room?: number) => void} [redraw] draws the parts with a fixed width, for a width in pixels or for the window
  */
 function printWhole(tables, redraw) {
   /** @type {Element[]} */

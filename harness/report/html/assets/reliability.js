@@ -1,7 +1,7 @@
-/* Reliability diagrams: how often answers are right against how sure the model is of them. Drawn by D3. */
+/* Reliability diagrams: accuracy against the model's confidence. Drawn by D3. */
 
 /**
- * @typedef {[number, number, number, number, number]} Bin confidence, share of right answers, its interval's ends, items
+ * @typedef {[number, number, number, number, number]} Bin confidence, accuracy, its interval's ends, items
  * @typedef {{system: number, task: string, measure: string, metric: string, value: number | null, low: number | null, high: number | null, n: number,
  *   chance: number | null, reason: string | null, points: Bin[]}} Diagram
  * @typedef {{name: string, isBase: boolean, diagram: Diagram}} Series
@@ -69,12 +69,12 @@ function reliabilityPlot(title, series) {
   svg.attr("aria-label", `Reliability, ${title}: ${bins}. Arrow keys go from bin to bin.`);
   reliabilityAxes(svg, x, y);
   svg.append("line").attr("class", "diagonal").attr("x1", x(0)).attr("y1", y(0)).attr("x2", x(1)).attr("y2", y(1));
-  for (const one of series) reliabilityBins(svg, one, x, y, series.length === 1);
+  for (const system of series) reliabilityBins(svg, system, x, y, series.length === 1);
   const points = series.flatMap(({ name, diagram }) =>
-    diagram.points.map(([sure, right_, low, high, items]) => ({
+    diagram.points.map(([confidence, accuracy, low, high, items]) => ({
       label: `${name}: ${countText(items)} ${items === 1 ? "item" : "items"}`,
-      x: sure,
-      y: right_,
+      x: confidence,
+      y: accuracy,
       low,
       high,
       chosen: false,
@@ -82,7 +82,7 @@ function reliabilityPlot(title, series) {
     })),
   );
   const share = (/** @type {number} */ value) => valueText(value, "share");
-  const words = { title, xLabel: "mean confidence", yLabel: "right answers", xText: share, yText: share, empty: "" };
+  const words = { title, xLabel: "mean confidence", yLabel: "accuracy", xText: share, yText: share, empty: "" };
   listenToPoints(svg, { ...words, points, moreIsBetter: true, lowerIsBetter: false, onPick: () => {} }, /** @type {any} */ (x), y);
   return svg.node();
 }
@@ -112,7 +112,7 @@ function reliabilityAxes(svg, x, y) {
   const name = (/** @type {string} */ place, /** @type {string} */ text) =>
     svg.append("text").attr("class", "title").attr("transform", place).attr("text-anchor", "middle").text(text);
   name(`translate(${(left + size - right) / 2},${size - 8})`, "confidence");
-  name(`translate(12,${(top + size - bottom) / 2}) rotate(-90)`, "share of right answers");
+  name(`translate(12,${(top + size - bottom) / 2}) rotate(-90)`, "accuracy");
 }
 
 /**

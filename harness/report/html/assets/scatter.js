@@ -21,14 +21,14 @@
  * @property {boolean} lowerIsBetter whether less of y is
  * @property {(value: number) => string} xText
  * @property {(value: number) => string} yText
- * @property {string} empty what is said where there is no point
+ * @property {string} empty text shown where there is no point
  * @property {(row: any) => void} onPick
  */
 
 const SCATTER = { height: 340, top: 16, right: 24, bottom: 44, left: 58 };
 
 /**
- * Points that no other beats in both, from left to right.
+ * Points that no other point beats on both axes, from left to right.
  * @param {ScatterOptions} options
  */
 function frontier({ points, moreIsBetter, lowerIsBetter }) {

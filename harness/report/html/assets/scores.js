@@ -45,7 +45,7 @@ function valueColumns() {
 }
 
 function changeColumns() {
-  const about = () => ["Turned so that more is better, with its 95 % interval. Bars have 0 in the middle and one scale for each unit."];
+  const about = () => ["A positive change is an improvement; with its 95 % interval. Bars have 0 in the middle and one scale for each unit."];
   const why = (/** @type {Score} */ score) => [lacking(score) ?? `Verdict: ${score.verdict}`, score.reason ? `No test: ${score.reason}` : `Margin ${valueText(score.margin, score.unit)}`];
   const verdict = (/** @type {Score} */ score) => badge(score.verdict);
   const order = (/** @type {Score} */ score) => VERDICTS.indexOf(score.verdict);
@@ -76,13 +76,13 @@ function changeColumns() {
 function testColumns() {
   const test = (/** @type {Score} */ score) => {
     const name = score.test === "mcnemar" ? "Exact McNemar test" : "Paired permutation test";
-    return score.test ? [`${name}, p = ${pText(score.p)}; adjusted for all scores that are judged together`] : null;
+    return score.test ? [`${name}, p = ${pText(score.p)}; adjusted for all scores tested together`] : null;
   };
   const size = (/** @type {Score} */ score) =>
     score.effect === null ? null : [score.effect === "h" ? "Cohen's h" : "Cohen's d of the paired differences"];
-  const least = () => ["The smallest true loss that these items would call forgot with 80 % power, with all scores judged together."];
-  const most = () => ["Items needed to call the score retained with 80 % power, if nothing changed."];
-  const twice = () => ["So many items would call a loss of twice the margin forgot with 80 % power."];
+  const least = () => ["The smallest true loss that would get the verdict forgot with 80 % power on these items, with all scores tested together."];
+  const most = () => ["Items needed for the verdict retained with 80 % power, if nothing changed."];
+  const twice = () => ["Items needed for the verdict forgot with 80 % power, if the true loss is twice the margin."];
   return [
     scoreTableColumn("test", "holm", "p (Holm)", { lower: true, ...numberOf("holm", (score) => pText(score.holm)), tip: test }),
     scoreTableColumn("test", "bh", "p (BH)", { lower: true, ...numberOf("bh", (score) => pText(score.bh)), tip: test }),
@@ -112,7 +112,7 @@ function testColumns() {
   ];
 }
 
-/** What moved when the base was run twice; none where it was not. */
+/** What changed when the base was scored twice; no columns where it was not. */
 function noiseColumns() {
   if (!Object.keys(data.noise).length) return [];
   const of = (/** @type {Score} */ score, /** @type {0 | 1} */ place) => data.noise[score.task]?.[place] ?? null;
@@ -126,8 +126,8 @@ function noiseColumns() {
       about: () => [about],
     });
   return [
-    column("Flips", 0, "Items that flipped when the base was scored twice, in other batches."),
-    column("Largest", 1, "Largest difference of a log-probability, or of a generated text's own score, when the base was scored twice."),
+    column("Flips", 0, "Items that flipped when the base was scored again in other batches."),
+    column("Largest", 1, "Largest difference of a log-probability, or of the score of a generated text, when the base was scored again."),
   ];
 }
 
@@ -159,7 +159,7 @@ function changeTip(score) {
 
 /** @param {Score} score */
 function scoreHead(score) {
-  const where = [score.parent, score.where, score.target && "tuned for"].filter(Boolean).join(" · ");
+  const where = [score.parent, score.where, score.target && "target"].filter(Boolean).join(" · ");
   return h(
     "div",
     { title: `${score.task}: ${score.title}` },
@@ -191,7 +191,7 @@ function makeScores() {
       { key: "test", title: "Test" },
       { key: "flips", title: "Items" },
       { key: "power", title: "Effect and power" },
-      { key: "noise", title: "Noise of the base", about: "The base scored twice, in other batches" },
+      { key: "noise", title: "Noise of the base", about: "The base scored again in other batches" },
     ],
     columns: [...valueColumns(), ...changeColumns(), ...testColumns(), ...noiseColumns()],
     rows: data.scores,

@@ -17,8 +17,8 @@ const SPARE_COLUMNS = 3;
  * @property {boolean} [lower] whether less is better; such a column is sorted from the least first
  * @property {(row: any) => number | string | null} value what it is sorted by; null goes last either way
  * @property {(row: any) => Child | Child[]} render
- * @property {(row: any) => Child[] | null} [tip] what the tooltip says of a cell
- * @property {() => Child[] | null} [about] what the tooltip says of the head
+ * @property {(row: any) => Child[] | null} [tip] the tooltip of a cell
+ * @property {() => Child[] | null} [about] the tooltip of the head
  */
 
 /**
@@ -50,7 +50,7 @@ class VirtualTable {
     this.rows = options.rows;
     this.order = options.rows;
     this.sort = { id: "", descending: false };
-    this.keeps = (/** @type {any} */ _row) => true;
+    this.matches = (/** @type {any} */ _row) => true;
     this.showsColumn = (/** @type {TableColumn} */ _column) => true;
     /** @type {Set<string>} */
     this.folded = new Set();
@@ -91,9 +91,9 @@ class VirtualTable {
     this.arrange();
   }
 
-  /** @param {(row: any) => boolean} keeps */
-  filterRows(keeps) {
-    this.keeps = keeps;
+  /** @param {(row: any) => boolean} matches */
+  filterRows(matches) {
+    this.matches = matches;
     this.arrange();
     this.options.onFilter?.();
   }
@@ -112,7 +112,7 @@ class VirtualTable {
 
   /** Find the order of the rows and the columns to show, and draw. */
   arrange() {
-    this.order = this.rows.filter((row) => this.keeps(row));
+    this.order = this.rows.filter((row) => this.matches(row));
     const by = this.column(this.sort.id);
     if (by) this.order.sort(comparison(this.order, by, this.sort.descending ? -1 : 1));
     this.shown = this.shownColumns();
@@ -124,13 +124,13 @@ class VirtualTable {
   shownColumns() {
     const columns = this.options.columns.filter((column) => this.showsColumn(column));
     return this.options.groups.flatMap((group) => {
-      const own = columns.filter((column) => column.group === group.key);
-      if (!own.length || !this.folded.has(group.key)) return own;
+      const inGroup = columns.filter((column) => column.group === group.key);
+      if (!inGroup.length || !this.folded.has(group.key)) return inGroup;
       return [
         group.summary ?? {
-          ...own[0],
+          ...inGroup[0],
           id: `folded ${group.key}`,
-          label: `${own.length} folded`,
+          label: `${inGroup.length} folded`,
           sub: "",
           width: 90,
           value: () => null,
@@ -192,8 +192,8 @@ class VirtualTable {
     const whole = this.headWidth() + part.offsets[part.offsets.length - 1];
     const after = Math.max(whole, this.scroller.clientWidth) - this.headWidth() - part.offsets[part.lastColumn];
     const spare = (/** @type {number} */ width) => (width ? [h("td", { class: "spare", role: "presentation" })] : []);
-    const own = columns.map((column) => column.width);
-    const widths = [this.headWidth(), ...(before ? [before] : []), ...own, ...(after ? [after] : [])];
+    const columnWidths = columns.map((column) => column.width);
+    const widths = [this.headWidth(), ...(before ? [before] : []), ...columnWidths, ...(after ? [after] : [])];
     this.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
     this.table.setAttribute("aria-rowcount", String(this.order.length + 2));
     this.table.setAttribute("aria-colcount", String(this.shown.length + 1));

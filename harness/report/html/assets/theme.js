@@ -1,4 +1,4 @@
-/* Light, dark, or as the system has it; remembered where the browser allows that. */
+/* Light, dark, or the setting of the operating system; remembered where the browser allows that. */
 
 const THEMES = ["auto", "light", "dark"];
 const THEME_KEY = "harness-theme";
