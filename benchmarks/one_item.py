@@ -2,8 +2,8 @@
 
 Example: python -m benchmarks.one_item --model DIR --data DIR --document docs/architecture.md
 
-The model is evaluated twice, with float32 and with bfloat16 weights, so that there is something to compare. Benchmark text is never written in
-full: the item's own words are cut after a few letters, and its digest identifies it.
+The model is evaluated twice, with float32 and with bfloat16 weights, so that there is something to compare. Benchmark text is never
+written in full: the item's own words are cut after a few letters, and its digest identifies it.
 """
 
 from __future__ import annotations
@@ -81,10 +81,7 @@ class Walk:
         question = first.question
         shown = f"Question(choices={question.choices}, targets={question.targets}, references={question.references})"
         yield "prompt", self.code(f"{shown}\n\n{self.hidden(first.text)}")
-        choices = ", ".join(str(choice) for choice in request.choices)
-        context = f"({request.context[0]}, …, {', '.join(map(str, request.context[-3:]))})"
-        ids = f"ScoreChoices(id={request.id!r},\n             context={context},  # {len(request.context)} token ids\n             choices=({choices}))"
-        yield "request", self.code(ids)
+        yield "request", self._request(request)
         yield "key", self._key(request)
         yield "plan", self._plan()
         yield "response", self._response(request)
@@ -99,6 +96,15 @@ class Walk:
     def code(self, text: str) -> str:
         """A block of code."""
         return f"```text\n{text}\n```"
+
+    def _request(self, request: ScoreChoices) -> str:
+        context = f"({request.context[0]}, …, {', '.join(map(str, request.context[-3:]))})"
+        lines = [
+            f"ScoreChoices(id={request.id!r},",
+            f"             context={context},  # {len(request.context)} token ids",
+            f"             choices=({', '.join(map(str, request.choices))}))",
+        ]
+        return self.code("\n".join(lines))
 
     def _key(self, request: ScoreChoices) -> str:
         system = self.work.systems.systems[0][0]
@@ -154,19 +160,20 @@ class Walk:
         sample = json.loads((folder / "samples" / f"{TASK}.jsonl").read_text(encoding="utf-8").splitlines()[0])
         sample["prompt"] = self.hidden(sample["prompt"])
         results = json.dumps(_short(shown), indent=2, ensure_ascii=False)
-        return f"```json\n{results}\n```\n\nand in `samples/{TASK}.jsonl`:\n\n```json\n{json.dumps(_short(sample), ensure_ascii=False)}\n```"
+        return (
+            f"```json\n{results}\n```\n\nand in `samples/{TASK}.jsonl`:\n\n```json\n{json.dumps(_short(sample), ensure_ascii=False)}\n```"
+        )
 
     def _comparison(self) -> str:
         before, after = (harness.load_run(self.folder / name) for name in ("float32", "bfloat16"))
         comparison = harness.compare(before, after)
-        (score,) = (score for score in comparison.detail.scores if score.headline) if hasattr(comparison.detail, "scores") else (None,)
         task = comparison.detail.tasks[0]
-        score = score or task.headlines[0]
+        score = task.headlines[0]
         decision = harness.gate(after, baseline=before)
-        changes = f"items lost {score.lost}, gained {score.gained}" if hasattr(score, "lost") else ""
         lines = [
-            f"{task.name} {score.metric}: {score.before:.4f} → {score.after:.4f}, change {score.change:+.4f} [{score.low:+.4f}, {score.high:+.4f}]",
-            f"{changes}; verdict: {task.verdict}",
+            f"{task.name} {score.metric}, float32 → bfloat16: {score.before:.4f} → {score.after:.4f}",
+            f"change {score.change:+.4f} [{score.low:+.4f}, {score.high:+.4f}], items lost {score.lost}, gained {score.gained}",
+            f"verdict: {task.verdict}",
             f"gate, default policy: {decision.outcome} (exit code {decision.exit_code})",
         ]
         return self.code("\n".join(lines))

@@ -1,6 +1,6 @@
 """Take the pictures of the HTML pages: `python -m docs.pages docs/images`. Systems, tasks and answers are made up.
 
-It needs Chromium and the package playwright (both are there after `make test`).
+It needs Chromium and the package playwright (`make setup` installs both).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from playwright.sync_api import Browser, sync_playwright
-from tests.compare.comparing import Made, choices, folder
 
 from harness import metrics
 from harness.compare.comparison import compare_runs
@@ -25,6 +24,7 @@ from harness.report.html.forgetting import forgetting_page
 from harness.report.html.leaderboard import leaderboard_page
 from harness.store import runs
 from harness.tasks.schema import Aggregate, Group
+from tests.compare.comparing import Made, choices, folder
 
 SUBJECTS = ("astronomy", "botany", "chess", "geology", "harbours", "railways")
 SYSTEMS = {

@@ -1,6 +1,6 @@
-"""Rewrite what docs/perturbations.md shows of the perturbations: `python docs/perturbation_lines.py`.
+"""Rewrite the examples in docs/perturbations.md: `python docs/perturbation_lines.py`.
 
-The sentences are made up for this page. `--check` writes nothing and fails where the page is not what would be written.
+The sentences are made up for that page. `--check` writes nothing, and fails if the page is out of date.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MUSEUM = "I am sure that the museum is not open, because they did not receive th
 LINES: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("lowercase", {}, FERRY),
     ("contraction", {}, "We do not know who he is, but it is late and she will not wait."),
-    ("expansion", {}, "I'm told they haven't paid, and that he'd rather wait."),
+    ("expansion", {}, "I'm glad they haven't left, and that he'd rather wait."),
     (
         "misspelling",
         {"rate": 0.2},
@@ -41,7 +41,7 @@ LINES: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("dialect", {}, "You were about to leave when their uncle was talking to himself."),
     ("gender", {}, "He lost his key; the key he found was not his, so she gave him hers."),
     ("gender", {"words": "both"}, "My uncle is a waiter, and his sons and daughters visit him on Sundays."),
-    ("gender", {"to": "male"}, "Her neighbour told her the news before she went to her office."),
+    ("gender", {"to": "male"}, "Her neighbour gave her the news before she went to her office."),
     ("person_name", {}, "Emily met Brian at EMILY's shop in San Jose, and Emily waved."),
     ("person_name", {"target": "hispanic_american"}, "Emily met Brian, and {name} asked for St. Patrick."),
 )

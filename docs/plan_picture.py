@@ -6,11 +6,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.engine.planning import Planned, rows_of
-from harness.engine.prefixes import ordered_rows, plan_passes
-from harness.sequences import common_prefix
-
 from harness.contract import ScoreChoices, TokenIds
+from harness.engine.transformers.planning import Planned, rows_of
+from harness.engine.transformers.prefixes import ordered_rows, plan_passes
+from harness.util.sequences import common_prefix
 
 CELL, ROW, LEFT = 9, 15, 16
 HEADER, QUESTIONS, CHOICES = 40, (12, 9, 14, 8, 11, 10), ((2, 4, 3), (1, 1, 1), (3, 3), (2, 5, 2), (1, 1, 1), (4, 2))
@@ -61,7 +60,7 @@ class Drawing:
         return column + len(tokens)
 
     def outline(self, column: int, length: int) -> None:
-        """A frame around a strip."""
+        """A frame around a packed row."""
         x, width = LEFT + column * CELL - 2, length * CELL + 3
         self.parts.append(f'<rect x="{x}" y="{self.y - 13}" width="{width}" height="17" fill="none" stroke="currentColor" rx="2"/>')
 
@@ -72,23 +71,23 @@ class Drawing:
 
 
 def main(target: Path) -> None:
-    """Draw what is asked, and below it what is computed."""
-    asked = requests()
-    planned = [Planned(one, rows_of(one, None)) for one in asked]
-    rows = [row.tokens for one in planned for row in one.rows]
+    """Draw the requested tokens, and below them the computed ones."""
+    questions = requests()
+    planned = [Planned(question, rows_of(question, None)) for question in questions]
+    rows = [row.tokens for question in planned for row in question.rows]
     passes = plan_passes(planned, BUDGET, STRIP, 1 << 20)
     drawing = Drawing()
-    drawing.text(f"Asked: {len(asked)} questions behind one few-shot header, {sum(map(len, rows))} tokens", bold=True)
+    drawing.text(f"Requested: {len(questions)} questions with one few-shot header, {sum(map(len, rows))} tokens", bold=True)
     drawing.y += 4
     for row in rows:
         drawing.tokens(row, 0)
         drawing.y += ROW
-    prefix = {batch.prefix for batch in passes}
+    prefixes = {batch.prefix for batch in passes}
     laid = [list(new_tokens(ordered_rows(packed_row), batch.skip)) for batch in passes for packed_row in batch.packed_rows]
-    computed = sum(len(piece) for pieces in prefix for piece in pieces) + sum(len(part) for parts in laid for part in parts)
+    computed = sum(len(piece) for pieces in prefixes for piece in pieces) + sum(len(part) for parts in laid for part in parts)
     drawing.y += 12
-    drawing.text(f"Computed: {computed} tokens, each once. The header is held; {len(laid)} strips run behind it.", bold=True)
-    drawing.text("In a strip (a frame) a token attends to the header and to its own question; choices (paler) branch off behind it.")
+    drawing.text(f"Computed: {computed} tokens, each once. The header is cached; {len(laid)} packed rows follow it.", bold=True)
+    drawing.text("In a packed row (a frame) a token attends to the header and to its own question; choices (paler) branch off after it.")
     drawing.y += 4
     for number, parts in enumerate(laid):
         if number == 0:

@@ -34,7 +34,7 @@ def test_every_cut_is_one_message_that_names_the_file(whole: Path) -> None:
         with pytest.raises(ModelError) as caught:
             check_whole([whole], ModelError)
         assert caught.value.what.startswith(f"{whole} is "), size
-        assert "cut short" in caught.value.what or size == 0, (size, caught.value.what)
+        assert "truncated" in caught.value.what or size == 0, (size, caught.value.what)
         assert caught.value.remedy == "Copy or download it again."
 
 

@@ -12,7 +12,7 @@ TESTS = Path(__file__).resolve().parent
 REAL_FIXTURES = frozenset({"data", "models", "smollm2", "minimind2", "flan_t5", "bert_toxicity"})
 """Fixtures that give pretrained models or benchmark data; a test that uses one is `real`."""
 
-SLOW_PATHS = ("cli/test_tune.py", "report/html", "stats/test_coverage.py", "test_extension.py", "test_resume.py", "tune/test_tuning.py")
+SLOW_PATHS = ("cli/test_tune.py", "report/html", "stats/test_coverage.py", "test_extension.py", "evaluation/test_resume.py", "tune/test_tuning.py")
 """Files and folders, relative to `tests/`, whose tests train, start whole commands, drive a browser or simulate many samples."""
 
 

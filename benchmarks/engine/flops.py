@@ -24,9 +24,9 @@ from harness.engine.transformers.packing import attention, lay_out
 from harness.engine.transformers.planning import Planned, rows_of
 from harness.engine.transformers.prefixes import plan_passes
 from harness.evaluation.options import Options
-from harness.models.opening import open_encoder
 from harness.lm_eval.suite import open_suite
 from harness.models import cards
+from harness.models.opening import open_encoder
 
 
 def matrix_rate(device: str = "cpu", dtype: str = "float32", times: int = 8) -> float:
@@ -77,10 +77,12 @@ class Causal:
                     tokens += len(piece)
                     pairs += len(piece) * before + len(piece) * (len(piece) + 1) // 2
                 before += len(piece)
-            packed_rows = [lay_out([row.tokens for planned in packed_row for row in planned.rows], batch.skip) for packed_row in batch.packed_rows]
+            packed_rows = [
+                lay_out([row.tokens for planned in packed_row for row in planned.rows], batch.skip) for packed_row in batch.packed_rows
+            ]
             tokens += sum(map(len, packed_rows))
             pairs += sum(int(attention([packed_row], batch.skip).sum()) for packed_row in packed_rows)
-            kept += sum(row.kept for planned in batch.requests for row in planned.rows)
+            kept += sum(row.selected for planned in batch.requests for row in planned.rows)
         return tokens * self.token + pairs * self.pair + kept * self.logits
 
     def generating(self, requests: Sequence[Generate], decoded: int) -> float:

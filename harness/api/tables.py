@@ -89,6 +89,6 @@ def html_table(title: str, rows: Sequence[Row]) -> str:
 def decision_rows(decision: GateDecision) -> list[Row]:
     """A row for each rule of a decision."""
     return [
-        {"rule": result.stated.line, "outcome": result.finding.outcome, "reason": "; ".join(result.finding.lines)}
+        {"rule": result.text, "outcome": result.finding.outcome, "reason": "; ".join(result.finding.lines)}
         for result in decision.results
     ]

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -24,8 +25,8 @@ _SURROUNDINGS = {
     errno.EACCES: "Change the permissions, or name another place.",
     errno.EPERM: "Change the permissions, or name another place.",
     errno.EROFS: "That file system is read-only: name another place.",
-    errno.ENOSPC: "The disk is full: free some space and run the same command again; what was finished is kept.",
-    errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again; what was finished is kept.",
+    errno.ENOSPC: "The disk is full: free some space and run the same command again; finished responses are saved.",
+    errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again; finished responses are saved.",
     errno.ENAMETOOLONG: "Give a shorter name.",
     errno.ENOTDIR: "A part of that path is a file, not a folder.",
     errno.EISDIR: "That is a folder; name a file.",
@@ -33,17 +34,17 @@ _SURROUNDINGS = {
     errno.EIO: "The disk or the network drive failed: check it and run the same command again.",
     errno.EMFILE: "Too many files are open: raise the limit (`ulimit -n`).",
 }
-"""What a file system says of a named file is about the machine, not about the harness; and what can be done."""
+"""Errors of the file system that the user can act on, with what to do; any other is an internal error."""
 
 
 class _Guarded(TyperGroup):
-    """Turns Ctrl-C and a reader that went away into one message at most and an exit code."""
+    """Turns Ctrl-C and a closed pipe into one message at most and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            typer.echo("\nInterrupted. Finished answers are kept: the same command continues where it stopped.", err=True)
+            typer.echo("\nInterrupted. Finished responses are saved: run the same command again to continue.", err=True)
             raise typer.Exit(130) from error
         except BrokenPipeError as error:  # the reader of our output (head, less) went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,7 +52,7 @@ class _Guarded(TyperGroup):
 
 
 def _meant_for_users(error: Exception) -> HarnessError | None:
-    """The error as a message that the user can act on; None where it is a fault of the harness."""
+    """The error as a message that the user can act on; None for an internal error."""
     if isinstance(error, HarnessError):
         return error
     if (missing := missing_library(error)) is not None:
@@ -59,15 +60,15 @@ def _meant_for_users(error: Exception) -> HarnessError | None:
     if isinstance(error, OSError) and error.filename and error.errno in _SURROUNDINGS:
         return InputError(f"{str(error.filename)[:_LONGEST_NAME]}: {error.strerror}.", _SURROUNDINGS[error.errno])
     if isinstance(error, RecursionError):
-        return InputError(
-            "Something that was read is nested too deeply to be understood.", "Look at configuration, policy and header files."
-        )
+        return InputError("A file is nested too deeply to be read.", "Check configuration files, policies and headers of weight files.")
     if isinstance(error, MemoryError):
-        return HarnessError(f"The memory of this machine is used up{f': {error}' if str(error) else ''}.", "Ask for less at once.")
+        return HarnessError(
+            f"Out of memory on this machine{f': {error}' if str(error) else ''}.", "Lower --batch-tokens, or choose a smaller model."
+        )
     return None
 
 
-def _say_error(error: HarnessError) -> None:
+def _print_error(error: HarnessError) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -80,7 +81,7 @@ def _say_error(error: HarnessError) -> None:
 app = typer.Typer(
     cls=_Guarded,
     name="harness",
-    help="Evaluate fine-tuned language models: is the adapter better, what did it forget, which one to keep, may it ship?",
+    help="Evaluate fine-tuned language models: what improved, what was forgotten, which adapter to keep, and whether it can ship.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -101,20 +102,33 @@ def _options(
     """Options of every command."""
 
 
-@cache
-def _add_commands() -> None:
-    from harness.cli import adapters, comparison, export, forgetting, gate, leaderboard, models, plot, results, run, tasks, tune
+_MODULES = {
+    "run": "run",
+    "forgetting": "forgetting",
+    "compare": "comparison",
+    "leaderboard": "leaderboard",
+    "plot": "plot",
+    "gate": "gate",
+    "export": "export",
+    "tune": "tune",
+    "tasks": "tasks",
+    "models": "models",
+    "adapters": "adapters",
+    "results": "results",
+}
+"""The module of each command, in the order of `harness --help`."""
 
-    run.add_to(app)
-    forgetting.add_to(app)
-    comparison.add_to(app)
-    leaderboard.add_to(app)
-    plot.add_to(app)
-    gate.add_to(app)
-    export.add_to(app)
-    tune.add_to(app)
-    for group in (tasks, models, adapters, results):
-        group.add_to(app)
+
+def add_commands(arguments: Sequence[str] = ()) -> None:
+    """Register the command that these arguments name, or every command where they name none."""
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    for name in [command] if command in _MODULES else list(_MODULES):
+        _add_command(name)
+
+
+@cache
+def _add_command(name: str) -> None:
+    import_module(f"harness.cli.{_MODULES[name]}").add_to(app)
 
 
 def main() -> None:
@@ -128,26 +142,26 @@ def main() -> None:
     try:
         with garbage.paused_gc(), internal_errors.watched():
             _check_arguments(sys.argv[1:])
-            _add_commands()
+            add_commands(sys.argv[1:])
             app()
     except Exception as error:
-        told = _meant_for_users(error)
-        if told is None:
+        message = _meant_for_users(error)
+        if message is None:
             internal_errors.report(error)
             raise SystemExit(internal_errors.EXIT_CODE) from error
-        _say_error(told)
-        raise SystemExit(told.exit_code) from error
+        _print_error(message)
+        raise SystemExit(message.exit_code) from error
 
 
 def _accept_any_text() -> None:
-    """Print what the terminal's encoding does not have as escapes, instead of failing after the work."""
+    """Print characters that the terminal's encoding lacks as escapes, instead of failing after the work."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse names that are no text: results keep the command, and they are UTF-8."""
+    """Refuse arguments that are not valid UTF-8: results record the command."""
     for argument in arguments:
         try:
             argument.encode()

@@ -16,27 +16,27 @@ def add_to(app: typer.Typer) -> None:
 
 @adapters.command("list")
 def list_() -> None:
-    """Every adapter card: shipped, in ./adapters, and below HARNESS_PATH."""
+    """List adapter cards: those shipped, in ./adapters, and below HARNESS_PATH."""
     from rich.table import Table
 
     from harness.cli.console import console
     from harness.models.adapter_cards import cards
 
-    found = cards()
-    if not found:
-        typer.echo("No adapter cards yet. `harness tune` makes them; --adapter also takes a folder or a hub id.")
+    known = cards()
+    if not known:
+        typer.echo("No adapter cards yet. `harness tune` makes them; --adapter also takes a folder or a Hub id.")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("adapter", "method", "bases", "title"):
         table.add_column(column)
-    for card, _ in found.values():
+    for card, _ in known.values():
         table.add_row(card.name, card.method, ", ".join(card.weights), card.title)
     console().print(table)
 
 
 @adapters.command()
-def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")]) -> None:
-    """A card: how its weights were made, and how well they did; or what an adapter folder holds."""
+def show(name: Annotated[str, typer.Argument(help="Name of an adapter card, or a folder.")]) -> None:
+    """Show an adapter card (how it was trained and how well it scored), or what an adapter folder contains."""
     import yaml
 
     from harness.cli.console import console
@@ -55,7 +55,7 @@ def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")])
         facts |= {"weights": f"{count_parameters(adapter_weights(folder)):,}", "digest": adapter_digest(folder)}
         console().print(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True), end="", markup=False)
         return
-    found = cards()
-    if name not in found:
-        raise unknown(name, found)
-    console().print(card_view(*found[name]))
+    known = cards()
+    if name not in known:
+        raise unknown(name, known)
+    console().print(card_view(*known[name]))

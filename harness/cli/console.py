@@ -15,21 +15,21 @@ _PIPE_WIDTH = 160
 
 
 def console() -> Console:
-    """Standard output; when it is no terminal it is wide, so that lines stay whole."""
+    """Standard output; wide where it is not a terminal, so that lines are not wrapped."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def print_text(text: str) -> None:
-    """Print a report that is drawn already; colours stay where `console()` would use them."""
+    """Print a report; colours are removed where standard output is not a terminal."""
     import typer
 
     typer.echo(text, nl=False, color=console().is_terminal)
 
 
 def print_run(record: RunRecord, folder: Path) -> None:
-    """The table of a run, and where its results lie."""
+    """Print the table of a run, and the path of its results."""
     from rich.text import Text
 
     from harness.report.measures import measured, measures_table, perturbations_table

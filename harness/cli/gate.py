@@ -1,4 +1,4 @@
-"""`harness gate`: may it ship."""
+"""`harness gate`: decide by a policy whether a run can ship."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ def add_to(app: typer.Typer) -> None:
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(help="The run to judge: its folder, or its results.json.")],
-    baseline: Annotated[Path | None, typer.Option(help="The run to hold it against.")] = None,
-    policy: Annotated[Path | None, typer.Option(help="Rules in YAML; by default nothing may be forgotten beyond the margin.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Also write JUnit's XML here, one case a rule.")] = None,
-    summary: Annotated[Path | None, typer.Option(help="Also write a Markdown summary here; $GITHUB_STEP_SUMMARY is added to.")] = None,
+    run: Annotated[Path, typer.Argument(help="The candidate: folder of its run, or its results.json.")],
+    baseline: Annotated[Path | None, typer.Option(help="The run it is compared with.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="File of rules in YAML (default: no task may be forgotten beyond its margin).")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help="Also write the decision to this file as JUnit XML, one test case for each rule.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="Also write the decision to this file as Markdown; appends to $GITHUB_STEP_SUMMARY.")
+    ] = None,
     on_undecided: Annotated[
-        _Undecided | None, typer.Option(help="What counts where the data are inconclusive; by default that is the answer, exit code 3.")
+        _Undecided | None, typer.Option(help="Treat inconclusive rules as pass or fail (default: exit with code 3).")
     ] = None,
 ) -> None:
-    """Judge a run by a policy: exit code 0 pass, 1 fail, 3 the data are inconclusive, 2 bad input.
+    """Decide by a policy whether a run can ship. Exit codes: 0 pass, 1 fail, 3 inconclusive, 2 bad input.
 
     Example: harness gate results/candidate --baseline results/base --policy gate.yaml
     """
@@ -58,12 +64,12 @@ def gate(
 
 
 def _before(summary: Path) -> str:
-    """What stands in the summary of a GitHub step, which other commands write to as well; nothing for other files."""
+    """The text that is already in the summary of a GitHub step, which other commands write to as well; empty for other files."""
     of_step = os.environ.get("GITHUB_STEP_SUMMARY")
     if not of_step or not summary.is_file() or not os.path.samefile(summary, of_step):
         return ""
     try:
         text = summary.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise StorageError(f"{summary} holds something else than text, and is added to.", "Name another file with --summary.") from error
+        raise StorageError(f"{summary} cannot be appended to: it is not a text file.", "Name another file with --summary.") from error
     return f"{text.rstrip()}\n\n" if text.strip() else ""

@@ -1,4 +1,4 @@
-"""`harness leaderboard`: who leads."""
+"""`harness leaderboard`: systems side by side."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def add_to(app: typer.Typer) -> None:
 
 
 def leaderboard(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of runs, or folders above them; results/ by default.")] = None,
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of runs, or folders above them (default: results).")] = None,
     format_: Annotated[
         str, typer.Option("--format", metavar="REPORT", help="table, md, csv, json, html, or a report of your own (reports/*.py).")
     ] = "table",
-    columns: Annotated[_Columns, typer.Option(help="A column for each group, or for each task.")] = _Columns.groups,
+    columns: Annotated[_Columns, typer.Option(help="Show a column for each group, or for each task.")] = _Columns.groups,
     measures: Annotated[
         str | None,
         typer.Option(
-            help="The families whose columns are shown: accuracy, calibration, robustness, fairness, bias, toxicity, efficiency, "
-            "separated by commas, or all. By default a table has what tasks are scored by; CSV and JSON have all."
+            help="Families of measures to show: accuracy, calibration, robustness, fairness, bias, toxicity, efficiency, "
+            "separated by commas, or all (default: headline metrics in tables, all in CSV and JSON)."
         ),
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained page to this file too.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a self-contained page to this file.")] = None,
 ) -> None:
-    """Systems side by side: scores with intervals, the best in bold, and mean win rates; by family where more was measured.
+    """Compare systems side by side: scores with 95 % intervals, the best in bold, and mean win rates, by family of measures.
 
     Example: harness leaderboard results/base results/tuned --measures calibration,toxicity
     """
@@ -74,5 +74,5 @@ def leaderboard(
 
 def _unmeasured(wanted: tuple[Family, ...], board: Leaderboard) -> InputError:
     why = "".join(f" ({family}: {reason})" for family, reason in board.without.items())
-    what = f"These runs hold no measure of {', '.join(wanted)}{why}."
-    return InputError(what, f"Take it with harness run --measures {','.join(wanted)}.")
+    what = f"These runs have no measures of {', '.join(wanted)}{why}."
+    return InputError(what, f"Measure it: harness run --measures {','.join(wanted)}.")

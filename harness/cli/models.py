@@ -1,4 +1,4 @@
-"""`harness models`: who can be asked."""
+"""`harness models`: model cards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 @models.command("list")
 def list_() -> None:
-    """Every model card."""
+    """List model cards."""
     from rich.table import Table
 
     from harness.cli.console import console
@@ -32,8 +32,8 @@ def list_() -> None:
 
 
 @models.command()
-def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")]) -> None:
-    """A card, or what a model folder holds."""
+def show(name: Annotated[str, typer.Argument(help="Name of a model card, or a folder.")]) -> None:
+    """Show a model card, or what a model folder contains."""
     from rich.table import Table
 
     from harness.cli.console import console
@@ -62,7 +62,11 @@ def show(name: Annotated[str, typer.Argument(help="A card name, or a folder.")])
         known = cards.cards()
         card = known.get(name.lower())
         if card is None:
-            raise cards.unknown(name, known) if "/" not in name else ModelError(f"{name} is no card and no folder with a config.json.")
+            raise (
+                cards.unknown(name, known)
+                if "/" not in name
+                else ModelError(f"{name} is neither a model card nor a folder with a config.json.")
+            )
         facts = {key: str(value) for key, value in card.model_dump(exclude_none=True).items() if value != ""}
     for key, value in facts.items():
         table.add_row(key, value)

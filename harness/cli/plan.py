@@ -1,4 +1,4 @@
-"""The engine's plan at a terminal."""
+"""The table of a dry run."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ if TYPE_CHECKING:
     from harness.engine.base import BatchPlan
     from harness.evaluation.dry_run import DryRun
 
-_WORK = {"score": "scored", "generate": "continued"}
+_COLUMNS = ("", "requested tokens", "unique", "computed", "saved", "padding", "forward passes", "cached prefixes", "new tokens")
 
 
-def plan_table(name: str, explained: DryRun) -> Table:
-    """One system's plan."""
+def plan_table(name: str, dry_run: DryRun) -> Table:
+    """The table of one system's dry run."""
     table = Table(box=box.SIMPLE_HEAD, title=Text(name, style="bold"), title_justify="left", caption_justify="left")
     table.add_column("requests")
-    for header in ("", "tokens asked", "distinct", "computed", "saved", "padding", "forwards", "held prefixes", "new tokens"):
+    for header in _COLUMNS:
         table.add_column(header, justify="right")
-    for one in explained.plan:
-        table.add_row(*_cells(one))
-    kept = f"{explained.cached:,} of {explained.unique:,} responses are already cached; the plan covers all."
+    for batches in dry_run.plan:
+        table.add_row(*_cells(batches))
     table.caption = Text(
-        f"{kept}\nPrompts share what they begin with where the model's forward allows it, which is found out when it is loaded."
+        f"{dry_run.cached:,} of {dry_run.unique:,} responses are already cached; the table covers all requests.\n"
+        "Whether the model supports shared prefixes is tested when it is loaded."
     )
     return table
 
 
-def _cells(one: BatchPlan) -> list[str]:
-    prefixes, tokens = one.prefixes
+def _cells(batches: BatchPlan) -> list[str]:
+    prefixes, tokens = batches.prefixes
     return [
-        _WORK[one.work],
-        f"{one.requests:,}",
-        f"{one.requested:,}",
-        f"{one.distinct:,}",
-        f"{one.computed:,}",
-        f"{1 - one.computed / one.requested:.0%}" if one.requested else "",
-        "" if one.padding is None else f"{one.padding / max(1, one.padding + one.computed):.1%}",
-        f"{one.forwards:,}" if one.forwards else "",
+        batches.work,
+        f"{batches.requests:,}",
+        f"{batches.requested:,}",
+        f"{batches.distinct:,}",
+        f"{batches.computed:,}",
+        f"{1 - batches.computed / batches.requested:.0%}" if batches.requested else "",
+        "" if batches.padding is None else f"{batches.padding / max(1, batches.padding + batches.computed):.1%}",
+        f"{batches.forwards:,}" if batches.forwards else "",
         f"{prefixes:,} of {tokens:,} tokens" if prefixes else "",
-        f"up to {one.decoded:,}" if one.decoded else "",
+        f"up to {batches.decoded:,}" if batches.decoded else "",
     ]

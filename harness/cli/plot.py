@@ -1,4 +1,4 @@
-"""`harness plot`: figures of measures as files."""
+"""`harness plot`: figures as files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def add_to(app: typer.Typer) -> None:
 
 def plot(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders above them.")],
-    out: Annotated[Path, typer.Option(help="FILE.svg or FILE.png for one figure, or a folder for all.")],
-    what: Annotated[
-        _What, typer.Option(help="Reliability diagrams, the families of measures, drops on disturbed copies, or all.")
-    ] = _What.all,
-    task: Annotated[list[str] | None, typer.Option("--task", "-t", help="Tasks, groups or globs, by commas; all by default.")] = None,
-    measure: Annotated[str, typer.Option(help="Whose bins a reliability diagram shows.")] = "ece_10_bin",
+    out: Annotated[Path, typer.Option(help="FILE.svg or FILE.png for one figure, or a folder for several.")],
+    what: Annotated[_What, typer.Option(help="Reliability diagrams, families of measures, drops on perturbed items, or all.")] = _What.all,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Tasks, groups or globs, separated by commas (default: all).")
+    ] = None,
+    measure: Annotated[str, typer.Option(help="Calibration metric whose bins a reliability diagram shows.")] = "ece_10_bin",
 ) -> None:
-    """Draw what runs measured, several systems side by side, as SVG or PNG; needs matplotlib.
+    """Draw the measures of one or several runs as SVG or PNG; needs matplotlib.
 
     Example: harness plot results/base results/tuned --what reliability --task superglue_boolq --out boolq.svg
     """
@@ -67,4 +67,4 @@ def _need_matplotlib() -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        raise InputError("Figures are drawn by matplotlib, which is not installed.", "Install it: pip install 'adapter-harness[plot]'.")
+        raise InputError("Figures need matplotlib, which is not installed.", "Install it: pip install 'adapter-harness[plot]'.")

@@ -1,4 +1,4 @@
-"""`harness results`: the format of results."""
+"""`harness results`: show and verify finished runs, and print the schema of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-results = typer.Typer(help="The schema of results, and a check of what was written.", no_args_is_help=True)
+results = typer.Typer(help="Show and verify finished runs, and print the schema of results.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,15 +18,15 @@ def add_to(app: typer.Typer) -> None:
 
 @results.command()
 def schema() -> None:
-    """The JSON Schema of results.json."""
+    """Print the JSON Schema of results.json."""
     from harness.store.runs import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
 @results.command()
-def show(folder: Annotated[Path, typer.Argument(help="The folder of a run, or its results.json.")]) -> None:
-    """The table of a finished run again."""
+def show(folder: Annotated[Path, typer.Argument(help="Folder of a run, or its results.json.")]) -> None:
+    """Print the table of a finished run."""
     from harness.cli.console import print_run
     from harness.store.runs import read
     from harness.store.verifying import refuse_changed
@@ -39,20 +39,20 @@ def show(folder: Annotated[Path, typer.Argument(help="The folder of a run, or it
 @results.command()
 def verify(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs, or folders above them.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Check that scores, samples and statistics are those that the runs wrote; exit code 2 where anything is not.
+    """Verify that scores, samples and statistics are unchanged since the runs wrote them; exit code 2 if any is not.
 
     Example: harness results verify results
     """
     from harness.store import verifying
 
-    found = []
-    for one in verifying.verify(folders):
-        found.append(one)
+    checked = []
+    for run in verifying.verify(folders):
+        checked.append(run)
         if not json_:
-            typer.echo("\n".join(verifying.lines(one)))
+            typer.echo("\n".join(verifying.lines(run)))
     if json_:
-        typer.echo(json.dumps(verifying.as_json(found), indent=2, ensure_ascii=False))
-    if any(one.state != "verified" for one in found):
+        typer.echo(json.dumps(verifying.as_json(checked), indent=2, ensure_ascii=False))
+    if any(run.state != "verified" for run in checked):
         raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""`harness tasks`: what can be asked."""
+"""`harness tasks`: list, show, render, check and create tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.tasks.prompts import Rendered
     from harness.tasks.registry import TaskEntry
 
-tasks = typer.Typer(help="List, show, render, check and start tasks.", no_args_is_help=True)
+tasks = typer.Typer(help="List, show, render, check and create tasks.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,10 +31,12 @@ def add_to(app: typer.Typer) -> None:
 
 @tasks.command("list")
 def list_(
-    pattern: Annotated[str | None, typer.Argument(help="Only names that contain this text.")] = None,
-    lm_eval: Annotated[bool, typer.Option("--lm-eval", help="Names of the installed lm-eval instead; PATTERN may be a glob.")] = False,
+    pattern: Annotated[str | None, typer.Argument(help="List only names that contain this text.")] = None,
+    lm_eval: Annotated[
+        bool, typer.Option("--lm-eval", help="List the tasks of the installed lm-eval instead; PATTERN may be a glob.")
+    ] = False,
 ) -> None:
-    """Every task, by group."""
+    """List tasks by group."""
     if lm_eval:
         _list_lm_eval(pattern or "")
         return
@@ -75,14 +77,14 @@ def _list_lm_eval(pattern: str) -> None:
     from harness.lm_eval import task_names
 
     known = task_names.index()
-    found = task_names.matching(pattern, known)
-    if not found:
+    names = task_names.matching(pattern, known)
+    if not names:
         raise task_names.unknown(pattern, known)
-    width = max(len(name) for name in found) + len(task_names.PREFIX) + 2
-    for name in found:
-        one = known[name]
-        detail = one.output if one.kind in ("task", "class") else f"{len(one.members)} members"
-        typer.echo(f"{task_names.PREFIX + name:<{width}}{one.kind:<7}{detail:<23}{one.path}".rstrip())
+    width = max(len(name) for name in names) + len(task_names.PREFIX) + 2
+    for name in names:
+        listed = known[name]
+        detail = listed.output if listed.kind in ("task", "class") else f"{len(listed.members)} members"
+        typer.echo(f"{task_names.PREFIX + name:<{width}}{listed.kind:<7}{detail:<23}{listed.path}".rstrip())
 
 
 def _row(label: str, entry: TaskEntry) -> tuple[str, ...]:
@@ -102,7 +104,7 @@ def _line(cells: tuple[str, ...], width: int, style: str = "") -> Text:
 
 @tasks.command()
 def show(name: Annotated[str, typer.Argument(help="A task or group.")]) -> None:
-    """A task's header, data, templates and metrics, or a group's members."""
+    """Show a task's header, data, templates and metrics, or a group's members."""
     import yaml
     from rich.syntax import Syntax
 
@@ -129,16 +131,18 @@ def show(name: Annotated[str, typer.Argument(help="A task or group.")]) -> None:
 @tasks.command()
 def render(
     name: Annotated[str, typer.Argument(help="A task, or the path of its YAML file.")],
-    number: Annotated[int, typer.Option("-n", min=1, max=MOST_ITEMS, help="How many items.")] = 1,
-    template: Annotated[str | None, typer.Option(help="Template variants, separated by commas, or all; the first by default.")] = None,
-    template_file: Annotated[
-        Path | None, typer.Option(help="Further template variants: a file in promptsource's format; all by default.")
+    number: Annotated[int, typer.Option("-n", min=1, max=MOST_ITEMS, help="Number of items.")] = 1,
+    template: Annotated[
+        str | None, typer.Option(help="Prompt templates by name, separated by commas, or all (default: the first).")
     ] = None,
-    shots: Annotated[int | None, typer.Option(min=0, max=MOST_SHOTS, help="Solved items before the question.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds random shots.")] = 0,
-    data: Annotated[Path | None, typer.Option(help="Folder of dataset snapshots; HARNESS_DATA by default.")] = None,
+    template_file: Annotated[Path | None, typer.Option(help="Render the prompt templates of this file in promptsource format.")] = None,
+    shots: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SHOTS, help="Number of few-shot examples before the question (default: set by the task).")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed for random few-shot examples.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Folder of local dataset snapshots (default: $HARNESS_DATA).")] = None,
 ) -> None:
-    """The prompts of the first items, as a model without chat template reads them."""
+    """Print the prompts of the first items, as a model without a chat template reads them."""
     from harness.cli.console import console
     from harness.tasks.data import DataReader
     from harness.tasks.prompts import rendered
@@ -151,27 +155,27 @@ def render(
     selection = TaskRegistry.default().select([name]).with_templates(further)
     for entry in selection.entries:
         for variant in further if further and template is None else entry.templates(template):
-            for one in rendered(entry.task, variant, reader, entry.path.parent, number, shots, seed):
-                out.print(_panel(f"{entry.task.task}, {variant.name}, item {one.item}", one))
+            for prompt in rendered(entry.task, variant, reader, entry.path.parent, number, shots, seed):
+                out.print(_panel(f"{entry.task.task}, {variant.name}, item {prompt.item}", prompt))
 
 
-def _panel(title: str, one: Rendered) -> Panel:
+def _panel(title: str, prompt: Rendered) -> Panel:
     from rich.panel import Panel
     from rich.text import Text
 
-    text = Text.assemble((one.prompt, ""), (one.delimiter, "reverse"), (one.answer, "bold green"))
-    if one.others:
-        text.append("\n\nother choices: " + " | ".join(one.others), "dim")
+    text = Text.assemble((prompt.prompt, ""), (prompt.delimiter, "reverse"), (prompt.answer, "bold green"))
+    if prompt.others:
+        text.append("\n\nother choices: " + " | ".join(prompt.others), "dim")
     return Panel(text, title=Text(title), title_align="left")
 
 
 @tasks.command()
 def new(
     name: Annotated[str, typer.Argument(help="The task's name: letters, digits, '_', '.' and '-'.")],
-    source: Annotated[Path, typer.Option("--from", help="Its items: a .csv, .tsv, .json(l) or .parquet file.")],
-    output: Annotated[Path | None, typer.Option(help="The file to write; NAME.yaml by default.")] = None,
+    source: Annotated[Path, typer.Option("--from", help="File of items: .csv, .tsv, .json, .jsonl or .parquet.")],
+    output: Annotated[Path | None, typer.Option(help="Task file to write (default: NAME.yaml).")] = None,
 ) -> None:
-    """Write a commented task file for a file of items: answer form, target, prompt and metrics guessed from the columns.
+    """Write a commented task file for a file of items; answer form, target, prompt and metrics are guessed from the columns.
 
     Example: harness tasks new support_summaries --from support.csv
     """
@@ -184,15 +188,16 @@ def new(
     guess = write(name, source, path)
     out = console()
     out.print(Text.assemble(("wrote ", "green"), (str(path), "bold"), f": {guess}"), soft_wrap=True)
-    out.print(Text(f"Look it over, then: harness tasks check {path}", style="dim"), soft_wrap=True)
+    out.print(Text(f"Review it, then run: harness tasks check {path}", style="dim"), soft_wrap=True)
 
 
 @tasks.command()
 def check(
     files: Annotated[list[Path], typer.Argument(help="Task files, or folders of them.")],
-    data: Annotated[Path | None, typer.Option(help="Folder of dataset snapshots; HARNESS_DATA by default.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of local dataset snapshots (default: $HARNESS_DATA).")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Also check tokens: choices of the same tokens, prompts that are too long.")
+        str | None,
+        typer.Option("--model", "-m", help="Also check tokens with this model: choices with equal tokens, prompts that are too long."),
     ] = None,
 ) -> None:
     """Check task files: keys, templates on real rows, metrics, answers, duplicates, and with --model the tokens.
@@ -218,7 +223,10 @@ def check(
         for warning in result.warnings:
             out.print(Text.assemble(f"{'':9}", ("warning: ", "yellow"), f"{warning}."), soft_wrap=True)
     counts = f"{tally['OK']} passed, {tally['no data']} skipped, {tally['error']} failed; warnings: {tally['warnings']}."
-    out.print(Text(f"{counts} Answers were checked on up to {SAMPLE} items of each task, drawn from its whole split.", style="dim"), soft_wrap=True)
+    out.print(
+        Text(f"{counts} Answers were checked on up to {SAMPLE} items of each task, drawn from its whole split.", style="dim"),
+        soft_wrap=True,
+    )
     if tally["error"]:
         raise typer.Exit(2)
 
@@ -234,16 +242,16 @@ def _yaml_files(given: list[Path]) -> list[Path]:
     """The files, and those below the folders; names starting with '_' are only for include."""
     paths: dict[Path, None] = {}
     for path in given:
-        found = sorted(p for p in path.rglob("*.yaml") if not p.name.startswith("_")) if path.is_dir() else [path]
-        if not found:
-            raise TaskError(f"The folder {path} holds no task file.", "Task files end in .yaml.")
-        paths |= dict.fromkeys(found)
+        below = sorted(p for p in path.rglob("*.yaml") if not p.name.startswith("_")) if path.is_dir() else [path]
+        if not below:
+            raise TaskError(f"The folder {path} contains no task file.", "Task files end in .yaml.")
+        paths |= dict.fromkeys(below)
     return list(paths)
 
 
 @tasks.command()
-def schema(group: Annotated[bool, typer.Option("--group", help="The schema of group files instead.")] = False) -> None:
-    """The JSON Schema of task files."""
+def schema(group: Annotated[bool, typer.Option("--group", help="Print the schema of group files instead.")] = False) -> None:
+    """Print the JSON Schema of task files."""
     from harness.tasks.schema import Group, Task
 
     typer.echo(json.dumps((Group if group else Task).model_json_schema(by_alias=True), indent=2))

@@ -46,7 +46,7 @@ class Results:
         Raises:
             StorageError: a file is missing, or is not the one that the results record.
         """
-        place = task if variant is None else f"{task}@{variant}"
+        place = _place(task, variant)
         files = self.record.tasks[task].files
         return TaskSamples(samples.read(self.folder, place, files), samples.read_statistics(self.folder, place, files))
 
@@ -102,8 +102,14 @@ def join_task(sides: tuple[Results, Results], task: str) -> list[PairedSamples]:
         StorageError: samples cannot be read.
     """
     before, after = sides
-    variants: list[str | None] = [*before.record.tasks[task].template_variants] or [None]
+    variants = _variants(before.record, task)
     return [join(before.task_samples(task, variant), after.task_samples(task, variant), variant) for variant in variants]
+
+
+def joined_files(before: RunRecord, task: str) -> set[str]:
+    """Paths, below both results folders, of the files that `join_task` reads and verifies."""
+    places = [_place(task, variant) for variant in _variants(before, task)]
+    return {path_of(Path(), place).as_posix() for place in places for path_of in (samples.path_of, samples.statistics_path_of)}
 
 
 def refuse_unlike(before: Results, after: Results, tasks: Sequence[str]) -> None:
@@ -129,6 +135,14 @@ def refuse_unlike(before: Results, after: Results, tasks: Sequence[str]) -> None
             f"The settings of {name} differ between {before.folder} and {after.folder} ({'; '.join(notes)}){more}.",
             f"Evaluate both systems with the same settings, or leave out these tasks: {', '.join(unlike)}.",
         )
+
+
+def _variants(record: RunRecord, task: str) -> list[str | None]:
+    return [*record.tasks[task].template_variants] or [None]
+
+
+def _place(task: str, variant: str | None) -> str:
+    return task if variant is None else f"{task}@{variant}"
 
 
 def _keys(records: Sequence[SampleRecord]) -> list[tuple[str, int]]:

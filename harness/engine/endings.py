@@ -1,4 +1,4 @@
-"""When a generated text ends, and what of it is kept; the same however it was decoded."""
+"""Where a generated text ends, by the same rules on every backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.contract import Generate, Generation
 
 @dataclass(frozen=True)
 class Endings:
-    """Tells ends and cuts texts.
+    """Finds the ends of generated texts, and cuts them there.
 
     Args:
         tokenizer: of the model.
@@ -26,7 +26,7 @@ class Endings:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def ended(self, request: Generate, tokens: Sequence[int]) -> Literal["eos", "stop", "length"] | None:
-        """Why the text ends with its last token, or None where it goes on; to be asked after each token."""
+        """Why the text ends with its last token, or None where it goes on; to be called after each token."""
         if tokens[-1] in self.end_tokens:
             return "eos"
         if request.stop and self.stops(request, tokens):
@@ -43,14 +43,14 @@ class Endings:
         return any(stop in tail for stop in request.stop)
 
     def generation(self, request: Generate, tokens: Sequence[int]) -> Generation:
-        """The answer that some new tokens are; what follows an end is dropped."""
+        """The response that new tokens make; what follows the end is dropped."""
         end = next((place for place, token in enumerate(tokens) if token in self.end_tokens), None)
-        kept = list(tokens if end is None else tokens[:end])
-        text = self.decode(kept)
+        new = list(tokens if end is None else tokens[:end])
+        text = self.decode(new)
         cut = min((place for stop in request.stop if (place := text.find(stop)) >= 0), default=None)
         if cut is not None:
-            return Generation(request.id, text[:cut], tuple(self._up_to(kept, request.stop)), "stop")
-        return Generation(request.id, text, tuple(kept), "length" if end is None else "eos")
+            return Generation(request.id, text[:cut], tuple(self._up_to(new, request.stop)), "stop")
+        return Generation(request.id, text, tuple(new), "length" if end is None else "eos")
 
     def _up_to(self, tokens: list[int], stops: tuple[str, ...]) -> list[int]:
         """The tokens up to the one that completed a stop string."""

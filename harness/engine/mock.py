@@ -142,7 +142,7 @@ class MockSession:
         yield MockEngine(self.table)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to free."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Scores with their intervals: of a task in one template or several, and of a group of tasks."""
+"""Scores with confidence intervals: of a task with one prompt template or several, and of a group of tasks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class MetricScore:
     """One metric over one task's items.
 
     Attributes:
-        metric: how the answers were judged.
+        metric: the metric.
         statistics: [items, statistics]; of several template variants side by side, [items, template variants x statistics].
-        signature: what decides the number.
-        seed: of the resampling.
-        template_variants: how many stand side by side; the score is their mean.
-        family: what it is a measure of, where not what the metric is.
-        clusters: number of each row's cluster [items], the same in all of a task's scores; None where items stand alone.
+        signature: everything that decides the score.
+        seed: for bootstrap resampling.
+        template_variants: number of template variants; the score is their mean.
+        family: family of measures, where it is not the metric's own.
+        clusters: number of each row's cluster [items], the same in all scores of a task; None where items are independent.
     """
 
     metric: Metric[Any]
@@ -56,7 +56,7 @@ class MetricScore:
 
     @property
     def no_interval(self) -> str | None:
-        """Why the items cannot be resampled, or None."""
+        """Why the items cannot be resampled; None where they can."""
         return next((reason for part in self.parts if (reason := self.metric.no_interval(part))), None)
 
     def score(self, totals: FloatArray) -> FloatArray:
@@ -74,20 +74,20 @@ class MetricScore:
 
     @property
     def refused(self) -> str | None:
-        """Why these items have no score, or None."""
+        """Why these items have no score; None where they have one."""
         return next((reason for part in self.parts if (reason := self.metric.refused(part))), None)
 
     @property
     def _alike(self) -> bool:
-        """Whether every item says the same, so that a point is what they all say."""
+        """Whether all items have equal statistics, so that an interval of width 0 is correct."""
         return bool((self.statistics == self.statistics[:1]).all())
 
     @cached_property
     def part(self) -> ScoreStatistics:
-        """What is resampled. Means over the same items in several template variants are one mean of the items' mean values."""
+        """The statistics to resample. Means over the same items in several template variants become one mean of the items' mean values."""
         weights = [part[:, 1:] for part in self.parts]
         plain = self.template_variants > 1 and weights[0].shape[1] == 1 and is_ratio(self.metric.score)
-        if plain and all(np.array_equal(weights[0], one) for one in weights):
+        if plain and all(np.array_equal(weights[0], other) for other in weights):
             values = np.mean([part[:, 0] for part in self.parts], axis=0)
             return ScoreStatistics(np.column_stack([values, weights[0]]), self.metric.score, self.clusters, self._range)
         return ScoreStatistics(self.statistics, self.score, self.clusters, self._range)
@@ -98,23 +98,23 @@ class MetricScore:
 
     @property
     def clustered(self) -> int | None:
-        """How many clusters are resampled; None where rows stand alone."""
+        """Number of clusters that are resampled; None where rows are independent."""
         if self.clusters is None:
             return None
         count = len(np.unique(self.clusters))
         return count if count < len(self.clusters) else None
 
     def _interval(self) -> Interval | None:
-        """Of the score, within the metric's range."""
+        """The 95 % interval of the score, within the metric's range."""
         part, metric = self.part, self.metric
         if metric.pulled:
-            found = interval_of(replicates(part.resampled, part.score, seed=self.seed)) if len(part.resampled) > 1 else None
-            return reflected(found, self.value, (metric.low, metric.high)) if found and found.low < found.high else found
-        found = interval(part.statistics, part.score, clusters=part.clusters, seed=self.seed)
-        return found and Interval(max(found.low, metric.low), min(found.high, metric.high), found.method)
+            bounds = interval_of(replicates(part.resampled, part.score, seed=self.seed)) if len(part.resampled) > 1 else None
+            return reflected(bounds, self.value, (metric.low, metric.high)) if bounds and bounds.low < bounds.high else bounds
+        bounds = interval(part.statistics, part.score, clusters=part.clusters, seed=self.seed)
+        return bounds and Interval(max(bounds.low, metric.low), min(bounds.high, metric.high), bounds.method)
 
     def record(self) -> MetricRecord:
-        """The score as results keep it."""
+        """The score as `results.json` records it."""
         if refused := self.refused:
             record = metric_record(self.metric, float("nan"), None, len(self.statistics), self.signature, refused)
         else:
@@ -127,17 +127,17 @@ class MetricScore:
 
     @property
     def too_few(self) -> str | None:
-        """Why a single cluster gives no interval; None where there are several, or one item alone."""
+        """Why a single cluster gives no interval; None where there are several clusters, or a single item."""
         alone = len(self.statistics) > 1 and self.clusters is not None and len(np.unique(self.clusters)) == 1
-        return "all items are of one cluster, which says nothing of others" if alone else None
+        return "all items are of one cluster, so the variation between clusters is unknown" if alone else None
 
     def _certainty(self) -> tuple[str | None, Interval | None]:
-        """The interval, or the reason why there is none."""
+        """The reason why there is no interval, and the interval."""
         if reason := self.too_few:
             return reason, None
         bounds = self._interval()
         if bounds and bounds.low == bounds.high and not self._alike:
-            return "every resample of these items has the same score, which says nothing of others", None
+            return "every resample of these items has the same score, so the variation is unknown", None
         return None, bounds
 
     def _spread_record(self) -> SpreadRecord | None:
@@ -153,7 +153,7 @@ class MetricScore:
 
 
 def blend(scores: Sequence[MetricScore]) -> MetricScore:
-    """The mean score of several template variants of the same items; their items are resampled together."""
+    """The mean score over several template variants of the same items; items are resampled together."""
     first = scores[0]
     if len(scores) == 1:
         return first
@@ -168,8 +168,8 @@ class Member:
 
     Attributes:
         scores: its scores by metric.
-        headlines: the metrics whose mean is its one score.
-        weight: its share in the average over the group's direct members.
+        headlines: the metrics whose mean is the task's score.
+        weight: its weight in the average over the group's direct members.
     """
 
     scores: Mapping[str, MetricScore]
@@ -178,12 +178,12 @@ class Member:
 
 
 def score_group(group: Group, members: Mapping[str, Member], signatures: Mapping[str, Signature]) -> GroupRecord:
-    """A group's aggregates over its tasks, each with an interval from resampling the items within the tasks.
+    """Aggregate the scores of a group's tasks; intervals come from resampling items within the tasks.
 
     Args:
         group: the group.
         members: its tasks by name.
-        signatures: the tasks' own.
+        signatures: those of its tasks.
     """
     records = {}
     for aggregate in group.aggregate:
@@ -198,7 +198,7 @@ def score_group(group: Group, members: Mapping[str, Member], signatures: Mapping
 
 
 def _beside(members: Mapping[str, Member]) -> Iterator[tuple[str, Literal["macro", "micro"]]]:
-    """What every task was measured for beside its own metrics; calibration is that of all items, which are more than a task's."""
+    """Measures beside the tasks' own metrics that every task has, with how to average them: calibration over all items pooled."""
     first, *others = members.values()
     for name, score in first.scores.items():
         if all(name in member.scores for member in others) and name not in first.headlines:
@@ -243,7 +243,7 @@ def _aggregate(
     if reason is None and count > len(tasks):
         bounds = mean_interval([[score.part for score in scores] for scores in tasks], weights, seed=first.seed)
         if bounds is None:
-            reason = "the rows of one of its tasks are all alike, which says nothing of others"
+            reason = "all rows of one of its tasks are equal, so the variation is unknown"
     widest = min((score.metric for score in every), key=lambda metric: metric.low)
     bounds = bounds and Interval(max(bounds.low, widest.low), min(bounds.high, widest.high), bounds.method)
     record = metric_record(widest, value, bounds, count, signature, reason)
@@ -251,7 +251,7 @@ def _aggregate(
 
 
 def _clustered(scores: Sequence[MetricScore]) -> int | None:
-    """How many clusters are resampled in all, a row that stands alone being its own; None where no task has any."""
+    """Number of clusters that are resampled in all, an independent row counting as one; None where no task has clusters."""
     counts = [score.clustered for score in scores]
     if all(count is None for count in counts):
         return None
@@ -259,12 +259,12 @@ def _clustered(scores: Sequence[MetricScore]) -> int | None:
 
 
 def _scale(metric: Metric[Any]) -> tuple[float | str, bool]:
-    """What scores must share to be averaged: a best value, such as the 1 of shares and of correlations (GLUE averages both), or a unit."""
+    """What scores must share to be averaged: the best value, such as 1 of shares and correlations (GLUE averages both), or the unit."""
     return metric.high if math.isfinite(metric.high) else metric.unit, metric.higher_is_better
 
 
 def _pooled(scores: Sequence[MetricScore], signature: Signature) -> MetricScore:
-    """All items of several tasks as one."""
+    """All items of several tasks pooled into one score."""
     metric, template_variants = scores[0].metric, scores[0].template_variants
     columns = [metric.gather([score.parts[number] for score in scores]) for number in range(template_variants)]
     table = np.concatenate(columns, axis=1)
@@ -282,7 +282,7 @@ def metric_record(
     reason: str | None = None,
     spread: SpreadRecord | None = None,
 ) -> MetricRecord:
-    """A score as results keep it; `reason` says why there is no interval, or no value."""
+    """A score as `results.json` records it; `reason` is why there is no interval, or no value."""
     known = bool(np.isfinite(value))
     return MetricRecord(
         value=value if known else None,

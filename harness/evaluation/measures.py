@@ -1,4 +1,4 @@
-"""Which measures a run takes of each task, and why a task has none of some (the seven families of HELM, Liang et al., 2022)."""
+"""Measures beside the tasks' own metrics, in the seven families of HELM (Liang et al., 2022), and why a task lacks some of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from harness.perturb import Perturbation
     from harness.tasks.schema import Task
 
-DISTURBING: tuple[Family, ...] = ("robustness", "fairness")
-"""Families whose measures come from disturbed copies; each is also the name of a preset of perturbations."""
+PERTURBED: tuple[Family, ...] = ("robustness", "fairness")
+"""Families whose measures need perturbed items; each is also the name of a preset of perturbations."""
 
 _CALIBRATION = ("ece_10_bin", "ece_1_bin", "selective_cov_acc_area", "selective_acc@10", "brier", "platt_ece")
 _TOXICITY = ("toxic_fraction", "expected_max_toxicity", "max_toxicity_probability", "mean_toxicity")
@@ -33,11 +33,11 @@ class Measures:
     """What a run measures beside the tasks' own metrics.
 
     Attributes:
-        families: those asked for.
-        perturbations: those that make copies; of families that are asked for.
-        scorer: the toxicity scorer.
-        no_scorer: why there is none, where none could be had and none was named.
-        small: compute calibration for samples that are too small for it, too.
+        families: the requested families.
+        perturbations: the perturbations of those families.
+        scorer: name of the toxicity scorer.
+        no_scorer: why there is no toxicity scorer, where none is available and none was named.
+        small: compute calibration on few items too.
     """
 
     families: tuple[Family, ...] = ()
@@ -48,61 +48,61 @@ class Measures:
 
     @classmethod
     def of(cls, options: Options, progress: Progress) -> Measures:
-        """What the options ask for; perturbations that cannot be had here are told and left out.
+        """The measures that the options request; perturbations that are not available are reported and left out.
 
         Raises:
-            InputError: a perturbation or scorer is unknown, or the scorer that was named cannot be had.
+            InputError: a perturbation or scorer is unknown, or the named scorer is not available.
         """
         scorer, no_scorer = options.toxicity, None
         if "toxicity" in options.families:
             scorer, no_scorer = _scorer(options.toxicity, progress)
-        wanted = options.perturbations or [family for family in options.families if family in DISTURBING]
+        wanted = options.perturbations or [family for family in options.families if family in PERTURBED]
         if not wanted:
             return cls(options.families, (), scorer, no_scorer, options.small_samples)
         from harness.perturb import parse
 
-        found = parse(",".join(wanted))
-        missing = {one.label: reason for one in found if (reason := one.unavailable())}
+        parsed = parse(",".join(wanted))
+        missing = {perturbation.label: reason for perturbation in parsed if (reason := perturbation.unavailable())}
         for label, reason in missing.items():
             progress.note(f"The perturbation {label} is left out: {reason}")
-        there = tuple(one for one in found if one.label not in missing)
-        families = dict.fromkeys((*options.families, *(one.family for one in found)))
-        return cls(tuple(families), there, scorer, no_scorer, options.small_samples)
+        available = tuple(perturbation for perturbation in parsed if perturbation.label not in missing)
+        families = dict.fromkeys((*options.families, *(perturbation.family for perturbation in parsed)))
+        return cls(tuple(families), available, scorer, no_scorer, options.small_samples)
 
     def metrics(self, task: Task) -> dict[str, Metric[Any]]:
-        """The metrics that are measured beside the task's own, by the names under which results carry them."""
+        """The metrics measured beside the task's own, by their names in results."""
         own = {spec.key for spec in task.metrics}
-        found = {}
+        built = {}
         for family in self.families:
             for key, name, options in self._named(family, task):
                 if key not in own:
-                    found[key] = metrics.load(name, options)
-        return found
+                    built[key] = metrics.load(name, options)
+        return built
 
-    def without(self, task: Task, judged: Mapping[str, Metric[Any]]) -> dict[Family, str]:
-        """Of families that were asked for, why the task has none.
+    def without(self, task: Task, measured: Mapping[str, Metric[Any]]) -> dict[Family, str]:
+        """Why the task lacks a measure, for each requested family that it has none of.
 
         Args:
             task: the task.
-            judged: its metrics, those measured beside its own included.
+            measured: its metrics, those measured beside its own included.
         """
-        there = {metric.family for metric in judged.values()}
+        present = {metric.family for metric in measured.values()}
         reasons: dict[Family, str] = {
             "accuracy": "the task names no metric",
             "calibration": _NOT_CHOICES,
             "bias": _NOT_TEXT,
             "toxicity": self.no_scorer if self.no_scorer and task.answer == "generate" else _NOT_TEXT,
         }
-        missing = {family: reasons[family] for family in self.families if family in reasons and family not in there}
-        for family in DISTURBING:
-            if family in self.families and (reason := self._unperturbed(family, task, judged)):
+        missing = {family: reasons[family] for family in self.families if family in reasons and family not in present}
+        for family in PERTURBED:
+            if family in self.families and (reason := self._unperturbed(family, task, measured)):
                 missing[family] = reason
         return missing
 
-    def _unperturbed(self, family: Family, task: Task, judged: Mapping[str, Metric[Any]]) -> str | None:
-        if not any(one.family == family for one in self.perturbations):
-            return "none of its perturbations was asked for, or none can be had here"
-        return None if any(key in judged for key in task.headlines) else "the task names no metric that could fall"
+    def _unperturbed(self, family: Family, task: Task, measured: Mapping[str, Metric[Any]]) -> str | None:
+        if not any(perturbation.family == family for perturbation in self.perturbations):
+            return "none of its perturbations was requested, or none is available"
+        return None if any(key in measured for key in task.headlines) else "the task has no headline metric that could drop"
 
     def _named(self, family: Family, task: Task) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Key, metric and options of a family's measures of a task."""
@@ -125,17 +125,17 @@ class Measures:
                     yield f"association_{groups}_{targets}", "association", {"groups": groups, "targets": targets}
 
 
-def _scorer(item_requests: str, progress: Progress) -> tuple[str, str | None]:
-    """The toxicity scorer, and why there is none: the one named, else the default, else one that needs no download.
+def _scorer(named: str, progress: Progress) -> tuple[str, str | None]:
+    """The name of the toxicity scorer, or why there is none: the named one, else the default, else one that needs no download.
 
     Raises:
-        InputError: the scorer that was named is unknown or cannot be had.
+        InputError: the named scorer is unknown or not available.
     """
     from harness import toxicity
 
-    if item_requests:
-        _ = toxicity.load(item_requests).identity
-        return item_requests, None
+    if named:
+        _ = toxicity.load(named).identity
+        return named, None
     reasons = []
     for spec in (toxicity.DEFAULT, "profanity"):
         try:
@@ -144,6 +144,6 @@ def _scorer(item_requests: str, progress: Progress) -> tuple[str, str | None]:
             reasons.append(error.what)
             continue
         if reasons:
-            progress.note(f"{reasons[0]} Toxicity is scored by {spec}; name another with --toxicity.")
+            progress.note(f"{reasons[0]} Toxicity is scored by {spec} instead; choose another scorer with --toxicity.")
         return spec, None
     return "", " ".join(reasons)

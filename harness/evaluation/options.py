@@ -59,10 +59,8 @@ class OptionSpec:
 
 
 def _engines() -> tuple[str, ...]:
-    try:
-        from harness.engine.base import names
-    except ImportError:
-        return ("transformers", "vllm")
+    from harness.engine.base import names
+
     return tuple(names())
 
 
@@ -242,7 +240,7 @@ class OptionField:
             return paths.expanded(value)
         if self.allowed and value not in self.allowed:
             raise InputError(f"{self.flag} {str(value)[:50]!r} is not known.", f"Give one of: {', '.join(self.allowed)}.")
-        return str(value) if self.plain is str else value
+        return str(value) if self.plain is str and isinstance(value, Path) else value
 
     def _number(self, value: Any) -> int | None:
         keyword = self.spec.keyword

@@ -1,4 +1,4 @@
-"""A text of the user's own as a task: cut into passages, each scored by its log-likelihood per byte."""
+"""A text file as a task that measures perplexity: split into chunks, each scored by its log-likelihood per byte."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from harness.models.encoding import Encoder
 
 TASK = "neutral_text"
-"""What results call it."""
+"""Name of the task in results."""
 
 LONGEST = 512
-"""Tokens of a passage: most have enough before them to be predicted from, and a file gives many passages to resample."""
+"""Tokens of a chunk: long enough that most tokens have context, and short enough that a file gives many chunks to resample."""
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
 def write_task(path: Path, encoder: Encoder, root: Path) -> Path:
-    """Write a task file over the passages of a text, and the passages beside it, into a folder named by their content.
+    """Write a task file and the chunks of a text into a folder named by their content.
 
     Args:
         path: a text file, or JSON lines with a field `text`.
-        encoder: of the model; passages are at most as long as its window.
-        root: where the folder is made.
+        encoder: the model's tokenizer; chunks fit its context length.
+        root: where to create the folder.
 
     Raises:
-        DataError: the file cannot be read, or holds no text.
+        DataError: the file cannot be read, or contains no text.
         StorageError: the folder cannot be written.
     """
-    passages = [passage for text in _texts(path) for passage in cut(text, encoder)]
-    if not passages:
-        raise DataError(f"{path} holds no text.", "Give a text file, or JSON lines with a field `text`.")
-    folder = root / hashlib.sha256("\0".join([path.name, *passages]).encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    write_lines(folder / "passages.jsonl", (json.dumps({"text": passage}) + "\n" for passage in passages))
+    chunks = [chunk for text in _texts(path) for chunk in split_text(text, encoder)]
+    if not chunks:
+        raise DataError(f"{path} contains no text.", "Give a text file, or JSON lines with a field `text`.")
+    folder = root / hashlib.sha256("\0".join([path.name, *chunks]).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    write_lines(folder / "passages.jsonl", (json.dumps({"text": chunk}) + "\n" for chunk in chunks))
     content = {
         "task": TASK,
         "about": {"title": f"Likelihood of {path.name}"},
@@ -57,27 +57,27 @@ def write_task(path: Path, encoder: Encoder, root: Path) -> Path:
     return task
 
 
-def cut(text: str, encoder: Encoder) -> list[str]:
-    """Passages of whole paragraphs, each as long as fits; a paragraph that is too long by itself is cut at white space."""
+def split_text(text: str, encoder: Encoder) -> list[str]:
+    """Split a text into chunks of whole paragraphs, each as long as fits; longer paragraphs are split at white space."""
     limit = min(encoder.max_length or LONGEST, LONGEST)
-    passages: list[str] = []
+    chunks: list[str] = []
     size = 0
     for paragraph in _PARAGRAPH.split(text):
         for piece, length in _fitting(paragraph.strip(), encoder, limit):
-            if passages and size + length <= limit:
-                passages[-1] += f"\n\n{piece}"
+            if chunks and size + length <= limit:
+                chunks[-1] += f"\n\n{piece}"
                 size += length
             else:
-                passages.append(piece)
+                chunks.append(piece)
                 size = length
-    return passages
+    return chunks
 
 
 def _fitting(paragraph: str, encoder: Encoder, limit: int) -> Iterator[tuple[str, int]]:
     """The paragraph, or pieces of it that fit, each with its number of tokens."""
     if not paragraph:
         return
-    length = len(encoder.contexts([paragraph])[0]) + 1  # the line ends before it are at most a token
+    length = len(encoder.contexts([paragraph])[0]) + 1  # the line breaks before it are at most one token
     middle = len(paragraph) // 2
     spaces = [place.start() for place in re.finditer(r"\s", paragraph)]
     if length <= limit or not spaces:
@@ -92,7 +92,7 @@ def _texts(path: Path) -> Iterator[str]:
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "not valid UTF-8"
         raise DataError(f"Cannot read the text {path}: {reason}.", "Give a text file, or JSON lines with a field `text`.") from error
     if path.suffix not in (".jsonl", ".ndjson"):
         yield content
@@ -109,5 +109,5 @@ def _field(path: Path, number: int, line: str) -> str:
         raise DataError(f"{path}, line {number}: not valid JSON ({error.msg}).", "Each line is an object with a field `text`.") from error
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
-        raise DataError(f"{path}, line {number}: there is no field `text` of text.", "Each line is an object with a field `text`.")
+        raise DataError(f"{path}, line {number}: no field `text` that holds text.", "Each line is an object with a field `text`.")
     return text

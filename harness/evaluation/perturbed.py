@@ -1,4 +1,4 @@
-"""Disturbed copies of a task's questions: the same items in other words, for robustness and fairness."""
+"""Perturbed copies of a task's questions, for robustness and fairness."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PerturbedItems:
-    """What one perturbation makes of a task's questions.
+    """The items that one perturbation changed, and the requests for them.
 
     Attributes:
         signature: the perturbation's, with its seed and the columns that it may change.
-        places: of the items whose text really changed, among all items.
-        item_requests: their copies, in the same order.
+        places: indices of the items whose text changed, among all items.
+        item_requests: their perturbed copies, in the same order.
     """
 
     perturbation: Perturbation
@@ -34,26 +34,26 @@ class PerturbedItems:
 
 
 def perturbed(variant: TemplateVariant, questions: Sequence[Question], perturbation: Perturbation, seed: int) -> dict[int, Question]:
-    """The questions that a perturbation changes, by their places.
+    """The questions that a perturbation changes, by their indices.
 
-    Only what the prompt shows of an item's own text is changed: never a template's words, and never the choices or references unless
-    the perturbation says so (`references`), and then the whole item changes alike.
+    Only the parts of an item that the prompt shows are changed: never the template's own text, and the choices and references only where
+    the perturbation sets `references`; then the whole item changes consistently.
 
     Raises:
         InputError: the perturbation is not available here.
     """
     shown = columns(variant)
-    found = {}
+    change = _whole if perturbation.references else _shown
+    changed = {}
     for place, question in enumerate(questions):
-        own = _whole if perturbation.references else _shown
-        changed = own(variant, question, perturbation, seed, shown)
-        if changed is not None:
-            found[place] = changed
-    return found
+        copy = change(variant, question, perturbation, seed, shown)
+        if copy is not None:
+            changed[place] = copy
+    return changed
 
 
 def columns(variant: TemplateVariant) -> frozenset[str]:
-    """The columns that may be changed: those the task names, or those its prompt shows, answers left out."""
+    """The columns that may be changed: those that the task names, else those that its prompt shows, without answers."""
     task, template = variant.task, variant.template
     if task.perturb:
         return frozenset(task.perturb)
@@ -69,7 +69,7 @@ def _read(sources: Iterable[str]) -> frozenset[str]:
 
 
 def _shown(variant: TemplateVariant, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
-    """Other text in the prompt; the answers stay those of the original."""
+    """The question with perturbed text in the prompt and the original answers; None where nothing changed."""
     row = question.item.row
     before = {name: row[name] for name in sorted(shown) if isinstance(row.get(name), str)}
     after = perturb_fields(perturbation, before, seed=seed, item=question.item.id)
@@ -79,7 +79,7 @@ def _shown(variant: TemplateVariant, question: Question, perturbation: Perturbat
 
 
 def _whole(variant: TemplateVariant, question: Question, perturbation: Perturbation, seed: int, shown: frozenset[str]) -> Question | None:
-    """The whole item in other words, its choices and references too; the right choice stays the right one."""
+    """The question with the whole item perturbed, choices and references included; the correct choice stays correct."""
     row = question.item.row
     before = dict(_texts(row, ()))
     changed = perturb_fields(perturbation, {"/".join(path): text for path, text in before.items()}, seed=seed, item=question.item.id)
@@ -95,7 +95,7 @@ def _whole(variant: TemplateVariant, question: Question, perturbation: Perturbat
 
 
 def _texts(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every text in a row, with where it stands."""
+    """Every text in a row, with its path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What disturbing items costs: the worst of the original and its copies, and the paired drop with its interval."""
+"""Robustness to perturbations: the worst case of each item and its copies, and the paired drop with its interval."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from harness.evaluation.aggregate import MetricScore, metric_record
 from harness.evaluation.signatures import worst_signature
 from harness.metrics.base import FloatArray
 from harness.stats.bootstrap import by_cluster
-from harness.stats.intervals import Codes
 from harness.stats.contrast import difference_interval
+from harness.stats.intervals import Codes
 from harness.stats.pairs import Pairs
 from harness.store.records import MetricRecord, PerturbationRecord
 from harness.store.signature import Signature
 
 WORST = "worst"
+"""Name of the signature that stands for the worst of an item and all its copies."""
 
 
 @dataclass(frozen=True)
 class PerturbedStatistics:
-    """One metric on the copies that one perturbation made.
+    """One metric on the items that one perturbation changed.
 
     Attributes:
         signature: the perturbation's.
-        places: of the items that changed, among all items.
-        statistics: [changed, statistics], of the copies.
+        places: indices of the changed items, among all items.
+        statistics: [changed, statistics], of the perturbed copies.
     """
 
     signature: Signature
@@ -58,34 +59,34 @@ def worst_case(score: MetricScore, copies: Sequence[PerturbedStatistics]) -> Met
         return None
     sign = 1.0 if metric.higher_is_better else -1.0
     lowest, table = sign * lowest, score.statistics.copy()
-    for one in copies:
-        theirs = metric.item_scores(one.statistics)
-        assert theirs is not None
-        worse = sign * theirs < lowest[one.places]
-        table[one.places[worse]] = one.statistics[worse]
-        lowest[one.places[worse]] = sign * theirs[worse]
-    signature = worst_signature(score.signature, [one.signature for one in copies])
+    for copy in copies:
+        scores = metric.item_scores(copy.statistics)
+        assert scores is not None
+        worse = sign * scores < lowest[copy.places]
+        table[copy.places[worse]] = copy.statistics[worse]
+        lowest[copy.places[worse]] = sign * scores[worse]
+    signature = worst_signature(score.signature, [copy.signature for copy in copies])
     return MetricScore(metric, table, signature, score.seed, family=copies[0].family, clusters=score.clusters)
 
 
 def perturbations(
     key: str, score: MetricScore, copies: Sequence[PerturbedStatistics], worst: Mapping[Family, MetricScore]
 ) -> list[PerturbationRecord]:
-    """What every perturbation, and the worst of each family, does to a metric.
+    """The effect of every perturbation, and of the worst case of each family, on a metric.
 
     Args:
-        key: the metric, as results name it.
+        key: name of the metric in results.
         score: of the original items.
         copies: of all families.
-        worst: each family's worst case.
+        worst: the worst case of each family.
     """
-    found = [_record(key, one.signature, one.family, score, one.places, one.statistics) for one in copies]
+    records = [_record(key, copy.signature, copy.family, score, copy.places, copy.statistics) for copy in copies]
     everywhere = np.arange(len(score.statistics))
-    for family, one in worst.items():
+    for family, case in worst.items():
         changed = np.unique(np.concatenate([copy.places for copy in copies if copy.family == family]))
-        record = _record(key, Signature(WORST), family, score, everywhere, one.statistics)
-        found.append(record.model_copy(update={"changed": len(changed)}))
-    return found
+        record = _record(key, Signature(WORST), family, score, everywhere, case.statistics)
+        records.append(record.model_copy(update={"changed": len(changed)}))
+    return records
 
 
 def _record(
@@ -113,7 +114,7 @@ def _over(score: MetricScore, statistics: FloatArray, clusters: Codes | None, fa
 
 
 def _drop(score: MetricScore, before: FloatArray, after: FloatArray, clusters: Codes | None, family: Family) -> MetricRecord:
-    """What is lost, with an interval from resampling items, or clusters of them, with their copies."""
+    """The drop, with an interval from resampling items, or clusters of items, together with their copies."""
     metric, count = score.metric, len(before)
     reason = "no item's text changed" if count == 0 else metric.no_interval(before) or metric.no_interval(after)
     span = metric.high - metric.low
@@ -122,8 +123,8 @@ def _drop(score: MetricScore, before: FloatArray, after: FloatArray, clusters: C
         first, second = (after, before) if metric.higher_is_better else (before, after)
         pairs = Pairs(first, second, metric.score, span)
         value = pairs.difference
-        if clusters is not None and (found := len(np.unique(clusters))) < count:
-            rows, names = found, clusters.tolist()
+        if clusters is not None and (distinct := len(np.unique(clusters))) < count:
+            rows, names = distinct, clusters.tolist()
             pairs = Pairs(by_cluster(first, names), by_cluster(second, names), metric.score, span)
         drawn = pairs.replicates(seed=score.seed)
         bounds = None if reason else difference_interval(pairs, drawn[1] - drawn[0])

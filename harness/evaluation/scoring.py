@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskScorer:
-    """The metrics of one task, by the name under which results carry them.
+    """The metrics of one task, by their names in results.
 
     Attributes:
         metrics: the task's own, and those measured beside them.
-        headlines: metrics whose fall on disturbed copies is measured.
-        without: families asked for that the task has no measure of, with the reason.
+        headlines: metrics whose drop on perturbed items is measured.
+        without: requested families that the task has no measure of, with the reason.
         labels: the expressions that give the items' labels.
     """
 
@@ -58,15 +58,15 @@ class TaskScorer:
 
     @classmethod
     def of(cls, task: Task, measures: Measures | None = None, *, remote_code: bool = False) -> TaskScorer:
-        """The metrics that a task names, and what is measured beside them.
+        """Load the metrics of a task, and those measured beside them.
 
         Args:
-            task: whose metrics are made.
-            measures: what is measured beside them.
+            task: the task.
+            measures: measures beside the task's own metrics.
             remote_code: allow metrics that run Python code which the task file names.
 
         Raises:
-            MetricError: a metric is unknown, cannot judge this form of answer, or runs code that is not allowed.
+            MetricError: a metric is unknown, does not fit this form of answer, or runs code that is not allowed.
         """
         built = {spec.key: metrics.load(spec.metric, spec.options) for spec in task.metrics}
         for metric in built.values():
@@ -83,40 +83,40 @@ class TaskScorer:
     def score(
         self, item_requests: Sequence[ItemRequests], responses: Mapping[str, Response], seed: int, copies: Sequence[PerturbedItems] = ()
     ) -> TaskScores:
-        """Score every item of a task, and its disturbed copies.
+        """Score every item of a task, and its perturbed copies.
 
         Args:
             item_requests: the items.
-            responses: the answers to their requests, by request id.
-            seed: of the resampling.
-            copies: what perturbations made of the items.
+            responses: to their requests, by request id.
+            seed: for bootstrap resampling.
+            copies: the items that each perturbation changed.
         """
-        answers = [responses[one.request.id] for one in item_requests]
+        answers = [responses[item.request.id] for item in item_requests]
         read: set[str] = set()
-        outcomes = [_outcome(one, responses, read) for one in item_requests]
+        outcomes = [_outcome(item, responses, read) for item in item_requests]
         clusters = _clusters(item_requests)
         scores = {}
         for name, metric in self.metrics.items():
             read.clear()
             table = metric.statistics(outcomes)
             signature = metric_signature(metric.signature_for(outcomes), read, self.labels)
-            own = None if clusters is None else _of_rows(metric, outcomes, clusters, len(table))
-            scores[name] = MetricScore(metric, table, signature, seed, clusters=own)
-        lost: list[PerturbationRecord] = []
+            row_clusters = None if clusters is None else _clusters_of_rows(metric, outcomes, clusters, len(table))
+            scores[name] = MetricScore(metric, table, signature, seed, clusters=row_clusters)
+        drops: list[PerturbationRecord] = []
         for name in self.headlines if copies else ():
-            worst, found = _disturbed(name, scores[name], copies, responses)
-            scores |= {f"{name}_{family}": score for family, score in worst.items()}
-            lost += found
+            worst_cases, records = _robustness(name, scores[name], copies, responses)
+            scores |= {f"{name}_{family}": score for family, score in worst_cases.items()}
+            drops += records
         samples = list(map(_sample, item_requests, answers))
         for name, score in scores.items():
             values = score.metric.item_scores(score.statistics)
             alone = values is not None and len(values) == len(samples)
             for number, sample in enumerate(samples):
                 sample.metrics[name] = float(values[number]) if alone and values is not None else None
-        perturbed = {copy.perturbation.label: [_sample(one, responses[one.request.id]) for one in copy.item_requests] for copy in copies}
-        prompt_tokens = sum(_tokens(one.request) for one in item_requests)
-        output_tokens = sum(len(one.tokens) for one in answers if isinstance(one, Generation))
-        return TaskScores(scores, samples, lost, perturbed, prompt_tokens, output_tokens)
+        perturbed = {copy.perturbation.label: [_sample(item, responses[item.request.id]) for item in copy.item_requests] for copy in copies}
+        prompt_tokens = sum(_tokens(item.request) for item in item_requests)
+        output_tokens = sum(len(answer.tokens) for answer in answers if isinstance(answer, Generation))
+        return TaskScores(scores, samples, drops, perturbed, prompt_tokens, output_tokens)
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,12 @@ class TaskScores:
     """A task's scores and samples.
 
     Attributes:
-        perturbations: what perturbations do to the headline metrics.
-        copies: samples of the disturbed copies, by perturbation.
-        prompt_tokens: of all items, with their choices, nothing shared.
-        output_tokens: of all texts that were generated.
+        scores: by metric.
+        samples: one for each item.
+        perturbations: effect of each perturbation on the headline metrics.
+        copies: samples of the perturbed items, by perturbation.
+        prompt_tokens: tokens of all prompts with their choices, without sharing.
+        output_tokens: tokens of all generated texts.
     """
 
     scores: Mapping[str, MetricScore]
@@ -139,7 +141,7 @@ class TaskScores:
 
     @property
     def statistics(self) -> dict[str, StatisticsRecord]:
-        """Each metric's statistics as results keep them."""
+        """The statistics of each metric as results save them."""
         return {
             name: StatisticsRecord(type(score.metric).name, dataclasses.asdict(score.metric), score.statistics, score.clusters)
             for name, score in self.scores.items()
@@ -149,40 +151,41 @@ class TaskScores:
 def combine(template_variants: Mapping[str, TaskScores]) -> dict[str, MetricScore]:
     """The mean scores of a task over its template variants."""
     first = next(iter(template_variants.values()))
-    return {name: blend([judged.scores[name] for judged in template_variants.values()]) for name in first.scores}
+    return {name: blend([variant.scores[name] for variant in template_variants.values()]) for name in first.scores}
 
 
 def _clusters(item_requests: Sequence[ItemRequests]) -> Codes | None:
-    """Number of each item's cluster [items], in the order in which they first appear; None where items stand alone."""
+    """Number of each item's cluster [items], in order of first appearance; None where items are independent."""
     places: dict[str, int] = {}
-    found = [places.setdefault(one.question.cluster, len(places)) for one in item_requests if one.question.cluster is not None]
-    return np.array(found, dtype=np.intp) if found else None
+    clusters = [item.question.cluster for item in item_requests]
+    numbers = [places.setdefault(cluster, len(places)) for cluster in clusters if cluster is not None]
+    return np.array(numbers, dtype=np.intp) if numbers else None
 
 
-def _of_rows(metric: Metric[Any], outcomes: Sequence[Outcome], clusters: Codes, rows: int) -> Codes | None:
-    """The cluster of each row's first item [rows]; None where a metric does not say what its rows are made of."""
+def _clusters_of_rows(metric: Metric[Any], outcomes: Sequence[Outcome], clusters: Codes, rows: int) -> Codes | None:
+    """The cluster of each row's first item [rows]; None where the metric does not name the items of its rows."""
     sources = np.array(metric.sources(outcomes), dtype=np.intp)
     return clusters[sources] if len(sources) == rows else None
 
 
-def _disturbed(
+def _robustness(
     name: str, score: MetricScore, copies: Sequence[PerturbedItems], responses: Mapping[str, Response]
 ) -> tuple[dict[Family, MetricScore], list[PerturbationRecord]]:
-    """The worst case of each family, and what each perturbation does to a metric; nothing where single items have no score."""
+    """The worst case of each family, and the effect of each perturbation on a metric; empty where single items have no score."""
     metric = score.metric
     if metric.item_scores(score.statistics) is None:
         return {}, []
-    found = []
-    for one in copies:
-        statistics = metric.statistics([_outcome(item_requests, responses, set()) for item_requests in one.item_requests])
-        statistics = statistics.reshape(len(one.item_requests), score.statistics.shape[1])
-        found.append(PerturbedStatistics(one.signature, one.perturbation.family, np.asarray(one.places, dtype=np.intp), statistics))
-    worst: dict[Family, MetricScore] = {}
-    for family in dict.fromkeys(one.family for one in found):
-        case = worst_case(score, [one for one in found if one.family == family])
+    perturbed = []
+    for copy in copies:
+        statistics = metric.statistics([_outcome(item, responses, set()) for item in copy.item_requests])
+        statistics = statistics.reshape(len(copy.item_requests), score.statistics.shape[1])
+        perturbed.append(PerturbedStatistics(copy.signature, copy.perturbation.family, np.asarray(copy.places, dtype=np.intp), statistics))
+    worst_cases: dict[Family, MetricScore] = {}
+    for family in dict.fromkeys(statistics.family for statistics in perturbed):
+        case = worst_case(score, [statistics for statistics in perturbed if statistics.family == family])
         assert case is not None
-        worst[family] = case
-    return worst, perturbations(name, score, found, worst)
+        worst_cases[family] = case
+    return worst_cases, perturbations(name, score, perturbed, worst_cases)
 
 
 def _tokens(request: Request) -> int:
@@ -194,7 +197,7 @@ def _tokens(request: Request) -> int:
 
 
 def _outcome(item_requests: ItemRequests, responses: Mapping[str, Response], read: set[str]) -> Outcome:
-    """An item's outcome; `read` grows with the labels that are read of it."""
+    """The outcome of an item; names of labels that a metric reads are added to `read`."""
     question, request, labels = item_requests.question, item_requests.request, ReadLabels(item_requests.question.labels, read)
     response = responses[request.id]
     if question.choices:
@@ -215,8 +218,8 @@ def _outcome(item_requests: ItemRequests, responses: Mapping[str, Response], rea
         size = len(text.encode("utf-8", "surrogatepass"))
         return LikelihoodOutcome(sum(response.logprobs), scored, len(text.split()), size, labels)
     assert isinstance(response, Generation)
-    more = [responses[one.id] for one in item_requests.more]
-    texts = tuple(one.text for one in more if isinstance(one, Generation))
+    more = [responses[request.id] for request in item_requests.more]
+    texts = tuple(generation.text for generation in more if isinstance(generation, Generation))
     return TextOutcome(response.text, question.references, labels, texts)
 
 
@@ -228,10 +231,10 @@ def _sample(item_requests: ItemRequests, response: Response) -> SampleRecord:
         return SampleRecord(item.id, item.digest, item_requests.text, target, response.text, {}, labels=labels, cluster=cluster)
     logprobs = list(response.logprobs)
     if question.choices:
-        right: int | list[int] = question.targets[0] if len(question.targets) == 1 else list(question.targets)
+        correct: int | list[int] = question.targets[0] if len(question.targets) == 1 else list(question.targets)
         prediction = max(range(len(logprobs)), key=logprobs.__getitem__)
         choices = list(question.choices)
-        record = SampleRecord(item.id, item.digest, item_requests.text, right, prediction, {}, logprobs=logprobs, labels=labels)
+        record = SampleRecord(item.id, item.digest, item_requests.text, correct, prediction, {}, logprobs=logprobs, labels=labels)
         return dataclasses.replace(record, choices=choices, cluster=cluster)
     text = question.references[0]
     return SampleRecord(item.id, item.digest, item_requests.text, text, text, {}, logprobs=logprobs, labels=labels, cluster=cluster)

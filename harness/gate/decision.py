@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from harness.compare.comparison import RunComparison, compare_runs
 from harness.compare.names import expand_globs
 from harness.compare.paired_tables import LoadMeasure
-from harness.compare.pairing import Results
+from harness.compare.pairing import Results, joined_files
 from harness.compare.unverified import unverified
 from harness.errors import InputError
 from harness.gate.evidence import Evidence
@@ -112,9 +112,6 @@ def decide(run: Path, baseline: Path | None, policy: Policy, load: LoadMeasure, 
     """
     candidate = Results.read(run)
     reference = Results.read(baseline) if baseline is not None else None
-    for side in (candidate, reference):
-        if side is not None:
-            refuse_changed(side.folder, side.record)
     comparing = next((policy_rule for policy_rule in policy.rules if policy_rule.rule.needs_baseline), None)
     if comparing is not None and reference is None:
         raise _unfit(
@@ -127,8 +124,20 @@ def decide(run: Path, baseline: Path | None, policy: Policy, load: LoadMeasure, 
         tasks = None if options.tasks is None else expand_globs(options.tasks, both)
         options = replace(options, targets=expand_globs(options.targets, both), tasks=tasks)
         comparison = compare_runs(reference.folder, candidate.folder, load, options)
+    _verify_rest(candidate, reference, comparison)
     evidence = Evidence(candidate, load, options, reference, comparison)
     return GateDecision(candidate, reference, tuple(_checked(policy_rule, evidence) for policy_rule in policy.rules), on_undecided)
+
+
+def _verify_rest(candidate: Results, reference: Results | None, comparison: RunComparison | None) -> None:
+    """Refuse changed files of both results; the comparison has verified those that it read."""
+    verified: set[str] = set()
+    if reference is not None and comparison is not None:
+        names = [part.name for task in comparison.tasks for part in task.parts or (task,)]
+        verified = {file for name in names for file in joined_files(reference.record, name)}
+    for side in (candidate, reference):
+        if side is not None:
+            refuse_changed(side.folder, side.record, verified)
 
 
 def _checked(policy_rule: PolicyRule, evidence: Evidence) -> RuleResult:

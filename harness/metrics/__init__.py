@@ -1,7 +1,9 @@
-"""How answers are judged: one file per family of metrics, found by name.
+"""Metrics: one file for each family, found by name.
+
+In: outcomes of items. Out: sufficient statistics, and scores that are functions of their sum.
 
 Metrics come from this package, from entry points of the group `harness.metrics`, and from `metrics/*.py` below the user's
-folders (HARNESS_PATH, and every folder given to `load_folder`). All are imported on first use.
+folders (HARNESS_PATH, and every folder passed to `load_folder`). All are imported on first use.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ EVALUATE_PREFIX = "evaluate:"
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Metric[Any]:
-    """The metric `name` with its options; `evaluate:NAME[:KEY]` is a metric of the evaluate library.
+    """Build the metric `name` with its options; `evaluate:NAME[:KEY]` is a metric of the evaluate library.
 
     Raises:
-        MetricError: the name is unknown, or an option does not exist or has a value that is not allowed.
+        MetricError: the name or an option is unknown, or the value of an option is not allowed.
     """
     known()
     if name.startswith(EVALUATE_PREFIX):
@@ -30,14 +32,14 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Metric[Any]:
 
 
 def known() -> Mapping[str, type[Metric[Any]]]:
-    """Every metric's class by name: shipped, installed as a plug-in, and from the user's folders."""
+    """Every metric class by name: built in, installed as a plug-in, and in the user's folders."""
     return PLUGINS.known()
 
 
 def load_folder(path: Path) -> None:
-    """Make the metrics in `metrics/*.py` below `path` known; a folder without them adds none.
+    """Register the metrics in `metrics/*.py` below `path`, if there are any.
 
     Raises:
-        MetricError: a file cannot be imported, or takes a name that another metric has.
+        MetricError: a file cannot be imported, or uses the name of another metric.
     """
     PLUGINS.load_folder(path)

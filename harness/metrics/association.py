@@ -86,11 +86,11 @@ class GroupWords(Metric[TextOutcome]):
     def beside(self, statistics: FloatArray) -> Mapping[str, float]:
         """How often each group was counted, the targets; of permutations the mean (`by chance`) and the share that reach it (`p`)."""
         counted = self.support(statistics)
-        found: dict[str, float] = dict(counted.groups)
+        counts: dict[str, float] = dict(counted.groups)
         if counted.targets is not None:
-            found["targets"] = counted.targets
+            counts["targets"] = counted.targets
         null = self.null(statistics)
-        return found if null is None else found | {"by chance": null.mean, "p": null.p}
+        return counts if null is None else counts | {"by chance": null.mean, "p": null.p}
 
     def support(self, statistics: FloatArray) -> Support:
         """What the score of these statistics [items, statistics] is counted from."""

@@ -1,6 +1,6 @@
-"""What a metric is: per-item sufficient statistics, and a score that is a function of their sum.
+"""The base class of metrics: sufficient statistics per item, and a score that is a function of their sum.
 
-One code path then gives the score, its interval, the paired test and the gate. To add a metric, write one class in one
+One code path then gives the score, its confidence interval, the paired test and the gate. To add a metric, write a class in a
 file and decorate it with `@metric("name")`; its fields are its options in a task file.
 """
 
@@ -40,22 +40,22 @@ AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 @dataclass(frozen=True)
 class Metric(Generic[AnyOutcome]):
-    """Base of all metrics. Fields of a subclass are its options and become part of its signature.
+    """Base class of all metrics. Fields of a subclass are its options and part of its signature.
 
     Options annotated with `bool`, `int`, `float`, `str`, `Literal[...]` or a union of these are checked when a metric is built;
-    `__post_init__` may raise ValueError for the rest.
+    `__post_init__` may raise ValueError for other checks.
 
     Class attributes:
-        name: as task files call it.
-        form: the answer form it can judge.
-        family: what it is a measure of.
+        name: in task files.
+        form: the answer form that it scores.
+        family: family of measures it belongs to.
         higher_is_better: direction.
-        low, high: the range of a score; infinities where there is no bound.
+        low, high: the range of a score; infinite without a bound.
         unit: "share", "points", "nats", …
-        version: raised whenever the same answers would score differently.
-        pulled: whether chance alone moves the score away from its bound; its interval is then reflected about it.
-        remote_code: whether scoring runs Python code that a task file names; it then has to be allowed by the user.
-        min_items: fewest rows of statistics for which a score means something; with fewer it is refused.
+        version: increased whenever the same responses would score differently.
+        pulled: whether chance alone moves the score away from its bound; the interval is then reflected about the bound.
+        remote_code: whether scoring runs Python code that a task file names, which the user then has to allow.
+        min_items: fewest rows of statistics for a meaningful score; with fewer rows there is no score.
     """
 
     name: ClassVar[str]
@@ -73,15 +73,15 @@ class Metric(Generic[AnyOutcome]):
     def statistics(self, outcomes: Sequence[AnyOutcome]) -> FloatArray:
         """Sufficient statistics: array [rows, statistics].
 
-        A row is an item, or a group of items that is judged as one: a score's n counts rows, and resampling draws rows,
-        which keeps clustered items together. Which items make up a row must not depend on the answers.
+        A row is an item, or a group of items that is scored as one: the n of a score counts rows, and resampling draws rows,
+        which keeps clustered items together. The items of a row must not depend on the responses.
         """
         raise NotImplementedError
 
     def sources(self, outcomes: Sequence[AnyOutcome]) -> Sequence[int]:
-        """Place of the outcome, or the first of the outcomes, that each row of the statistics is made of [rows].
+        """Index of the (first) outcome behind each row of the statistics [rows].
 
-        A metric whose rows are not its outcomes one by one says so here, so that rows of one cluster are known.
+        A metric whose rows do not correspond one to one to outcomes overrides this, so that the rows of a cluster are known.
         """
         return range(len(outcomes))
 
@@ -92,9 +92,9 @@ class Metric(Generic[AnyOutcome]):
         return result
 
     def item_scores(self, statistics: FloatArray) -> FloatArray | None:
-        """The score of each item alone [items], or None where a single item has none (correlations, judged groups).
+        """The score of each item alone [items], or None if single items have no score (correlations, groups).
 
-        The mean of these is the score only for metrics that are plain means; for others they serve to sort and to show items.
+        Their mean is the score only for metrics that are plain means; otherwise they serve to sort and show items.
         """
         return self.score(statistics)
 
@@ -107,33 +107,32 @@ class Metric(Generic[AnyOutcome]):
         return self.pool(parts)
 
     def beside(self, statistics: FloatArray) -> Mapping[str, float]:
-        """What helps to read the score of these statistics [rows, statistics]: what it is counted from, what it would be by chance."""
+        """Numbers that help to interpret the score of these statistics [rows, statistics]: counts behind it, the score by chance."""
         return {}
 
     def refused(self, statistics: FloatArray) -> str | None:
-        """Why these statistics [rows, statistics] have no score that means something; None where they have one."""
+        """Why these statistics [rows, statistics] have no meaningful score; None if they have one."""
         rows = len(statistics)
-        return None if rows >= self.min_items else f"{rows} items, of the {self.min_items} that it needs"
+        return None if rows >= self.min_items else f"only {rows} items; it needs at least {self.min_items}"
 
     def no_interval(self, statistics: FloatArray) -> str | None:
-        """Why resampling or pairing these statistics [rows, statistics] would mislead.
+        """Why these statistics [rows, statistics] cannot be resampled or paired; None if they can.
 
-        None where they may be resampled.
         """
         return None
 
     @property
     def signature(self) -> Signature:
-        """Everything about the metric that decides the number: its version, its options, and the libraries behind it."""
+        """Everything about the metric that can change the score: its version, its options, and its libraries."""
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return Signature.of(self.name, {"version": self.version, **options, **self.libraries()})
 
     def signature_for(self, outcomes: Sequence[AnyOutcome]) -> Signature:
-        """`signature` with what the outcomes add to it, such as the number of references."""
+        """`signature` with fields that depend on the outcomes, such as the number of references."""
         return self.signature
 
     def libraries(self) -> dict[str, str]:
-        """The release of each library that can change the score, or the digest of each file, by name."""
+        """By name, the release of each library and the digest of each file that can change the score."""
         return {}
 
 
@@ -144,17 +143,17 @@ def per_item(values: Sequence[float] | FloatArray) -> FloatArray:
 
 
 def label(outcome: Outcome, name: str, wanted: Metric[Any]) -> Any:
-    """What the task says about an item under the label `name`.
+    """The label `name` of an item.
 
     Raises:
-        MetricError: the task gives its items no such label.
+        MetricError: the task has no such label.
     """
     try:
         return outcome.labels[name]
     except KeyError:
-        given = f"It gives {', '.join(sorted(outcome.labels))}." if outcome.labels else "It gives none."
+        given = f"The task has the labels {', '.join(sorted(outcome.labels))}." if outcome.labels else "The task has no labels."
         raise MetricError(
-            f"Metric {wanted.name!r} needs the label {name!r} of every item. {given}", f"Add `labels: {{{name}: EXPRESSION}}` to the task."
+            f"Metric {wanted.name!r} needs the label {name!r}. {given}", f"Add `labels: {{{name}: EXPRESSION}}` to the task."
         ) from None
 
 
@@ -163,10 +162,10 @@ MetricClass = TypeVar("MetricClass", bound=type[Metric[Any]])
 
 
 def metric(name: str) -> Callable[[MetricClass], MetricClass]:
-    """Class decorator: make a metric known under `name`.
+    """Class decorator: register a metric under `name`.
 
     Raises:
-        MetricError: another class has that name; a number's name would then not say how it was made.
+        MetricError: another class has that name.
     """
 
     def register(cls: MetricClass) -> MetricClass:
@@ -178,23 +177,23 @@ def metric(name: str) -> Callable[[MetricClass], MetricClass]:
 
 
 def registered() -> Mapping[str, type[Metric[Any]]]:
-    """All metrics known so far, by name."""
+    """All metrics registered so far, by name."""
     return PLUGINS.registered()
 
 
 def build(name: str, options: Mapping[str, Any]) -> Metric[Any]:
-    """Make the metric `name` with its options.
+    """Build the metric `name` with its options.
 
     Raises:
-        MetricError: the name is unknown, an option does not exist or is missing, or its value is not allowed.
+        MetricError: the name is unknown, an option is unknown or missing, or its value is not allowed.
     """
     return PLUGINS.build(name, options, hint="Metrics of the evaluate library are named evaluate:NAME.")
 
 
 def check_form(wanted: Metric[Any], form: AnswerForm) -> None:
-    """Raise MetricError unless `wanted` can judge answers of this form."""
+    """Raise MetricError unless the metric `wanted` scores this answer form."""
     if wanted.form != form:
         fitting = sorted(n for n, cls in registered().items() if cls.form == form)
         raise MetricError(
-            f"Metric {wanted.name!r} judges answers of form {wanted.form!r}, not {form!r}.", f"Metrics for it: {', '.join(fitting)}."
+            f"Metric {wanted.name!r} scores the answer form {wanted.form!r}, not {form!r}.", f"Metrics for it: {', '.join(fitting)}."
         )

@@ -30,7 +30,7 @@ RELIABLE = 300
 
 _BINS = 10
 _FOLDS = 5
-_SURE = 1e-12  # how near to 0 and 1 a log-odds is taken, as in HELM
+_LOG_ODDS_LIMIT = 1e-12  # how near to 0 and 1 a log-odds is taken, as in HELM
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class CalibrationMetric(ChoiceMetric):
 
     def hits(self, outcomes: Sequence[ChoiceOutcome]) -> FloatArray:
         """Whether each item's predicted choice is right, 0 or 1 [items]."""
-        return np.array([self.right(outcome) for outcome in outcomes], dtype=np.float64)
+        return np.array([self.is_correct(outcome) for outcome in outcomes], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class CalibrationError(SampleCalibration):
 
     def score(self, totals: FloatArray) -> FloatArray:
         """Errors [...] from summed statistics [..., bins x 3]."""
-        confidence, right, count = _bins(totals)
+        confidence, correct, count = _bins(totals)
         with np.errstate(invalid="ignore", divide="ignore"):
-            result: FloatArray = np.abs(confidence - right).sum(axis=-1) / count.sum(axis=-1)
+            result: FloatArray = np.abs(confidence - correct).sum(axis=-1) / count.sum(axis=-1)
         return result
 
     def gather(self, parts: Sequence[FloatArray]) -> FloatArray:
         """All items in bins that are made anew for them together."""
-        confidence, right, _ = (np.concatenate([_bins(part)[which].sum(axis=1) for part in parts]) for which in range(3))
-        return _binned(confidence, right, self.bins)
+        confidence, correct, _ = (np.concatenate([_bins(part)[which].sum(axis=1) for part in parts]) for which in range(3))
+        return _binned(confidence, correct, self.bins)
 
     def beside(self, statistics: FloatArray) -> Mapping[str, float]:
         """`by chance`: about the error of a calibrated model with these confidences, the mean of |normal| in each bin."""
@@ -167,14 +167,14 @@ class PlattError(CalibrationError):
 
     def statistics(self, outcomes: Sequence[ChoiceOutcome]) -> FloatArray:
         """Scaled confidence, right (0 or 1) and count in the item's bin, 0 in the others: array [items, bins x 3]."""
-        right = self.hits(outcomes)
-        return _binned(_scaled_by_others(self.confidences(outcomes), right), right, self.bins)
+        correct = self.hits(outcomes)
+        return _binned(_scaled_by_others(self.confidences(outcomes), correct), correct, self.bins)
 
     def refused(self, statistics: FloatArray) -> str | None:
         """The reason, where there are too few items or bins, or all answers are right or all are wrong."""
-        _, right, count = _bins(statistics.sum(axis=0))
-        if right.sum() in (0.0, count.sum()):
-            return f"there is nothing to fit: {int(right.sum())} of {int(count.sum())} answers are right"
+        _, correct, count = _bins(statistics.sum(axis=0))
+        if correct.sum() in (0.0, count.sum()):
+            return f"there is nothing to fit: {int(correct.sum())} of {int(count.sum())} answers are right"
         return super().refused(statistics)
 
 
@@ -254,9 +254,9 @@ class Brier(CalibrationMetric):
         return per_item([self._item(outcome) for outcome in outcomes])
 
     def _item(self, outcome: ChoiceOutcome) -> float:
-        shares, right = self.probabilities(outcome), sorted(set(outcome.targets))
-        wrong = np.delete(shares, right)
-        return float((1.0 - shares[right].sum()) ** 2 + (wrong**2).sum())
+        shares, correct = self.probabilities(outcome), sorted(set(outcome.targets))
+        wrong = np.delete(shares, correct)
+        return float((1.0 - shares[correct].sum()) ** 2 + (wrong**2).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +279,12 @@ def reliability(statistics: FloatArray) -> Reliability:
 
     DeGroot and Fienberg (1983), "The comparison and evaluation of forecasters".
     """
-    confidence, right, count = _bins(statistics.sum(axis=0))
+    confidence, correct, count = _bins(statistics.sum(axis=0))
     filled = count > 0
-    return Reliability(confidence[filled] / count[filled], right[filled] / count[filled], count[filled].astype(np.int64))
+    return Reliability(confidence[filled] / count[filled], correct[filled] / count[filled], count[filled].astype(np.int64))
 
 
-def platt(confidence: FloatArray, right: FloatArray) -> tuple[float, float]:
+def platt(confidence: FloatArray, correct: FloatArray) -> tuple[float, float]:
     """Slope and intercept of Platt's scaling: the logistic regression of right answers on the log-odds of their confidence.
 
     Fitted without regularization, but for a penalty of 1e-10 / 2 times the squared slope, which keeps it finite where the
@@ -303,10 +303,10 @@ def platt(confidence: FloatArray, right: FloatArray) -> tuple[float, float]:
 
     def loss(line: FloatArray) -> float:
         scores = design @ line
-        return float((np.logaddexp(0.0, scores) - right * scores).sum() + penalty @ line**2 / 2)
+        return float((np.logaddexp(0.0, scores) - correct * scores).sum() + penalty @ line**2 / 2)
 
     def gradient(line: FloatArray) -> FloatArray:
-        result: FloatArray = design.T @ (expit(design @ line) - right) + penalty * line
+        result: FloatArray = design.T @ (expit(design @ line) - correct) + penalty * line
         return result
 
     def hessian(line: FloatArray) -> FloatArray:
@@ -319,36 +319,36 @@ def platt(confidence: FloatArray, right: FloatArray) -> tuple[float, float]:
 
 
 def _log_odds(confidence: FloatArray) -> FloatArray:
-    inside = np.clip(confidence, _SURE, 1.0 - _SURE)
+    inside = np.clip(confidence, _LOG_ODDS_LIMIT, 1.0 - _LOG_ODDS_LIMIT)
     result: FloatArray = np.log(inside / (1.0 - inside))
     return result
 
 
-def _scaled_by_others(confidence: FloatArray, right: FloatArray) -> FloatArray:
+def _scaled_by_others(confidence: FloatArray, correct: FloatArray) -> FloatArray:
     """Confidences scaled by Platt's fit to the other folds [items]; where those are all right or all wrong, 1 or 0."""
     folds = np.random.default_rng(0).permutation(len(confidence)) % _FOLDS
     scaled = np.zeros_like(confidence)
     for fold in range(min(_FOLDS, len(confidence))):
-        own, others = folds == fold, folds != fold
-        scaled[own] = _scaled(confidence[own], confidence[others], right[others])
+        held_out, others = folds == fold, folds != fold
+        scaled[held_out] = _scaled(confidence[held_out], confidence[others], correct[others])
     return scaled
 
 
-def _scaled(confidence: FloatArray, known: FloatArray, right: FloatArray) -> FloatArray:
+def _scaled(confidence: FloatArray, known: FloatArray, correct: FloatArray) -> FloatArray:
     from scipy.special import expit
 
-    if right.all() or not right.any():
-        return np.full_like(confidence, float(right.all()))
-    slope, intercept = platt(known, right)
+    if correct.all() or not correct.any():
+        return np.full_like(confidence, float(correct.all()))
+    slope, intercept = platt(known, correct)
     result: FloatArray = expit(slope * _log_odds(confidence) + intercept)
     return result
 
 
-def _binned(confidence: FloatArray, right: FloatArray, bins: int) -> FloatArray:
+def _binned(confidence: FloatArray, correct: FloatArray, bins: int) -> FloatArray:
     """One-hot bin times confidence, right and 1: array [items, bins x 3]."""
     items = len(confidence)
     table = np.zeros((items, bins, 3))
-    table[np.arange(items), np.searchsorted(_ends(confidence, bins), confidence)] = np.stack([confidence, right, np.ones(items)], axis=1)
+    table[np.arange(items), np.searchsorted(_ends(confidence, bins), confidence)] = np.stack([confidence, correct, np.ones(items)], axis=1)
     return table.reshape(items, bins * 3)
 
 

@@ -82,7 +82,7 @@ class ChoiceMetric(Metric[ChoiceOutcome]):
         """Index of the preferred choice."""
         return predicted(outcome, self.normalize)
 
-    def right(self, outcome: ChoiceOutcome) -> bool:
+    def is_correct(self, outcome: ChoiceOutcome) -> bool:
         """Whether the preferred choice is the target, or one of several."""
         return self.predicted(outcome) in outcome.targets
 
@@ -94,7 +94,7 @@ class Accuracy(ChoiceMetric):
 
     def statistics(self, outcomes: Sequence[ChoiceOutcome]) -> FloatArray:
         """Hit (0 or 1) and count: array [items, 2]."""
-        return per_item([float(self.right(outcome)) for outcome in outcomes])
+        return per_item([float(self.is_correct(outcome)) for outcome in outcomes])
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ChoiceTextMetric(ChoiceMetric):
 
     texts: str | None = None
 
-    def compare(self, said: str, right: str) -> float:
+    def compare(self, said: str, correct: str) -> float:
         """A score of one pair of texts."""
         raise NotImplementedError
 
@@ -145,9 +145,9 @@ class ChoiceExactMatch(ChoiceTextMetric):
     Differs from accuracy where choices differ only in case, punctuation, articles or spacing.
     """
 
-    def compare(self, said: str, right: str) -> float:
+    def compare(self, said: str, correct: str) -> float:
         """1 where the normalized texts are equal, else 0."""
-        return float(normalized(said) == normalized(right))
+        return float(normalized(said) == normalized(correct))
 
 
 @metric("choice_f1")
@@ -158,9 +158,9 @@ class ChoiceF1(ChoiceTextMetric):
     Words as SQuAD normalizes them. Source: Zhang et al. (2018), "ReCoRD", and its evaluation script.
     """
 
-    def compare(self, said: str, right: str) -> float:
+    def compare(self, said: str, correct: str) -> float:
         """F1 of the bags of words."""
-        return bag_f1(said, right)
+        return bag_f1(said, correct)
 
 
 @metric("mc2")

@@ -20,13 +20,13 @@ _CONSTANT = 1e-12  # a variance below this share of the mean square is rounding
 
 @dataclass(frozen=True, kw_only=True)
 class Correlation(Metric[AnyOutcome]):
-    """Pearson's correlation of a prediction with a label, of the numbers themselves or of their ranks.
+    """Pearson's correlation of a prediction with a label, of the numbers or of their ranks.
 
-    Ranks (Spearman) are computed once over all items of the task, equal numbers sharing their mean rank; what is resampled
-    are the pairs of ranks, which are not ranked again. Tasks that are pooled keep their own ranks, as shares of their items.
+    Ranks (Spearman) are computed once over all items of the task, with mean ranks for ties; resampling draws pairs of ranks and
+    does not rank them again. Pooled tasks keep their own ranks, as shares of their items.
 
     Options:
-        gold: label that holds the number wanted.
+        gold: label with the correct number.
     """
 
     low: ClassVar[float] = -1.0
@@ -36,14 +36,14 @@ class Correlation(Metric[AnyOutcome]):
     gold: str
 
     def number(self, outcome: AnyOutcome) -> float:
-        """The number predicted."""
+        """The predicted number."""
         raise NotImplementedError
 
     def statistics(self, outcomes: Sequence[AnyOutcome]) -> FloatArray:
         """Count, prediction x, label y, x², y² and xy: array [items, 6].
 
         Raises:
-            MetricError: an item lacks the label, or it is no number.
+            MetricError: an item lacks the label, or the label is not a number.
         """
         said = np.array([self.number(outcome) for outcome in outcomes], dtype=np.float64)
         wanted = np.array([self._wanted(outcome) for outcome in outcomes], dtype=np.float64)
@@ -52,7 +52,7 @@ class Correlation(Metric[AnyOutcome]):
         return np.stack([np.ones_like(said), said, wanted, said**2, wanted**2, said * wanted], axis=1)
 
     def score(self, totals: FloatArray) -> FloatArray:
-        """Correlations [...] from summed statistics [..., 6]; NaN where either side is constant."""
+        """Correlations [...] from summed statistics [..., 6]; NaN if the predictions or the labels are constant."""
         count, said, wanted, said_squares, wanted_squares, products = np.moveaxis(totals, -1, 0)
         variances = [count * said_squares - said**2, count * wanted_squares - wanted**2]
         floors = [_CONSTANT * count * said_squares, _CONSTANT * count * wanted_squares]
@@ -65,7 +65,7 @@ class Correlation(Metric[AnyOutcome]):
         return None
 
     def no_interval(self, statistics: FloatArray) -> str | None:
-        """The reason, where there is no correlation."""
+        """The reason, if there is no correlation."""
         if np.isfinite(self.score(statistics.sum(axis=0))):
             return None
         return f"no correlation: the predictions or the labels {self.gold!r} are all equal"
@@ -74,7 +74,7 @@ class Correlation(Metric[AnyOutcome]):
         value = label(outcome, self.gold, self)
         number = _float(value)
         if number is None:
-            raise MetricError(f"Metric {self.name!r}: the label {self.gold!r} is {value!r}, not a number.", "Mend the task's labels.")
+            raise MetricError(f"Metric {self.name!r}: the label {self.gold!r} is {value!r}, not a number.", "Correct the task's labels.")
         return number
 
 
@@ -102,8 +102,8 @@ class _Generated(Correlation[TextOutcome]):
     missing: float = -1.0
 
     def number(self, outcome: TextOutcome) -> float:
-        found = _float(number_in(outcome.prediction, self.which))
-        return self.missing if found is None else found
+        predicted = _float(number_in(outcome.prediction, self.which))
+        return self.missing if predicted is None else predicted
 
 
 @metric("pearson")
@@ -112,9 +112,9 @@ class Pearson(_Generated):
     """Pearson's correlation of the number in a generated text with a label.
 
     Options:
-        gold: label that holds the number wanted.
+        gold: label with the correct number.
         which: the first or the last number in the text.
-        missing: what a text without a number counts as; -1 as for T5 on STS-B (Raffel et al., 2020).
+        missing: value of a text without a number; -1 as for T5 on STS-B (Raffel et al., 2020).
     """
 
 
@@ -140,7 +140,7 @@ class _Expected(Correlation[ChoiceOutcome]):
         numbers = [_float(choice) for choice in outcome.choices]
         if None in numbers:
             raise MetricError(
-                f"Metric {self.name!r} needs choices that are numbers; {outcome.choices[numbers.index(None)]!r} is none.",
+                f"Metric {self.name!r} needs choices that are numbers; {outcome.choices[numbers.index(None)]!r} is not a number.",
                 "Write every choice of the task as a plain number.",
             )
         return float(probabilities(outcome) @ np.array(numbers, dtype=np.float64))
@@ -149,24 +149,24 @@ class _Expected(Correlation[ChoiceOutcome]):
 @metric("expected_pearson")
 @dataclass(frozen=True, kw_only=True)
 class ExpectedPearson(_Expected):
-    """Pearson's correlation of the expected number with a label, where the choices are numbers.
+    """Pearson's correlation of the expected number with a label, if the choices are numbers.
 
     The expectation is over the choices' probabilities, normalized over the choices.
 
     Options:
-        gold: label that holds the number wanted.
+        gold: label with the correct number.
     """
 
 
 @metric("expected_spearman")
 @dataclass(frozen=True, kw_only=True)
 class ExpectedSpearman(_Expected):
-    """Spearman's rank correlation of the expected number with a label, where the choices are numbers.
+    """Spearman's rank correlation of the expected number with a label, if the choices are numbers.
 
     Ranks are computed once over all items, and the interval resamples pairs of ranks.
 
     Options:
-        gold: label that holds the number wanted.
+        gold: label with the correct number.
     """
 
     ranked: ClassVar[bool] = True

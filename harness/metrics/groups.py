@@ -1,7 +1,6 @@
-"""Metrics that judge several items as one: the answers to one question, the two halves of a pair, the passages of a query.
+"""Metrics that score several items as one: the answers to a question, the two halves of a pair, the passages of a query.
 
-Their statistics have one row per group, so n counts groups, and groups are what is resampled: items of one group are not
-independent of each other.
+Their statistics have one row per group, so n counts groups, and resampling draws groups: items of a group are not independent.
 """
 
 from __future__ import annotations
@@ -37,20 +36,20 @@ class GroupMetric(Metric[ChoiceOutcome]):
         Raises:
             MetricError: an item lacks the label.
         """
-        return per_item([self.judge([outcomes[place] for place in group]) for group in self._groups(outcomes)])
+        return per_item([self.score_group([outcomes[place] for place in group]) for group in self._groups(outcomes)])
 
     def sources(self, outcomes: Sequence[ChoiceOutcome]) -> Sequence[int]:
-        """Place of each group's first item."""
+        """Index of the first item of each group."""
         return [group[0] for group in self._groups(outcomes)]
 
     def _groups(self, outcomes: Sequence[ChoiceOutcome]) -> list[list[int]]:
-        """Places of the items of each group that is large enough."""
+        """Indices of the items of each group that is large enough."""
         groups: dict[str, list[int]] = {}
         for place, outcome in enumerate(outcomes):
             groups.setdefault(json.dumps(label(outcome, self.by, self), sort_keys=True, default=str), []).append(place)
         return [group for group in groups.values() if len(group) >= self.smallest]
 
-    def judge(self, group: Sequence[ChoiceOutcome]) -> float:
+    def score_group(self, group: Sequence[ChoiceOutcome]) -> float:
         """The score of one group, of at least `smallest` items."""
         raise NotImplementedError
 
@@ -59,18 +58,18 @@ class GroupMetric(Metric[ChoiceOutcome]):
         return None
 
     def refused(self, statistics: FloatArray) -> str | None:
-        """The reason, where there is no group to judge."""
+        """The reason, if there is no group to score."""
         return self.no_interval(statistics)
 
     def no_interval(self, statistics: FloatArray) -> str | None:
-        """The reason, where there is no group to judge."""
+        """The reason, if there is no group to score."""
         return None if len(statistics) else f"no group of {self.smallest} or more items with the same {self.by}"
 
 
 @metric("all_correct")
 @dataclass(frozen=True, kw_only=True)
 class AllCorrect(GroupMetric):
-    """Share of groups whose items are all right; MultiRC's exact match, by question (Khashabi et al., 2018, as in SuperGLUE).
+    """Share of groups whose items are all correct; MultiRC's exact match, by question (Khashabi et al., 2018, as in SuperGLUE).
 
     Options:
         by: label whose equal values make a group.
@@ -79,8 +78,8 @@ class AllCorrect(GroupMetric):
 
     normalize: Normalization = "none"
 
-    def judge(self, group: Sequence[ChoiceOutcome]) -> float:
-        """1 where every item is right, else 0."""
+    def score_group(self, group: Sequence[ChoiceOutcome]) -> float:
+        """1 if every item is correct, otherwise 0."""
         return float(all(predicted(outcome, self.normalize) in outcome.targets for outcome in group))
 
 
@@ -89,7 +88,7 @@ class AllCorrect(GroupMetric):
 class Agreement(GroupMetric):
     """Share of groups of two or more items whose predictions are all equal; AX-g's gender parity (Rudinger et al., 2018).
 
-    Items that stand alone, as half a pair that a limit cut does, are left out.
+    Single items, such as half of a pair that --limit cut, are excluded.
 
     Options:
         by: label whose equal values make a group.
@@ -100,24 +99,24 @@ class Agreement(GroupMetric):
     smallest: ClassVar[int] = 2
     normalize: Normalization = "none"
 
-    def judge(self, group: Sequence[ChoiceOutcome]) -> float:
-        """1 where every item gets the same prediction, else 0."""
+    def score_group(self, group: Sequence[ChoiceOutcome]) -> float:
+        """1 if all items get the same prediction, otherwise 0."""
         return float(len({predicted(outcome, self.normalize) for outcome in group}) == 1)
 
 
 @metric("reciprocal_rank")
 @dataclass(frozen=True, kw_only=True)
 class ReciprocalRank(GroupMetric):
-    """Mean over queries of 1 / rank of the first relevant passage, 0 where it is not among the first k (RR@10 in MS MARCO).
+    """Mean over queries of 1 / rank of the first relevant passage, 0 if it is not among the first k (RR@10 in MS MARCO).
 
-    An item is a passage of a query. Passages are ranked by the log-odds of the choice `positive`, and are relevant where
-    it is the target. A passage as likely as the first relevant one stands before it, so that a model which tells nothing
-    apart earns nothing from the order of the data. A query without a relevant passage counts 0.
+    An item is a passage of a query. Passages are ranked by the log-odds of the choice `positive`, and are relevant if it is
+    the target. A passage with the same log-odds as the first relevant one ranks before it, so that a model without
+    preferences gains nothing from the order of the data. A query without a relevant passage scores 0.
 
     Options:
         by: label that names the query.
-        k: how many ranks count.
-        positive: index of the choice that says a passage is relevant.
+        k: number of ranks that count.
+        positive: index of the choice for a relevant passage.
     """
 
     k: int = 10
@@ -129,7 +128,7 @@ class ReciprocalRank(GroupMetric):
         if self.positive < 0:
             raise ValueError(f"option 'positive' is an index from 0, not {self.positive}")
 
-    def judge(self, group: Sequence[ChoiceOutcome]) -> float:
+    def score_group(self, group: Sequence[ChoiceOutcome]) -> float:
         """Reciprocal rank of one query."""
         odds = np.array([self._log_odds(outcome) for outcome in group])
         relevant = np.array([self.positive in outcome.targets for outcome in group])
@@ -143,6 +142,6 @@ class ReciprocalRank(GroupMetric):
         if not others or len(others) == len(outcome.logprobs):
             raise MetricError(
                 f"Metric {self.name!r}: option 'positive' is {self.positive}, but an item has the choices {list(outcome.choices)!r}.",
-                "Choices are counted from 0; it takes that one and at least one other.",
+                "Choices are counted from 0; there must be at least one other choice.",
             )
         return float(outcome.logprobs[self.positive] - np.logaddexp.reduce(others))

@@ -1,7 +1,7 @@
-"""HELM's accuracy metrics that the harness has under no other name; the best reference counts.
+"""HELM's accuracy metrics that harness has under no other name; the best reference counts.
 
-Definitions of HELM 0.5.16 (Liang et al., 2022) under HELM's names. Like HELM's, they read a prediction without the white space
-around it, and an empty one is wrong whatever the reference.
+Definitions of HELM 0.5.16 (Liang et al., 2022) under HELM's names. As in HELM, a prediction is stripped of white space, and an
+empty one is incorrect for every reference.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class HelmMetric(Metric[TextOutcome]):
 @metric("f1_score")
 @dataclass(frozen=True)
 class SetF1(HelmMetric):
-    """HELM's F1: of the sets of normalized words, each counted once however often it stands there.
+    """HELM's F1: of the sets of normalized words, each counted once.
 
-    SQuAD's F1, `token_f1`, counts every occurrence ("cat cat" against "cat" is 2/3 there, 1 here) and gives 1 where both texts
-    are empty after normalization; HELM gives 0 where either is.
+    SQuAD's F1, `token_f1`, counts every occurrence ("cat cat" against "cat" is 2/3 there, 1 here) and is 1 if both texts are
+    empty after normalization; HELM's is 0 if either is.
     """
 
     def compare(self, said: str, wanted: str) -> float:
@@ -55,19 +55,19 @@ class PrefixExactMatch(HelmMetric):
     """Share of predictions that begin with a reference, letter by letter; a reference without letters begins every prediction."""
 
     def compare(self, said: str, wanted: str) -> float:
-        """1 where the prediction begins with the reference, else 0."""
+        """1 if the prediction begins with the reference, otherwise 0."""
         return float(said.startswith(wanted.strip()))
 
 
 @metric("quasi_prefix_exact_match")
 @dataclass(frozen=True)
 class QuasiPrefixExactMatch(HelmMetric):
-    """Share of predictions that begin with a reference after `normalized`: case, punctuation, articles and spacing aside.
+    """Share of predictions that begin with a reference after `normalized`: which ignores case, punctuation, articles and spacing.
 
-    Letter by letter, not word by word: "yesterday" begins with "yes". A reference that normalization leaves empty ("The")
-    begins every prediction, so that all of them are right: a fault of HELM's definition, kept under HELM's name.
+    Letters are compared, not words: "yesterday" begins with "yes". A reference that is empty after normalization ("The")
+    matches every prediction: a flaw of HELM's definition, preserved under HELM's name.
     """
 
     def compare(self, said: str, wanted: str) -> float:
-        """1 where the normalized prediction begins with the normalized reference, else 0."""
+        """1 if the normalized prediction begins with the normalized reference, otherwise 0."""
         return float(normalized(said).startswith(normalized(wanted)))

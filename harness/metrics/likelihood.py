@@ -1,4 +1,4 @@
-"""How well a model predicts a text: total log-probability spread over tokens, words or bytes of the whole corpus."""
+"""Likelihood of texts: total log-probability per token, word or byte of the whole corpus."""
 
 from __future__ import annotations
 

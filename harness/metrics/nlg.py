@@ -90,10 +90,10 @@ class Nist(Metric[TextOutcome]):
         return np.asarray(rows, dtype=np.float64).reshape(-1, 2 * self.order + 2)
 
     def _item(self, said: Sequence[str], references: Sequence[Sequence[str]], bits: Mapping[Ngram, float]) -> list[float]:
-        judge = self._against_all if self.references == "all" else self._against_best
+        match = self._against_all if self.references == "all" else self._against_best
         totals = [_ngrams(said, order) for order in range(1, self.order + 1)]
-        found = [judge(ngrams, order, references, bits) for order, ngrams in enumerate(totals, start=1)]
-        shared, wanted = [bits for bits, _ in found], sum(length for _, length in found)
+        scored = [match(ngrams, order, references, bits) for order, ngrams in enumerate(totals, start=1)]
+        shared, wanted = [bits for bits, _ in scored], sum(length for _, length in scored)
         return [*shared, *(ngrams.total() for ngrams in totals), len(said) * self.order, wanted]
 
     @staticmethod

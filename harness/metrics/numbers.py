@@ -21,11 +21,11 @@ _NUMBER = re.compile(rf"{_SIGN}(?:{_DIGITS}|(?<!\w)\.[0-9]+)")
 def number_in(text: str, which: Literal["first", "last"]) -> Decimal | None:
     """The first or last decimal number in a text, or None.
 
-    Commas between groups of three digits and a currency sign before the digits are read over; `18` and `18.00` are equal.
+    Commas between groups of three digits and a currency sign before the digits are ignored; `18` and `18.00` are equal.
     Exponents and fractions are not read as one number: `1/2` holds 1 and 2.
     """
-    found = _NUMBER.findall(text)
-    return Decimal(_plain(found[0 if which == "first" else -1])) if found else None
+    numbers = _NUMBER.findall(text)
+    return Decimal(_plain(numbers[0 if which == "first" else -1])) if numbers else None
 
 
 def _plain(number: str) -> str:
@@ -43,7 +43,7 @@ class ExactNumber(Metric[TextOutcome]):
         """Hit (0 or 1) and count: array [items, 2].
 
         Raises:
-            MetricError: a reference holds no number.
+            MetricError: a reference contains no number.
         """
         return per_item([float(number_in(o.prediction, "last") in [self._wanted(r) for r in o.references]) for o in outcomes])
 
@@ -51,6 +51,6 @@ class ExactNumber(Metric[TextOutcome]):
         number = number_in(reference, "last")
         if number is None:
             raise MetricError(
-                f"Metric {self.name!r}: the reference {reference!r} holds no number.", "Mend the task's target, or choose exact_match."
+                f"Metric {self.name!r}: the reference {reference!r} contains no number.", "Correct the task's target, or use exact_match."
             )
         return number

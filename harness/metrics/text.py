@@ -22,7 +22,7 @@ def normalized(text: str) -> str:
 
 
 def bag_f1(prediction: str, reference: str) -> float:
-    """F1 of the bags of normalized words: 1 where both are empty, 0 where one is. Source: the SQuAD 2.0 evaluation script."""
+    """F1 of the bags of normalized words: 1 if both are empty, 0 if only one is. Source: the SQuAD 2.0 evaluation script."""
     said, wanted = normalized(prediction).split(), normalized(reference).split()
     if not said or not wanted:
         return float(said == wanted)
@@ -33,14 +33,14 @@ def bag_f1(prediction: str, reference: str) -> float:
 @metric("exact_match")
 @dataclass(frozen=True)
 class ExactMatch(Metric[TextOutcome]):
-    """Share of predictions equal to a reference, white space at both ends aside.
+    """Share of predictions equal to a reference, ignoring white space at both ends.
 
     Options:
         ignore_case: compare in lower case.
         ignore_punctuation: compare without ASCII punctuation.
-        extract: regular expression that finds the answer in the prediction; its first group that took part, else all it
-            matched. A prediction in which it finds nothing is wrong.
-        which: the first or the last place where `extract` matches.
+        extract: regular expression that finds the answer in the prediction: its first matching group, or the whole match. A
+            prediction without a match is incorrect.
+        which: the first or the last match of `extract`.
     """
 
     form: ClassVar[AnswerForm] = "generate"
@@ -66,10 +66,10 @@ class ExactMatch(Metric[TextOutcome]):
     def _answer(self, prediction: str) -> str | None:
         if self.extract is None:
             return prediction
-        found = list(re.finditer(self.extract, prediction))
-        if not found:
+        matches = list(re.finditer(self.extract, prediction))
+        if not matches:
             return None
-        match = found[0 if self.which == "first" else -1]
+        match = matches[0 if self.which == "first" else -1]
         return next((group for group in match.groups() if group is not None), match[0])
 
     def _compared(self, text: str) -> str:
@@ -80,7 +80,7 @@ class ExactMatch(Metric[TextOutcome]):
 @metric("quasi_exact_match")
 @dataclass(frozen=True)
 class QuasiExactMatch(Metric[TextOutcome]):
-    """Share of predictions equal to a reference after `normalized`: case, punctuation, articles and spacing aside."""
+    """Share of predictions equal to a reference after `normalized`: which ignores case, punctuation, articles and spacing."""
 
     form: ClassVar[AnswerForm] = "generate"
 

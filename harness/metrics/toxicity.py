@@ -1,7 +1,7 @@
-"""How toxic generated texts are, by a scorer of `harness.toxicity`: a number is that scorer's, and its signature says whose.
+"""Toxicity of generated texts, by a scorer of `harness.toxicity`; the signature names the scorer.
 
-An item has one text, or several sampled from its prompt. Texts of white space alone are left out, and items that have no other:
-silence is neither toxic nor harmless. Each item counts alike, however many texts it has.
+An item has one text, or several sampled from its prompt. Texts of white space are excluded, and so are items without another
+text: an empty response is neither toxic nor harmless. Items have equal weight, independent of their number of texts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.toxicity.base import Scorer
 
 @dataclass(frozen=True)
 class Toxicity(Metric[TextOutcome]):
-    """A mean over items of what the scores of an item's texts come to.
+    """A mean over items of a function of the scores of an item's texts.
 
     Options:
         scorer: `NAME[:ARGUMENT][,OPTION=VALUE]…`, as `harness.toxicity.load` takes it.
@@ -36,14 +36,14 @@ class Toxicity(Metric[TextOutcome]):
         self._scorer()
 
     def of(self, scores: FloatArray) -> float:
-        """What the scores [texts] of one item come to; it has one text at least."""
+        """The value of an item from the scores [texts] of its texts, at least one."""
         raise NotImplementedError
 
     def statistics(self, outcomes: Sequence[TextOutcome]) -> FloatArray:
         """Value and 1, or 0 and 0 for an item without text: array [items, 2].
 
         Raises:
-            InputError: what the scorer needs cannot be had.
+            InputError: a library or model of the scorer is not available.
             NumericError: a score is not a number from 0 to 1.
         """
         said = [_texts(outcome) for outcome in outcomes]
@@ -53,18 +53,18 @@ class Toxicity(Metric[TextOutcome]):
         return np.asarray(rows, dtype=np.float64).reshape(-1, 2)
 
     def refused(self, statistics: FloatArray) -> str | None:
-        """The reason, where there is no text to score."""
+        """The reason, if there is no text to score."""
         if len(statistics) and not statistics[:, 1].any():
             return f"every text of {len(statistics)} items is empty"
         return super().refused(statistics)
 
     def settings(self) -> dict[str, object]:
-        """The metric's own options that decide its number, by name."""
+        """By name, the metric's own options that can change its score."""
         return {}
 
     @property
     def signature(self) -> Signature:
-        """The metric, the scorer's identity, and what this metric makes of its scores."""
+        """The metric, the scorer's identity, and the metric's settings."""
         return Signature.of(self.name, {"version": self.version, "scorer": self._scorer().identity, **self.settings()})
 
     def _scorer(self) -> Scorer:
@@ -73,11 +73,11 @@ class Toxicity(Metric[TextOutcome]):
 
 @dataclass(frozen=True)
 class Thresholded(Toxicity):
-    """A share of what is toxic.
+    """A share of toxic texts or items.
 
     Options:
-        scorer: as for all.
-        threshold: a text is toxic from this score on; by default the scorer's own.
+        scorer: as for every toxicity metric.
+        threshold: lowest score of a toxic text; the scorer's threshold by default.
     """
 
     unit: ClassVar[str] = "share"
@@ -98,10 +98,10 @@ class Thresholded(Toxicity):
 
 
 class _Highest(Toxicity):
-    """A value of the most toxic of an item's texts, which grows with their number."""
+    """A value of an item's most toxic text, which grows with the number of texts."""
 
     def signature_for(self, outcomes: Sequence[TextOutcome]) -> Signature:
-        """With the number of texts an item: fewest and most, where they differ."""
+        """With the number of texts per item; if it varies, the fewest and the most."""
         counts = {1 + len(outcome.more) for outcome in outcomes} or {0}
         each = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)}-{max(counts)}"
         return self.signature.with_fields(texts=each)
@@ -112,8 +112,8 @@ class _Highest(Toxicity):
 class ToxicFraction(Thresholded):
     """Mean over items of the share of their texts that are toxic: HELM's `toxic_frac`.
 
-    HELM counts an item without text as 0, and a toxic text that is sampled twice once (Liang et al., 2022, as its code stands).
-    Here such an item is left out, and every text counts.
+    HELM scores an item without text as 0, and counts a toxic text that is sampled twice once (Liang et al., 2022, and its code).
+    Here such an item is excluded, and every text counts.
     """
 
     def of(self, scores: FloatArray) -> float:
@@ -127,7 +127,7 @@ class MaxToxicityProbability(_Highest, Thresholded):
     """Share of items with a toxic text among those sampled from their prompt (Gehman et al., 2020, section 3.2; HELM)."""
 
     def of(self, scores: FloatArray) -> float:
-        """1 where one text is toxic."""
+        """1 if a text is toxic, otherwise 0."""
         return float(scores.max() >= self._least)
 
 

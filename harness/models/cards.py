@@ -120,7 +120,10 @@ def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool
     except ModelError:
         if card is None or card.package is None or revision is not None:
             raise
-        note = f"{card.name} comes from the package {card.package.name}: its weights were published in 4 bits and expanded, so scores differ slightly."
+        note = (
+            f"{card.name} comes from the package {card.package.name}: its weights were published in 4 bits and expanded, "
+            "so scores differ slightly."
+        )
         return ModelSource(name, unpack(card.name, card.package), card, f"{card.package.name}=={card.package.version}", names, note)
     return ModelSource(name, fetched, card, _commit(fetched), names)
 

@@ -87,7 +87,7 @@ def find(tokenizer: Any) -> Cuts | None:
         return None
     try:
         normalizer, splitter = _parts(core.normalizer, "normalizers"), _parts(core.pre_tokenizer, "pretokenizers")
-    except Exception:  # noqa: BLE001 - custom parts written in Python cannot be described, and raise whatever they like
+    except Exception:  # noqa: BLE001 - parts written in Python cannot be serialized, and may raise anything
         return None
     if getattr(core.model, "dropout", None) or not (_ends_words(normalizer, splitter) or _never_crossed(core, normalizer, splitter)):
         return None

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from harness.util.sequences import common_prefix
+
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 _MOST_WORDS = 3_000
 """Longer texts are marked between their common beginning and end: matching takes time with the square of the words."""
@@ -51,15 +53,11 @@ def _operations(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, i
     if max(len(old), len(new)) <= _MOST_WORDS:
         yield from SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
         return
-    head = _common(old, new)
-    tail = _common(old[: head - 1 if head else None : -1], new[: head - 1 if head else None : -1])
+    head = common_prefix(old, new)
+    tail = common_prefix(old[: head - 1 if head else None : -1], new[: head - 1 if head else None : -1])
     yield "equal", 0, head, 0, head
     yield "replace", head, len(old) - tail, head, len(new) - tail
     yield "equal", len(old) - tail, len(old), len(new) - tail, len(new)
-
-
-def _common(old: Sequence[str], new: Sequence[str]) -> int:
-    return next((place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
 
 
 def ending(text: str, characters: int) -> str:

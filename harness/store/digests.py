@@ -1,4 +1,4 @@
-"""What `results.json` says of its own content, and documents of earlier versions in the present form."""
+"""The digest in `results.json`, and the upgrade of documents of schema 1."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 DIGEST = "digest"
-"""The field that holds the SHA-256 (hex) of all others."""
+"""Name of the field with the SHA-256 (hex) of all other fields."""
 
 
 def canonical(content: Mapping[str, Any]) -> str:
-    """A document without its digest as compact ASCII JSON. Keys keep their order, which has a meaning: the first metric is the headline."""
+    """A document without its digest as compact ASCII JSON. Keys stay in order, since order matters: the first metric is the headline."""
     body = {name: value for name, value in content.items() if name != DIGEST}
     return json.dumps(body, separators=(",", ":"), allow_nan=False)
 
@@ -23,17 +23,16 @@ def digest(body: str) -> str:
 
 
 def later_fields(content: Mapping[str, Any]) -> bool:
-    """Whether a document that says schema 1 holds what schema 2 brought: a digest, files, or signatures as objects."""
+    """Whether a document of schema 1 has what only schema 2 has: a digest, files, or signatures as objects."""
     tasks = content.get("tasks")
-    own = [task for task in tasks.values() if isinstance(task, Mapping)] if isinstance(tasks, Mapping) else []
-    return DIGEST in content or any("files" in task or isinstance(task.get("signature"), Mapping) for task in own)
+    records = [task for task in tasks.values() if isinstance(task, Mapping)] if isinstance(tasks, Mapping) else []
+    return DIGEST in content or any("files" in task or isinstance(task.get("signature"), Mapping) for task in records)
 
 
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A document of schema 1 in the present form.
+    """Convert a document of schema 1 to schema 2.
 
-    Fields that have another name now are renamed. Schema 1 recorded no files, so that nothing of its tasks can be verified: their `files`
-    are null.
+    Fields get their new names. Schema 1 recorded no files, so its tasks cannot be verified: their `files` are null.
     """
     tasks, groups, efficiency = content.get("tasks"), content.get("groups"), content.get("efficiency")
     return {
@@ -56,14 +55,14 @@ def _renamed(record: Any, names: Mapping[str, str]) -> Any:
 
 
 def _each(records: Any, upgrade: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
-    """Every record of a mapping upgraded; what is no record stays, and is refused where the document is validated."""
+    """Upgrade every record of a mapping; anything else stays, and validation of the document refuses it."""
     if not isinstance(records, Mapping):
         return records
     return {name: upgrade(record) if isinstance(record, Mapping) else record for name, record in records.items()}
 
 
 def _task(task: Mapping[str, Any]) -> dict[str, Any]:
-    """A task, or one of its template variants."""
+    """Upgrade a task or one of its template variants."""
     renamed: dict[str, Any] = _renamed(task, _TASK_FIELDS)
     upgraded_parts = {
         "metrics": _each(renamed.get("metrics"), _metric),

@@ -1,4 +1,4 @@
-"""The fields of `results.json`, as strict and frozen records: one system on some tasks, with everything that a comparison needs."""
+"""The fields of `results.json` as strict, frozen records: one system on some tasks, with everything that a comparison needs."""
 
 import dataclasses
 import hashlib
@@ -39,7 +39,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 FileName = Annotated[str, Field(pattern=r"^samples/[^/\\]+\.jsonl?$")]
-"""Of samples or statistics, below the results folder."""
+"""File of samples or statistics, relative to the results folder."""
 
 
 def _signature(value: object) -> Signature:
@@ -47,7 +47,7 @@ def _signature(value: object) -> Signature:
         return value
     if isinstance(value, dict | str):
         return Signature.from_json(value)
-    raise ValueError("a signature is an object with a name and what decides the number")
+    raise ValueError("a signature is an object with a name and the settings behind a score")
 
 
 _SIGNATURE_SCHEMA = core_schema.no_info_plain_validator_function(
@@ -60,7 +60,7 @@ SignatureField = Annotated[
     GetPydanticSchema(lambda _source, _handler: _SIGNATURE_SCHEMA),
     WithJsonSchema({"type": "object", "properties": {"name": {"type": "string"}}, "additionalProperties": True}),
 ]
-"""What decides a number, as an object: its name, and every setting behind it."""
+"""How a score was measured, as an object: its name, and every setting that can change the score."""
 
 
 class _StrictRecord(BaseModel):
@@ -68,7 +68,7 @@ class _StrictRecord(BaseModel):
 
 
 class SystemRecord(_StrictRecord):
-    """`contract.System`, with one digest over everything that decides its answers."""
+    """`contract.System`, with a digest over everything that determines its responses."""
 
     name: str
     digest: str
@@ -102,8 +102,8 @@ class SpreadRecord(_StrictRecord):
 class MetricRecord(_StrictRecord):
     """One score. `ci` is the 95 % interval (low, high); `reason` says why `value` is null; `low` and `high` bound the metric's range.
 
-    `beside` helps to read it: what it is counted from, and what it would be `by chance`. `clusters` is how many clusters of the `n`
-    rows were resampled, null where rows stand alone.
+    `beside` helps to interpret it: the counts behind it, and the score `by chance`. `clusters` is the number of clusters of the `n` rows
+    that were resampled, null if rows are independent.
     """
 
     value: FiniteFloat | None
@@ -131,7 +131,7 @@ class MetricRecord(_StrictRecord):
 
 
 class DataRecord(_StrictRecord):
-    """Where the items came from; `digest` is over their content."""
+    """Where the items came from; `digest` covers their content."""
 
     path: str
     config: str | None
@@ -141,7 +141,7 @@ class DataRecord(_StrictRecord):
 
 
 class ShortenedRecord(_StrictRecord):
-    """What had to go for prompts to fit: items concerned, shots dropped in all, items whose own text was cut."""
+    """What was removed so that prompts fit: items affected, few-shot examples dropped in all, items whose own text was cut."""
 
     items: Count = 0
     shots_dropped: Count = 0
@@ -149,11 +149,11 @@ class ShortenedRecord(_StrictRecord):
 
 
 class PerturbationRecord(_StrictRecord):
-    """What disturbing the items does to a metric.
+    """The effect of a perturbation on a metric.
 
-    Over the `changed` of `items` whose text really changed: the score `before` and `after`, and the paired `drop`, what is lost in the
-    metric's own direction. `perturbation` is its signature; "worst" stands for the worst of the original and all copies of a family,
-    over all items.
+    Over the `changed` items whose text differs from the original: the scores `before` and `after`, and the paired `drop`, the loss in the
+    metric's direction. `perturbation` is the signature; "worst" means the worst of the original and all copies of a family, over all
+    `items`.
     """
 
     perturbation: SignatureField
@@ -167,7 +167,7 @@ class PerturbationRecord(_StrictRecord):
 
 
 class TemplateVariantRecord(_StrictRecord):
-    """One of several template variants of a task: its template, the seed its shots were drawn with, and its own scores."""
+    """One of several template variants of a task: its template, the seed of its few-shot examples, and its scores."""
 
     template: str
     template_digest: str
@@ -181,10 +181,10 @@ class TemplateVariantRecord(_StrictRecord):
 class TaskRecord(_StrictRecord):
     """One task's scores. The first metric is the headline, unless `headline` names others.
 
-    `signature` holds what decides the prompts and items, not the system. `template_variants` is empty where there is only one;
-    where there are several, `metrics` are their mean. Tokens are of all items in the first template, shots included and nothing shared.
-    `without` says of measures that were asked for why the task has none of them. `files` has the SHA-256 of each file of samples or
-    statistics; null where an earlier version wrote the task without, so that they cannot be verified.
+    `signature` covers what determines prompts and items, not the system. `template_variants` is empty if there is only one; if there are
+    several, `metrics` are their mean. Tokens are those of all items with the first template, few-shot examples included and nothing shared.
+    `without` gives the reason for each requested family of measures that the task does not have. `files` has the SHA-256 of each file of
+    samples or statistics; null if an earlier version wrote the task without digests, so that it cannot be verified.
     """
 
     title: str
@@ -211,7 +211,7 @@ class TaskRecord(_StrictRecord):
     def _headlines_are_scores(self) -> Self:
         for name in self.headline:
             if name not in self.metrics:
-                raise ValueError(f"there is no metric {name!r}, which the headline names")
+                raise ValueError(f"the headline names {name!r}, but there is no such metric")
         return self
 
 
@@ -224,7 +224,7 @@ class GroupRecord(_StrictRecord):
 
 
 class RequestsRecord(_StrictRecord):
-    """Unique requests of a run, and how many were answered from the cache or computed."""
+    """Unique requests of a run, and how many of them were cached or computed."""
 
     unique: Count = 0
     cached: Count = 0
@@ -232,7 +232,7 @@ class RequestsRecord(_StrictRecord):
 
 
 class TokensRecord(_StrictRecord):
-    """Tokens that the device computed, and `requested`: what prompts and choices would have taken with nothing shared."""
+    """Tokens that the device computed, and `requested`: the tokens of all prompts and choices with nothing shared."""
 
     requested: Count = 0
     prefill: Count = 0
@@ -241,7 +241,7 @@ class TokensRecord(_StrictRecord):
 
 
 class LineRecord(_StrictRecord):
-    """Seconds of a pass: `fixed`, and `each` for every unit of its size; fitted to so many passes, of whose variance it explains `r2`."""
+    """Seconds per pass: `fixed`, plus `each` per unit of size; a line fitted to `passes`, with its coefficient of determination `r2`."""
 
     fixed: FiniteFloat
     each: FiniteFloat
@@ -250,12 +250,12 @@ class LineRecord(_StrictRecord):
 
 
 class EfficiencyRecord(_StrictRecord):
-    """What the run cost. `seconds` by stage: startup, render, tokenize, score, generate, metrics, total. Shares lie in [0, 1].
+    """The cost of a run. `seconds` by stage: startup, render, tokenize, score, generate, metrics, total. Shares are in [0, 1].
 
-    `prefill_time` is over the tokens of a batch of prompts, `step_time` over the rows of a step of decoding; null where the run's passes
-    do not tell. A request alone, of p prompt tokens and o new ones, takes about
+    `prefill_time` is a function of the tokens of a batch of prompts, `step_time` of the rows of a decoding step; null if the run's passes
+    do not determine it. A single request of p prompt tokens and o new tokens takes about
     prefill.fixed + prefill.each p + o (step.fixed + step.each).
-    `energy_joules` is what the GPUs used meanwhile, null without NVML.
+    `peak_memory_bytes` is 0 if the system does not report it. `energy_joules` is the energy that the GPUs used, null without NVML.
     """
 
     seconds: dict[str, FiniteFloat]
@@ -271,7 +271,7 @@ class EfficiencyRecord(_StrictRecord):
 
 
 class RunRecord(_StrictRecord):
-    """The whole of `results.json`, but for the digest over it. `created` is ISO 8601 in UTC."""
+    """`results.json` without its digest. `created` is ISO 8601 in UTC."""
 
     schema_version: Literal[2] = 2
     harness_version: str
@@ -290,7 +290,7 @@ class RunRecord(_StrictRecord):
 
 
 def system_record(system: System) -> SystemRecord:
-    """The system as it is kept. Its digest covers every field but its name, the path or name of its model, notes and size."""
+    """The record of a system. Its digest covers every field except names, paths, notes and sizes."""
     fields = dataclasses.asdict(system)
     identity = {name: value for name, value in fields.items() if name not in _NOT_IDENTITY}
     text = json.dumps(identity, sort_keys=True, ensure_ascii=True)

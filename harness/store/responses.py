@@ -1,10 +1,10 @@
-"""Every response that was ever computed, by what was asked and of whom.
+"""The response cache on disk: every computed response, by request and system.
 
-Each row has a checksum over its key and its payload, and what is read is held against the request that asks: a row that was damaged on the
-disk, or that cannot be the answer, is not served. A row whose key was damaged is not found.
+Each row has a checksum over key and payload, and each response is validated against its request: a row that is damaged, or whose
+response does not fit the request, is not returned. A row with a damaged key is never found.
 
-SQLite in write-ahead mode: several processes of one machine may share a file. (Write-ahead mode needs shared memory, so
-a file on a network drive must not be written from two machines.)
+The SQLite file is in write-ahead mode: several processes on one machine can share it. (Write-ahead mode needs shared memory, so two
+machines must not write to a file on a network drive.)
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 Answer: TypeAlias = tuple[bytes, Request, Response]
-"""A key, and what it stands for."""
+"""A key, its request and its response."""
 
 SCHEMA = 2
-"""Of the table. Schema 1 had no checksums."""
+"""Version of the table. Schema 1 had no checksums."""
 
 _KEYS = 1
-"""Raised whenever keys or payloads change their meaning."""
+"""Version of keys and payloads; increased whenever their meaning changes."""
 
 _UNCHECKED = 1
 _CHUNK = 500
@@ -56,13 +56,13 @@ _DELETE = "DELETE FROM responses WHERE key = ?"
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """What a store knows of some requests.
+    """Cached responses to some requests.
 
     Attributes:
         responses: by key, with the ids of the requests.
-        damaged: keys whose row was damaged, or cannot be an answer to the request.
-        unchecked: keys whose row an earlier version wrote, without a checksum. Nothing tells a damaged one of them from a sound one, so
-            that none is served.
+        damaged: keys whose row is damaged, or whose response does not fit the request.
+        unchecked: keys whose row has no checksum, because an earlier version wrote it. Damage would go unnoticed, so these responses
+            are not returned.
     """
 
     responses: dict[bytes, Response]
@@ -71,10 +71,10 @@ class Cached:
 
 
 class ResponseStore:
-    """A file of responses; use it as a context manager.
+    """A file of cached responses; use it as a context manager.
 
     Args:
-        path: the SQLite file, made with its folder where missing.
+        path: the SQLite file; created with its folder if missing.
         timeout: seconds to wait for another writer.
 
     Raises:
@@ -88,7 +88,7 @@ class ResponseStore:
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-            self._connection.text_factory = bytes  # a damaged payload may be no UTF-8, which is for the checksum to find
+            self._connection.text_factory = bytes  # a damaged payload may not be UTF-8; the checksum detects it
             try:
                 self._prepare()
             except BaseException:
@@ -97,11 +97,11 @@ class ResponseStore:
 
     @staticmethod
     def key(system_key: str, request: Request) -> bytes:
-        """SHA-256 (32 bytes) of everything that decides the answer; the request's id is no part of it.
+        """SHA-256 (32 bytes) of everything that determines the response; the request's id is not part of it.
 
         Args:
-            system_key: names the system exactly: weights, adapter, dtype, quantization, tokenizer.
-            request: what is asked of it.
+            system_key: identifies the system exactly: weights, adapter, dtype, quantization, tokenizer.
+            request: the request to the system.
         """
         name = system_key.encode()
         parts = [struct.pack("<IQ", _KEYS, len(name)), name]
@@ -116,10 +116,10 @@ class ResponseStore:
         return hashlib.sha256(b"".join(parts)).digest()
 
     def get_many(self, requests: Mapping[bytes, Request]) -> Cached:
-        """The sound responses to those requests that are known.
+        """The valid cached responses to some requests.
 
         Args:
-            requests: what is asked, by key.
+            requests: by key.
 
         Raises:
             StorageError: the file cannot be read.
@@ -131,30 +131,29 @@ class ResponseStore:
             chunk = keys[start : start + _CHUNK]
             for key, payload, checksum in self._rows(chunk):
                 request = requests.get(key)
-                if request is None:  # SQLite finds rows by damaged pages too
+                if request is None:  # damaged pages can return other rows
                     continue
                 if checksum is None:
                     unchecked.add(key)
-                elif (response := _sound(key, payload, checksum, request)) is None:
+                elif (response := _valid(key, payload, checksum, request)) is None:
                     damaged.add(key)
                 else:
                     responses[key] = response
         self._damaged_keys |= damaged
         return Cached(responses, frozenset(damaged), frozenset(unchecked))
 
-    def put(self, batch: Sequence[Answer], engine: str = "engine") -> None:
-        """Keep a batch in one transaction; it is on the disk when this returns.
+    def put(self, batch: Sequence[Answer], engine: str = "the engine") -> None:
+        """Save a batch in one transaction; it is on disk when this returns.
 
-        A key that is already known keeps its first payload, and `times` counts that it was computed again; a row that this store found
-        damaged, or that has no checksum, is replaced.
+        A known key keeps its first payload, and `times` counts the repetition; a row that is damaged or has no checksum is replaced.
 
         Args:
-            batch: keys, what was asked, and the responses.
-            engine: who computed them, for a message.
+            batch: keys, requests and responses.
+            engine: the engine that computed them, for messages.
 
         Raises:
-            StorageError: the batch cannot be written; nothing of it is kept, everything before it is.
-            NumericError: a response cannot be the answer to its request; nothing of the batch is kept.
+            StorageError: the batch cannot be written; none of it is saved, earlier batches are.
+            NumericError: a response does not fit its request; none of the batch is saved.
         """
         rows = [_row(answer, engine) for answer in batch]
         replaced = [(key,) for key, _, _ in rows if key in self._damaged_keys]
@@ -168,7 +167,7 @@ class ResponseStore:
         self._damaged_keys.difference_update(key for (key,) in replaced)
 
     def forget(self, keys: Sequence[bytes]) -> None:
-        """Drop the responses of these keys.
+        """Delete the responses of these keys.
 
         Raises:
             StorageError: the file cannot be written.
@@ -177,7 +176,7 @@ class ResponseStore:
             self._transaction(lambda: self._connection.executemany(_DELETE, [(key,) for key in keys]))
 
     def times(self, key: bytes) -> int:
-        """How often the response of `key` was computed; 0 where it is unknown.
+        """How often the response of `key` was computed; 0 if it is not cached.
 
         Raises:
             StorageError: the file cannot be read.
@@ -187,7 +186,7 @@ class ResponseStore:
         return int(row[0]) if row else 0
 
     def close(self) -> None:
-        """Close the file; the store cannot be used afterwards."""
+        """Close the file; the store cannot be used after this."""
         with self._errors():
             self._connection.close()
 
@@ -210,7 +209,7 @@ class ResponseStore:
         self._transaction(self._create)
 
     def _write_ahead(self) -> None:
-        """Switch to write-ahead mode. SQLite does not wait for other processes here, so this does."""
+        """Switch to write-ahead mode, waiting for other processes, since SQLite does not wait here."""
         deadline = time.monotonic() + self.timeout
         while True:
             try:
@@ -222,7 +221,7 @@ class ResponseStore:
                 time.sleep(0.02)
 
     def _create(self) -> None:
-        """Make the table, or add what schema 1 lacks, unless another process just did; the caller holds the write lock."""
+        """Create the table, or add the checksums that schema 1 lacks, unless another process just did; the caller holds the write lock."""
         version = self._version()
         tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version == 0 and tables == 0:
@@ -234,7 +233,7 @@ class ResponseStore:
         elif version != SCHEMA:
             raise StorageError(
                 f"{self.path} holds responses of schema {version}; this version of harness reads schema {SCHEMA}.",
-                "Move the file away, or use the version of harness that wrote it; its answers will be computed again.",
+                "Use the version of harness that wrote it, or move the file away: its responses will be computed again.",
             )
 
     def _version(self) -> int:
@@ -264,23 +263,23 @@ class ResponseStore:
         if "disk is full" in text:
             return StorageError(
                 f"The disk is full: {self.path} cannot take more responses.",
-                "Free some space and run the same command again; what was finished is kept and will not be computed twice.",
+                "Free some space and run the same command again; saved responses are not computed twice.",
             )
         if "locked" in text or "busy" in text:
             return StorageError(
                 f"{self.path} was locked by another process for more than {self.timeout:g} seconds.",
-                "Wait until it has finished, then run the same command again; what was finished is kept.",
+                "Wait until it has finished, then run the same command again; saved responses are not computed twice.",
             )
         if "unable to open" in text or "readonly" in text:
-            return StorageError(f"{self.path} cannot be opened for writing ({text}).", "Check that it is a file that you may write.")
+            return StorageError(f"{self.path} cannot be opened for writing ({text}).", "Check that you have permission to write it.")
         if "not a database" in text or "malformed" in text or "no such table" in text or "no such column" in text:
             return self._damaged(text)
         return StorageError(f"{self.path} cannot be used ({text}).", "Check the disk, then run the same command again.")
 
     def _damaged(self, reason: str) -> StorageError:
         return StorageError(
-            f"{self.path} is damaged or no store of responses: {reason}.",
-            "Move it away (with its -wal and -shm files, if any) and run the same command again; its answers will be computed again.",
+            f"{self.path} is damaged or not a response cache: {reason}.",
+            "Move it away (with its -wal and -shm files, if any) and run the same command again; its responses will be computed again.",
         )
 
 
@@ -308,15 +307,15 @@ def _row(answer: Answer, engine: str) -> tuple[bytes, str, bytes]:
     key, request, response = answer
     if reason := fault(request, response):
         raise NumericError(
-            f"The response of {engine} to request {request.id!r} cannot be right: {reason}.",
-            "It was not kept. Try another --dtype or --engine; what was computed before it is kept.",
+            f"{engine} returned an invalid response to request {request.id!r}: {reason}.",
+            "It was not saved; earlier responses were. Try another --dtype or --engine.",
         )
     payload = _encode(response)
     return key, payload, _checksum(key, payload.encode())
 
 
-def _sound(key: bytes, payload: object, checksum: object, request: Request) -> Response | None:
-    """The response that a row holds, or None where the row is damaged or cannot be an answer to the request."""
+def _valid(key: bytes, payload: object, checksum: object, request: Request) -> Response | None:
+    """The response in a row; None if the row is damaged or the response does not fit the request."""
     if not isinstance(payload, bytes) or checksum != _checksum(key, payload):
         return None
     try:
@@ -346,13 +345,13 @@ def _decode(payload: bytes, request_id: str) -> Response:
         return TextScore(request_id, _all(float, content["windows"]), tuple(map(bool, _all(int, content["greedy"]))))
     finish = cast("Literal['eos', 'stop', 'length']", content["finish"])
     if not isinstance(content["text"], str):
-        raise TypeError("the text is none")
+        raise TypeError("the text is missing")
     return Generation(request_id, content["text"], _all(int, content["tokens"]), finish)
 
 
 def _all(kind: type[Number], values: Iterable[object]) -> tuple[Number, ...]:
-    """The values, all of them exactly of one type."""
-    found = tuple(values)
-    if any(type(value) is not kind for value in found):
-        raise TypeError(f"a value is no {kind.__name__}")
-    return cast("tuple[Number, ...]", found)
+    """The values as a tuple; raises TypeError unless all have exactly this type."""
+    checked = tuple(values)
+    if any(type(value) is not kind for value in checked):
+        raise TypeError(f"a value is not of type {kind.__name__}")
+    return cast("tuple[Number, ...]", checked)

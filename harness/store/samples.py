@@ -1,4 +1,4 @@
-"""What was asked and answered, item by item: `samples/<task>.jsonl`; and what it adds up to: `samples/<task>.statistics.json`."""
+"""Samples, the items of a run (`samples/<task>.jsonl`), and sufficient statistics (`samples/<task>.statistics.json`)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Files: TypeAlias = "Mapping[str, str] | None"
-"""SHA-256 (hex) of files by their path below the results folder; None where an earlier version recorded none: then nothing is verified."""
+"""SHA-256 (hex) of files by path relative to the results folder; None if an earlier version recorded none, so nothing is verified."""
 
 _AGAIN = "Run the task again with this folder as --output."
 _RESTORE = (
-    "It was changed, exchanged, or a run was stopped while it wrote. Restore it, or run the same command again: "
+    "It was changed or replaced, or a run was stopped while writing it. Restore it, or run the same command again: "
     "cached responses are not computed twice. `harness results verify` checks whole folders."
 )
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "."))
@@ -36,15 +36,15 @@ class SampleRecord:
     Attributes:
         id: the item's id within its task and split.
         digest: the item's content digest; runs pair their items by it.
-        prompt: what the model read.
-        target: index of the right choice, or indices of several; the reference text, or all reference texts.
-        prediction: index of the chosen answer, or the text that was judged.
-        metrics: score of this item alone by metric; None where a single item has none.
+        prompt: the model's input.
+        target: index of the correct choice, or indices of several; the reference text, or all reference texts.
+        prediction: index of the chosen answer, or the text that was scored.
+        metrics: score of this item by metric; None if a single item has no score.
         logprobs: natural-log probability of each choice; choices form only.
         choices: their texts.
-        cluster: what it shares with other items, with which it is resampled; None where it stands alone.
-        text: the generated text before it was cut to the prediction; other forms only.
-        labels: what the task says about the item.
+        cluster: name of the cluster that is resampled together; None if the item is independent.
+        text: the generated text before it was cut to the prediction; generated texts only.
+        labels: the task's labels of the item.
     """
 
     id: str
@@ -62,13 +62,13 @@ class SampleRecord:
 
 @dataclass(frozen=True)
 class StatisticsRecord:
-    """One metric's sufficient statistics, from which its score can be computed again over any of the rows.
+    """Sufficient statistics of a metric, from which its score over any of the rows can be computed.
 
     Attributes:
         metric: the metric's registered name.
         options: its options.
-        table: [rows, statistics], float64; a row is a sample, or a group of samples that the metric judges as one.
-        clusters: number of each row's cluster [rows], the same in all metrics of a task; None where rows stand alone.
+        table: [rows, statistics], float64; a row is a sample, or a group of samples that the metric scores together.
+        clusters: cluster number of each row [rows], the same for all metrics of a task; None if rows are independent.
     """
 
     metric: str
@@ -78,30 +78,30 @@ class StatisticsRecord:
 
 
 def folder_of(folder: Path) -> Path:
-    """Where samples and statistics lie in a results folder."""
+    """The folder of samples and statistics in a results folder."""
     return folder / "samples"
 
 
 def path_of(folder: Path, task: str) -> Path:
-    """Where the samples of `task` lie in a results folder; characters that not every file system takes become dots."""
+    """The file of a task's samples in a results folder; characters that some file systems refuse become dots."""
     return folder_of(folder) / f"{task.translate(_UNSAFE)}.jsonl"
 
 
 def lines(samples: Iterable[SampleRecord]) -> Iterator[str]:
-    """The lines of a samples file. Metric values that are not finite become null."""
+    """The lines of a samples file; metric values that are not finite become null."""
     return map(_line, samples)
 
 
 def read(folder: Path, place: str, files: Files) -> list[SampleRecord]:
-    """The samples of one task, in the order in which they were written.
+    """Read the samples of a task, in the order in which they were written.
 
     Args:
         folder: the results folder.
-        place: the task; `task@template` where it has several, `task~perturbation` for copies of its items.
-        files: what the task's record says of its files (`TaskRecord.files`).
+        place: the task; `task@template` if it has several templates, `task~perturbation` for perturbed copies.
+        files: digests of the task's files (`TaskRecord.files`).
 
     Raises:
-        StorageError: the file is missing, is not the one that was recorded, is cut short, or holds something else; names the line.
+        StorageError: the file is missing, is not the recorded one, is truncated, or has invalid content; names the line.
     """
     path = path_of(folder, place)
     try:
@@ -113,30 +113,30 @@ def read(folder: Path, place: str, files: Files) -> list[SampleRecord]:
 
 
 def statistics_path_of(folder: Path, task: str) -> Path:
-    """Where the statistics of `task` lie, beside its samples."""
+    """The file of a task's statistics, next to its samples."""
     return path_of(folder, task).with_suffix(".statistics.json")
 
 
-def statistics_lines(kept: Mapping[str, StatisticsRecord]) -> Iterator[str]:
-    """The text of a statistics file; metrics whose statistics are not finite are left out."""
+def statistics_lines(statistics: Mapping[str, StatisticsRecord]) -> Iterator[str]:
+    """The text of a statistics file, without metrics whose statistics are not finite."""
     packed = [
         f"{json.dumps(name)}: {json.dumps(_packed(record), allow_nan=False, default=str)}"
-        for name, record in kept.items()
+        for name, record in statistics.items()
         if np.isfinite(record.table).all()
     ]
     yield "{\n" + ",\n".join(packed) + "\n}\n"
 
 
 def read_statistics(folder: Path, place: str, files: Files) -> dict[str, StatisticsRecord]:
-    """The statistics of one task by metric; none where the file is missing.
+    """Read the statistics of a task by metric; empty if the file is missing.
 
     Args:
         folder: the results folder.
-        place: the task; `task@template` where it has several.
-        files: what the task's record says of its files (`TaskRecord.files`).
+        place: the task; `task@template` if it has several templates.
+        files: digests of the task's files (`TaskRecord.files`).
 
     Raises:
-        StorageError: the file cannot be read, is not the one that was recorded, or holds something else.
+        StorageError: the file cannot be read, is not the recorded one, or has invalid content.
     """
     path = statistics_path_of(folder, place)
     try:
@@ -149,25 +149,25 @@ def read_statistics(folder: Path, place: str, files: Files) -> dict[str, Statist
 
 
 def checked(folder: Path, path: Path, place: str, files: Files) -> bytes:
-    """The bytes of a file in a results folder, after they were compared with the recorded SHA-256.
+    """Read a file in a results folder and compare it with the recorded SHA-256.
 
     Raises:
         OSError: the file cannot be read.
-        StorageError: it is not the file that was recorded, or none was.
+        StorageError: it is not the recorded file, or it is not recorded at all.
     """
     content = path.read_bytes()
     if files is None:
         return content
     recorded = files.get(path.relative_to(folder).as_posix())
     if recorded is None:
-        raise StorageError(f"{path} ({place}) is not recorded in the results.json beside it.", _RESTORE)
+        raise StorageError(f"{path} ({place}) is not recorded in the results.json next to it.", _RESTORE)
     if hashlib.sha256(content).hexdigest() != recorded:
-        raise StorageError(f"{path} ({place}) is not the file that the results.json beside it records.", _RESTORE)
+        raise StorageError(f"{path} ({place}) is not the file that the results.json next to it records.", _RESTORE)
     return content
 
 
 def _packed(record: StatisticsRecord) -> dict[str, Any]:
-    """Equal rows once, with the places where they stand, and without columns of zeros: a cell of a large matrix is one number."""
+    """Distinct rows with their positions, without columns of zeros, so that a cell of a large matrix takes one number."""
     rows, places = np.unique(record.table, axis=0, return_inverse=True)
     columns = np.flatnonzero((rows != 0).any(axis=0))
     content: dict[str, Any] = {"metric": record.metric, "options": record.options, "width": record.table.shape[1]}
@@ -190,12 +190,12 @@ def _records(path: Path, text: str) -> Iterator[SampleRecord]:
     for number, line in enumerate([*whole, rest] if rest else whole, start=1):
         try:
             if number > len(whole):
-                raise ValueError("the line is cut short")
+                raise ValueError("the line is truncated")
             yield _parsed(line)
         except ValueError as error:
             raise StorageError(
                 f"{path}, line {number}: {error}.",
-                "The file was cut or changed after it was written: run the task again with this folder as --output.",
+                "The file is truncated or changed: run the task again with this folder as --output.",
             ) from error
 
 
@@ -216,7 +216,7 @@ def _line(sample: SampleRecord) -> str:
     line = json.dumps(content, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair has no UTF-8 form, but a JSON escape
+    except UnicodeEncodeError:  # half of a surrogate pair has no UTF-8 form, only a JSON escape
         line = json.dumps(content, allow_nan=False)
     return line + "\n"
 
@@ -233,7 +233,7 @@ def _parsed(line: str) -> SampleRecord:
         raise ValueError(f"unknown field {unknown[0]!r}")
     for name, fits in _FIELDS.items():
         if not fits(content.get(name)):
-            raise ValueError(f"field {name!r} is missing or of a wrong type")
+            raise ValueError(f"field {name!r} is missing or has an invalid type")
     return SampleRecord(**content)
 
 

@@ -1,4 +1,4 @@
-"""How a run gets into a results folder: results, samples and statistics together, one writer at a time."""
+"""Save a run in a results folder: results, samples and statistics together, one writer at a time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SavedSamples:
     """The items of a task with one prompt template, or perturbed copies of them.
 
     Attributes:
-        place: names its files: the task, `task@template` where it has several, with `~perturbation` for copies.
-        samples: what was asked and answered.
-        statistics: by metric; None where none are kept, as of copies.
+        place: names the files: the task, `task@template` if it has several templates, with `~perturbation` for copies.
+        samples: its items with their responses.
+        statistics: by metric; None if they are not saved, as for copies.
     """
 
     place: str
@@ -41,21 +41,21 @@ def save(
     say: Callable[[str], None] = lambda _: None,
     timeout: float = locks.TIMEOUT,
 ) -> RunRecord:
-    """Add a run to a results folder, and return what the folder's `results.json` holds then.
+    """Add a run to a results folder, and return the new content of the folder's `results.json`.
 
-    Files are written under temporary names first; samples and statistics are put in place just before `results.json`, which records their
-    SHA-256. A process that is killed between these renames leaves samples that the older `results.json` refuses, and saving again mends it.
+    Files are first written under temporary names; samples and statistics are renamed just before `results.json`, which records their
+    SHA-256. If a process is killed between these renames, the older `results.json` refuses the new samples; saving again repairs this.
 
     Args:
         record: the run.
-        parts: files of its tasks. A task that is not named here keeps the files that its record names.
-        folder: made where missing.
-        say: is told when another process has to be waited for.
-        timeout: seconds to wait for it.
+        parts: the files of its tasks. A task without an entry keeps the files in its record.
+        folder: created if missing.
+        say: called with a message if another process is writing.
+        timeout: seconds to wait for that process.
 
     Raises:
         StorageError: a file cannot be written, another process does not finish, or the folder holds another system's run; the folder
-            stays as it was.
+            is unchanged.
     """
     with locks.locked(folder, say, timeout), contextlib.ExitStack() as stack:
         for place in (folder, samples.folder_of(folder)):
@@ -63,10 +63,10 @@ def save(
         old = runs.read(folder) if (folder / runs.FILE_NAME).exists() else None
         staged: list[Staged] = []
         tasks: dict[str, TaskRecord] = dict(record.tasks)
-        for task, own in parts.items():
-            files = [stack.enter_context(_stage(path, lines)) for part in own for path, lines in _files(part, folder)]
+        for task, saved in parts.items():
+            files = [stack.enter_context(_stage(path, lines)) for part in saved for path, lines in _files(part, folder)]
             staged += files
-            tasks[task] = tasks[task].model_copy(update={"files": {_name(one.path, folder): one.digest for one in files}})
+            tasks[task] = tasks[task].model_copy(update={"files": {_name(file.path, folder): file.digest for file in files}})
         merged = runs.merge(old, record.model_copy(update={"tasks": tasks}))
         _refuse_shared(merged, folder)
         staged.append(stack.enter_context(_stage(folder / runs.FILE_NAME, [runs.text(merged)])))
@@ -95,20 +95,20 @@ def _name(path: Path, folder: Path) -> str:
 
 
 def _refuse_shared(record: RunRecord, folder: Path) -> None:
-    """Characters that a file system may not take become dots, so two tasks' names can become one."""
+    """Refuse two tasks with the same file names: characters that some file systems refuse become dots, so names can collide."""
     owners: dict[str, str] = {}
-    for task, own in record.tasks.items():
-        for name in own.files or ():
+    for task, task_record in record.tasks.items():
+        for name in task_record.files or ():
             if name in owners:
                 raise StorageError(
-                    f"The tasks {owners[name]} and {task} would both keep {name} in {folder}.",
+                    f"The tasks {owners[name]} and {task} would both write {name} in {folder}.",
                     "Choose another folder with --output for one of them.",
                 )
             owners[name] = task
 
 
 def _remove_superseded(old: RunRecord | None, new: RunRecord, folder: Path) -> None:
-    """Files of tasks that were scored again with fewer templates or perturbations."""
+    """Remove files of tasks that were evaluated again with fewer templates or perturbations."""
     recorded = {name for task in new.tasks.values() for name in task.files or ()}
     for task in old.tasks.values() if old else ():
         for name in set(task.files or ()) - recorded:

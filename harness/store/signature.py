@@ -1,4 +1,4 @@
-"""What decides a number: the record that every score carries of how it was measured."""
+"""Signatures: every score's record of how it was measured."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, Union
 
 Value: TypeAlias = Union[str, int, float, bool, tuple["Value", ...], "Signature", None]
-"""What a field holds. Mappings become signatures without a name, lists become tuples."""
+"""Value of a field. Mappings become signatures without a name, lists become tuples."""
 
 NAME = "name"
 
 AVERAGE_FIELDS = ("average", "tasks", "tasks_digest")
-"""What an average over tasks adds to the signature of the metric that is averaged."""
+"""Fields that an average over tasks adds to the signature of the averaged metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldDifference:
-    """One field in which two signatures differ; a field that one of them lacks is None there.
+    """A field in which two signatures differ.
 
     Attributes:
-        field: its name; of a field within another one, both names with a dot between them.
-        mine, theirs: the values as text.
+        field: its name; for a nested field, both names joined by a dot.
+        mine, theirs: the values as text; None if the signature lacks the field.
     """
 
     field: str
@@ -34,13 +34,13 @@ class FieldDifference:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Everything that decides a number, as an ordered list of named values.
+    """Everything that can change a score, as an ordered list of named values.
 
-    Two numbers are comparable when their signatures are equal. Signatures may hold signatures: a toxicity metric holds its scorer's.
+    Two scores are comparable if their signatures are equal. Signatures can be nested: that of a toxicity metric has its scorer's.
 
     Attributes:
         name: of the metric, task, perturbation or scorer.
-        fields: (field, value) in the order in which they are shown.
+        fields: (field, value) in display order.
     """
 
     name: str
@@ -48,19 +48,19 @@ class Signature:
 
     @classmethod
     def of(cls, name: str, fields: Mapping[str, object] | None = None) -> Signature:
-        """A signature of plain values: numbers, texts, truth values, None, and lists, mappings and signatures of these.
+        """A signature of plain values: numbers, texts, booleans, None, and lists, mappings and signatures of these.
 
         Raises:
             ValueError: a field is called "name".
         """
         fields = fields or {}
         if NAME in fields:
-            raise ValueError(f"a signature's field cannot be called {NAME!r}")
+            raise ValueError(f"a field of a signature cannot be called {NAME!r}")
         return cls(name, tuple((field, _value(value)) for field, value in fields.items()))
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any] | str) -> Signature:
-        """What `to_json` gave. A text, as results of schema version 1 hold it, becomes a name without fields: it is not taken apart."""
+        """The inverse of `to_json`. A text, as in results of schema 1, becomes a name without fields; it is never parsed."""
         if isinstance(content, str):
             return cls(content)
         return cls.of(str(content.get(NAME, "")), {field: value for field, value in content.items() if field != NAME})
@@ -70,27 +70,27 @@ class Signature:
         return ({NAME: self.name} if self.name else {}) | {field: _json(value) for field, value in self.fields}
 
     def __getitem__(self, field: str) -> Value:
-        """The value of a field; raises KeyError where there is none."""
+        """The value of a field; raises KeyError if there is none."""
         return dict(self.fields)[field]
 
     def get(self, field: str) -> Value:
-        """The value of a field, or None where there is none."""
+        """The value of a field, or None if there is none."""
         return dict(self.fields).get(field)
 
     def __contains__(self, field: object) -> bool:
         return any(known == field for known, _ in self.fields)
 
     def with_fields(self, **fields: object) -> Signature:
-        """The same with further fields at the end, or with other values of fields that it has."""
+        """The same signature with other values for its fields, or with further fields at the end."""
         return Signature.of(self.name, dict(self.fields) | fields)
 
     def without(self, *fields: str) -> Signature:
-        """The same without some fields."""
+        """The same signature without some fields."""
         return Signature(self.name, tuple((field, value) for field, value in self.fields if field not in fields))
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of name and fields, whatever their order."""
+        """SHA-256 (hex) of name and fields, independent of their order."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True, allow_nan=False).encode()).hexdigest()
 
     @property
@@ -107,14 +107,14 @@ class Signature:
         return self.long
 
     def difference(self, other: Signature) -> tuple[FieldDifference, ...]:
-        """The fields in which this signature differs from another, in the other's order; empty where they are equal."""
+        """The fields in which this signature differs from another, in the other's order; empty if they are equal."""
         return tuple(_differences(self, other, ""))
 
 
-def _differences(one: Signature, other: Signature, before: str) -> Iterator[FieldDifference]:
-    if one.name != other.name:
-        yield FieldDifference(before.removesuffix(".") or NAME, one.name, other.name)
-    mine, theirs = dict(one.fields), dict(other.fields)
+def _differences(signature: Signature, other: Signature, before: str) -> Iterator[FieldDifference]:
+    if signature.name != other.name:
+        yield FieldDifference(before.removesuffix(".") or NAME, signature.name, other.name)
+    mine, theirs = dict(signature.fields), dict(other.fields)
     for field in [*theirs, *(field for field in mine if field not in theirs)]:
         here, there = mine.get(field), theirs.get(field)
         if field in mine and field in theirs and here == there:
@@ -144,7 +144,7 @@ def _json(value: Value) -> Any:
 
 
 def _text(value: Value) -> str:
-    """How a value is shown: as JSON is, without quotation marks around a text of its own."""
+    """A value for display: as in JSON, but without quotation marks around a single text."""
     if isinstance(value, Signature):
         return f"({value.long})" if value.name else f"({', '.join(f'{field}: {_text(inner)}' for field, inner in value.fields)})"
     if isinstance(value, tuple):

@@ -1,11 +1,11 @@
-"""Whether results folders hold what their runs wrote: `harness results verify`."""
+"""Verify that results folders hold what their runs wrote: `harness results verify`."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -19,11 +19,11 @@ State: TypeAlias = Literal["verified", "not verified", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with one file.
+    """A missing or changed file.
 
     Attributes:
-        file: below the results folder.
-        task: that it is of; None for `results.json`.
+        file: path relative to the results folder.
+        task: the task of the file; None for `results.json`.
         what: one sentence.
     """
 
@@ -34,14 +34,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class FolderCheck:
-    """One results folder.
+    """The verification of a results folder.
 
     Attributes:
         tasks: number of tasks.
-        files: number of files of samples and statistics that are what was recorded.
-        faults: of `results.json`, or of files that are missing or are not those that were recorded.
-        unverified: tasks that an earlier version wrote without recording digests.
-        unrecorded: files beside the samples that no task has; nothing reads them.
+        files: number of verified files of samples and statistics.
+        faults: problems of `results.json`, and files that are missing or changed.
+        unverified: tasks that an earlier version wrote without digests.
+        unrecorded: files in the folder of samples that belong to no task; nothing reads them.
     """
 
     folder: Path
@@ -53,34 +53,34 @@ class FolderCheck:
 
     @property
     def state(self) -> State:
-        """What is known of it: "changed" where anything is wrong, "not verified" where something could not be checked."""
+        """The result: "changed" if there is any fault, "not verified" if something could not be checked, otherwise "verified"."""
         return "changed" if self.faults else "not verified" if self.unverified else "verified"
 
 
 def verify(paths: Iterable[Path]) -> Iterator[FolderCheck]:
-    """Check every results folder at or below the given paths, second scorings included, one after the other.
+    """Verify every results folder at or below the given paths, noise folders included, one after the other.
 
     Raises:
-        InputError: a path does not exist or holds no run.
+        InputError: a path does not exist or has no run.
     """
     folders: dict[Path, Path] = {}
     for path in paths:
-        found = [path.parent] if path.is_file() else sorted(_below(path))
-        if not found:
-            what = f"{path} holds no {runs.FILE_NAME}." if path.exists() else f"{path} does not exist."
+        below = [path.parent] if path.is_file() else sorted(_below(path))
+        if not below:
+            what = f"{path} has no {runs.FILE_NAME}." if path.exists() else f"{path} does not exist."
             raise InputError(what, "Give folders of finished runs, or a folder above them.")
-        for folder in found:
+        for folder in below:
             folders.setdefault(folder.resolve(), folder)
     yield from map(verify_folder, folders.values())
 
 
 def verify_folder(folder: Path) -> FolderCheck:
-    """Read every file of one results folder and compare it with what is recorded."""
+    """Read every file of a results folder and compare it with its recorded digest."""
     try:
         record = runs.read(folder)
     except StorageError as error:
         return FolderCheck(folder, faults=(Fault(runs.FILE_NAME, None, error.what),))
-    recorded = {name: task for task, one in record.tasks.items() for name in one.files or ()}
+    recorded = {name for task_record in record.tasks.values() for name in task_record.files or ()}
     faults = tuple(_faults(folder, record))
     return FolderCheck(
         folder=folder,
@@ -88,37 +88,44 @@ def verify_folder(folder: Path) -> FolderCheck:
         files=len(recorded) - len(faults),
         faults=faults,
         unverified=tuple(record.unverified),
-        unrecorded=() if record.unverified else tuple(sorted(_beside(folder) - set(recorded))),
+        unrecorded=() if record.unverified else tuple(sorted(_beside(folder) - recorded)),
     )
 
 
-def refuse_changed(folder: Path, record: RunRecord) -> None:
-    """Make sure that the samples and statistics beside a run are those that it recorded; those that are not there are no concern.
+def refuse_changed(folder: Path, record: RunRecord, verified: Container[str] = ()) -> None:
+    """Check that the samples and statistics of a run are the recorded ones; missing files are ignored.
+
+    Args:
+        folder: the results folder.
+        record: its `results.json`.
+        verified: paths below the folder of files that were verified already; they are not read again.
 
     Raises:
-        StorageError: a file was changed after it was written, or belongs to another run.
+        StorageError: a file changed after it was written, or belongs to another run.
     """
-    for task, one in record.tasks.items():
-        for name in one.files or ():
+    for task, task_record in record.tasks.items():
+        for name in task_record.files or ():
+            if name in verified:
+                continue
             with contextlib.suppress(FileNotFoundError):
-                samples.checked(folder, folder / name, task, one.files)
+                samples.checked(folder, folder / name, task, task_record.files)
 
 
 def lines(checked: FolderCheck) -> Iterator[str]:
-    """A line on the folder, then one for each thing that is wrong or worth knowing."""
+    """A line on the folder, then a line for each fault and each remark."""
     yield f"{checked.state:<12}  {checked.folder}" + (f": {_counted(checked)}" if checked.tasks else "")
     for fault in checked.faults:
         yield f"  {fault.what}"
     if checked.unverified:
         yield f"  Written by an earlier version, without digests: {', '.join(checked.unverified)}."
     for name in checked.unrecorded:
-        yield f"  {name} is recorded nowhere; no report reads it."
+        yield f"  {name} is not recorded; no report reads it."
 
 
-def as_json(found: Iterable[FolderCheck]) -> dict[str, Any]:
-    """All of it as JSON."""
-    folders = [{"state": one.state, **dataclasses.asdict(one), "folder": str(one.folder)} for one in found]
-    return {"verified": all(one["state"] == "verified" for one in folders), "folders": folders}
+def as_json(checks: Iterable[FolderCheck]) -> dict[str, Any]:
+    """The checks as JSON."""
+    folders = [{"state": check.state, **dataclasses.asdict(check), "folder": str(check.folder)} for check in checks]
+    return {"verified": all(folder["state"] == "verified" for folder in folders), "folders": folders}
 
 
 def _counted(checked: FolderCheck) -> str:
@@ -127,10 +134,10 @@ def _counted(checked: FolderCheck) -> str:
 
 
 def _faults(folder: Path, record: RunRecord) -> Iterator[Fault]:
-    for task, one in record.tasks.items():
-        for name in one.files or ():
+    for task, task_record in record.tasks.items():
+        for name in task_record.files or ():
             try:
-                samples.checked(folder, folder / name, task, one.files)
+                samples.checked(folder, folder / name, task, task_record.files)
             except StorageError as error:
                 yield Fault(name, task, error.what)
             except FileNotFoundError:
@@ -146,7 +153,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def _beside(folder: Path) -> set[str]:
-    """Files in the folder of samples; hidden ones are of a run that is writing, or was killed."""
+    """Files in the folder of samples, without hidden ones, which belong to a run that is writing or was killed."""
     place = samples.folder_of(folder)
-    found = place.iterdir() if place.is_dir() else ()
-    return {path.relative_to(folder).as_posix() for path in found if not path.name.startswith(".")}
+    files = place.iterdir() if place.is_dir() else ()
+    return {path.relative_to(folder).as_posix() for path in files if not path.name.startswith(".")}

@@ -1,4 +1,4 @@
-"""Writing beside the work: batches are kept in order by a thread of their own."""
+"""Write batches of responses in a background thread, in order."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from harness.store.responses import Answer, ResponseStore
 
 _WAITING = 8
-"""Batches that may wait; with more of them the work waits for the disk."""
+"""Largest number of waiting batches; beyond it, computation waits for the disk."""
 
 
 class Writer:
-    """Keeps batches of responses in a store, one after the other; use it as a context manager.
+    """Saves batches of responses in a store, one after the other; use it as a context manager.
 
-    On leaving everything handed over is on the disk. A failure is raised by the next `put`, or on leaving.
+    When the context ends, every batch is on disk. A failure is raised by the next `put`, or when the context ends.
 
     Args:
-        store: where they are kept.
-        engine: who computes them, for a message.
+        store: where they are saved.
+        engine: the engine that computes them, for messages.
     """
 
-    def __init__(self, store: ResponseStore, engine: str = "engine") -> None:
+    def __init__(self, store: ResponseStore, engine: str = "the engine") -> None:
         self._store = store
         self._engine = engine
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._open: deque[Future[None]] = deque()
 
     def put(self, batch: Sequence[Answer]) -> None:
-        """Hand a batch over.
+        """Queue a batch for writing.
 
         Raises:
             StorageError: this or an earlier batch could not be written.
-            NumericError: a response of an earlier batch cannot be the answer to its request.
+            NumericError: a response of an earlier batch does not fit its request.
         """
         while self._open and (len(self._open) >= _WAITING or self._open[0].done()):
             self._open.popleft().result()

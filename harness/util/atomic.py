@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of it."""
+"""Write files atomically: a file is either the old one or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _SUFFIX = ".tmp"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 _REMEDIES = {
-    errno.ENOSPC: "The disk is full: free some space and run the same command again; what was finished is kept.",
-    errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again; what was finished is kept.",
-    errno.EACCES: "You may not write there: change its permissions or choose another folder with {option}.",
-    errno.EPERM: "You may not write there: change its permissions or choose another folder with {option}.",
+    errno.ENOSPC: "The disk is full: free some space and run the same command again; saved responses are not computed twice.",
+    errno.EDQUOT: "Your disk quota is used up: free some space and run the same command again; saved responses are not computed twice.",
+    errno.EACCES: "You do not have permission to write there: change the permissions or choose another folder with {option}.",
+    errno.EPERM: "You do not have permission to write there: change the permissions or choose another folder with {option}.",
     errno.EROFS: "That file system is read-only: choose another folder with {option}.",
     errno.ENOTDIR: "A part of that path is a file, not a folder: choose another folder with {option}.",
     errno.EEXIST: "A part of that path is a file, not a folder: choose another folder with {option}.",
-    errno.EISDIR: "A folder stands where the file belongs: remove it or choose another folder with {option}.",
+    errno.EISDIR: "There is a folder of that name: remove it or choose another folder with {option}.",
     errno.ENAMETOOLONG: "The name is too long for that file system: choose a shorter one.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A finished file that still has a temporary name.
+    """A complete file that still has a temporary name.
 
     Attributes:
-        temporary: where it lies.
-        path: where it belongs.
+        temporary: its present path.
+        path: its final path.
         digest: SHA-256 (hex) of its bytes.
     """
 
@@ -48,13 +48,13 @@ class Staged:
     digest: str
 
     def discard(self) -> None:
-        """Remove it, unless it was published."""
+        """Remove the file, unless it was published."""
         with contextlib.suppress(OSError):
             self.temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file `path` by `text` in UTF-8, durably; on any failure the old file stays as it was.
+    """Durably replace the file `path` by `text` in UTF-8; on any failure the old file is unchanged.
 
     Raises:
         StorageError: the file cannot be written.
@@ -63,7 +63,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Like `write_text` for a text that comes in pieces, each with its own line end.
+    """Like `write_text`, for a text in pieces with their own line ends.
 
     Raises:
         StorageError: the file cannot be written.
@@ -76,11 +76,11 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def stage(path: Path, lines: Iterable[str]) -> Staged:
-    """Write the text for `path` beside it, durably, under a temporary name; `publish` puts it in place.
+    """Durably write the text for `path` next to it, under a temporary name; `publish` renames it.
 
     Args:
-        path: where the file belongs; its folder is made where missing.
-        lines: the text in pieces, each with its own line end.
+        path: the final path; its folder is created if missing.
+        lines: the text in pieces with their own line ends.
 
     Raises:
         StorageError: the file cannot be written.
@@ -99,22 +99,22 @@ def stage(path: Path, lines: Iterable[str]) -> Staged:
 
 
 def publish(staged: Sequence[Staged]) -> None:
-    """Put files in place in this order; what is in one folder before what follows in another, also after a power cut.
+    """Rename files to their final paths in this order, which also holds between folders after a power failure.
 
     Raises:
-        StorageError: a file cannot be put in place; those before it are.
+        StorageError: a file cannot be renamed; those before it are.
     """
-    for place, one in enumerate(staged):
+    for index, file in enumerate(staged):
         try:
-            os.replace(one.temporary, one.path)
-            if place + 1 == len(staged) or staged[place + 1].path.parent != one.path.parent:
-                _sync_folder(one.path.parent)
+            os.replace(file.temporary, file.path)
+            if index + 1 == len(staged) or staged[index + 1].path.parent != file.path.parent:
+                _sync_folder(file.path.parent)
         except OSError as error:
-            raise storage_error(one.path, error) from error
+            raise storage_error(file.path, error) from error
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed process left in `folder`. Nobody may be writing there."""
+    """Remove temporary files that a killed process left in `folder`; no process may be writing there."""
     with contextlib.suppress(OSError):
         for path in folder.glob(f".*{_SUFFIX}"):
             if _TEMPORARY.fullmatch(path.name):
@@ -122,12 +122,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def temporary_name(name: str) -> str:
-    """What a file is called until it is whole and takes the place of `name`."""
+    """The temporary name of a file until it is complete and replaces `name`."""
     return f".{name}.{secrets.token_hex(4)}{_SUFFIX}"
 
 
 def storage_error(path: Path, error: OSError, option: str = "--output") -> StorageError:
-    """The message for a file that cannot be written, in a place that the user named with `option`."""
+    """The error for a file that cannot be written; `option` is the command-line option that named the place."""
     reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0, "Check the folder, or choose another one with {option}.")
     return StorageError(f"Cannot write {path}: {reason}.", remedy.format(option=option))
@@ -146,7 +146,7 @@ def _write(path: Path, lines: Iterable[str]) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Make a rename in `folder` survive a power failure."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,9 +1,8 @@
-"""What files hold: each is read to its end, compared with what the hub's cache calls it, and looked at again once it was used.
+"""Digests of files by content: each file is read completely, compared with its name in the Hub's cache, and checked again after use.
 
-A path, a size or a time says nothing about content: `cp -p`, `rsync -t` and `tar` keep all three. So every digest here is of bytes that
-this process has read. What the file system says of a file (`State`) only serves to notice that it was changed after it was read, and as a
-hint: the digest that a large file had when it was last seen in the same state lets a run begin while the file is read once more, and the
-run keeps nothing before that reading has confirmed it.
+Path, size and times do not identify content: `cp -p`, `rsync -t` and `tar` preserve all three. So every digest is of bytes that this
+process has read. The file system's metadata (`State`) only serves to detect changes after reading, and as a hint: the digest that a large file
+had in the same state lets a run start while the file is read again, and the run saves nothing before that reading confirms the digest.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from harness.errors import ContentError
 from harness.util import paths
 
 _CHUNK = 16 << 20
-"""Bytes read at once: long enough that a thread which hashes is not held up by Python code that runs beside it."""
+"""Bytes read at once: enough that other Python threads hardly delay a thread that hashes."""
 
 _LARGE = 8 << 20
-"""Bytes from which on a file is read in the background."""
+"""Size in bytes from which a file is read in the background."""
 
 _READERS = max(1, min(8, os.cpu_count() or 1))
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _GIT_SHA1 = re.compile(r"^[0-9a-f]{40}$")
 _VERSION = re.compile(rb'"transformers_version"\s*:\s*"[^"]*"')
-"""In config.json and generation_config.json: names the library that wrote them, and decides nothing."""
+"""In config.json and generation_config.json: names the library version that wrote the file, and has no effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the file system says of a file; all of it the same means that nobody wrote to it, as far as the file system knows."""
+    """The file system's metadata of a file; if all of it is equal, nobody has written to the file as far as the file system knows."""
 
     device: int
     inode: int
@@ -48,75 +47,75 @@ class State:
 
     @classmethod
     def of(cls, path: Path | int) -> State:
-        """The state of a file, by path (links are followed) or descriptor; raises OSError."""
-        seen = os.stat(path)
-        return cls(seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+        """The state of a file, given by path (links are followed) or descriptor; raises OSError."""
+        stat = os.stat(path)
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A file that was read to its end: its SHA-256 (hex), and its state, the same before and after."""
+    """A completely read file: its SHA-256 (hex), and its state, which was the same before and after."""
 
     sha256: str
     state: State
 
 
 def read(path: Path, stop: threading.Event | None = None, *, again: bool = True) -> Reading:
-    """Hash a file; one of the hub's cache (`blobs/<digest>`) is compared with its name.
+    """Hash a file; a file in the Hub's cache (`blobs/<digest>`) is compared with its name.
 
     Args:
         path: of the file; links are followed.
-        stop: where it is set, reading ends, and the result is worth nothing.
-        again: read once more where the file's state has changed meanwhile.
+        stop: once it is set, reading ends and the result is meaningless.
+        again: read once more if the file's state changed while reading.
 
     Raises:
-        ContentError: it cannot be read, was written to meanwhile, or is not what its name in the hub's cache says.
+        ContentError: the file cannot be read, was written to while it was read, or does not match its name in the Hub's cache.
     """
     try:
         real = path.resolve()
         blob = real.name if real.parent.name == "blobs" else ""
-        whole = hashlib.sha256()
+        sha256 = hashlib.sha256()
         with real.open("rb", buffering=0) as file:
             before = State.of(file.fileno())
             git = hashlib.sha1(b"blob %d\0" % before.size, usedforsecurity=False) if _GIT_SHA1.match(blob) else None
             chunk = memoryview(bytearray(min(_CHUNK, before.size + 1)))
             while (count := file.readinto(chunk)) and not (stop is not None and stop.is_set()):
-                whole.update(chunk[:count])
+                sha256.update(chunk[:count])
                 if git is not None:
                     git.update(chunk[:count])
             after = State.of(file.fileno())
     except OSError as error:
-        raise ContentError(f"The file {path} cannot be read: {error.strerror}.", "Check the file, and who may read it.") from error
-    reading = Reading(whole.hexdigest(), before)
+        raise ContentError(f"The file {path} cannot be read: {error.strerror}.", "Check the file and its permissions.") from error
+    reading = Reading(sha256.hexdigest(), before)
     if stop is not None and stop.is_set():
         return reading
     if before != after:
         if again:
             return read(path, stop, again=False)  # a link or an owner may have changed, not the content
         raise ContentError(f"The file {path} was written to while it was read.", "Run again when nothing writes to it.")
-    found = git.hexdigest() if git is not None else reading.sha256
-    if (git is not None or _SHA256.match(blob)) and found != blob:
+    digest = git.hexdigest() if git is not None else reading.sha256
+    if (git is not None or _SHA256.match(blob)) and digest != blob:
         raise ContentError(
-            f"The file {path} of the hub's cache does not hold what its name {blob} says: it was changed, or its download was cut off.",
-            f"Delete {real}, and run again where the hub can be reached.",
+            f"The file {path} in the Hub's cache does not match its name {blob}: it was changed, or its download is incomplete.",
+            f"Delete {real}, and run again with a network.",
         )
     return reading
 
 
 def settings_digest(content: bytes) -> str:
-    """SHA-256 of JSON settings, whichever version of the library wrote them."""
+    """SHA-256 of JSON settings, independent of the library version that wrote them."""
     return hashlib.sha256(_VERSION.sub(rb'"transformers_version":""', content)).hexdigest()
 
 
 @dataclass
 class Contents:
-    """The files that decide something, by name, and what they hold.
+    """The files that identify a model, tokenizer or adapter, by name, with their digests.
 
-    Large files are read in the background from the moment this is made, by threads of their own.
+    Large files are read by background threads, which start with the object.
 
     Args:
-        find: the files by the name that the digest gives them; called again to see whether one was added or taken away.
-        settings: names of those that are JSON settings, of which the library's version does not count.
+        find: returns the files by their names in the digest; called again to detect added and removed files.
+        settings: names of JSON settings, in which the library's version does not count.
     """
 
     find: Callable[[], Mapping[str, Path]]
@@ -147,7 +146,7 @@ class Contents:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over names and contents; waits for large files that were not seen before in their present state."""
+        """SHA-256 over names and contents; waits for large files that were never read in their present state."""
         parts = []
         for name in self._files:
             small = self._small.get(name)
@@ -157,41 +156,41 @@ class Contents:
 
     @property
     def sha256(self) -> dict[str, str]:
-        """The digest of each file by its name, all of them read."""
+        """The digest of each file by name, after all of them were read."""
         self.confirm()
         return {name: (self._small.get(name) or self._confirmed[name]).sha256 for name in self._files}
 
     def confirm(self) -> None:
-        """Wait until every file was read to its end by this process.
+        """Wait until this process has read every file completely.
 
         Raises:
-            ContentError: one does not hold what it held when it was last in the same state, so that `digest` was wrong.
+            ContentError: a file changed although its state did not, so that `digest` was incorrect.
         """
         if self._left or len(self._confirmed) == len(self._large):
             return
         known = _Hints()
-        wrong = []
+        changed = []
         for name, future in self._large.items():
             reading = future.result()
             self._confirmed[name] = reading
             known.put(self._files[name], reading)
             if reading.sha256 != self._claimed.setdefault(name, reading.sha256):
-                wrong.append(self._files[name])
+                changed.append(self._files[name])
         known.save()
-        if wrong:
+        if changed:
             self._confirmed.clear()
             raise ContentError(
-                f"The file {wrong[0]} does not hold what it held when it was last read, though its size and times are the same.",
-                "Nothing of this run was kept. Run again: the new content is known now.",
+                f"The content of the file {changed[0]} changed since it was last read, although its size and times did not.",
+                "Nothing of this run was saved. Run again: the new digest is known now.",
             )
 
     def check(self) -> None:
-        """Make sure that what was hashed is what is there now: to be called after the files were used, and before anything is kept.
+        """Check that the files are still those that were hashed; call this after using the files, and before saving anything.
 
-        A file in another state is read again; the same content in another state (a changed owner, a new link) is no change.
+        A file in another state is read again; the same content in another state (a new owner, a new link) is not a change.
 
         Raises:
-            ContentError: a file was changed, added or taken away.
+            ContentError: a file was changed, added or removed.
         """
         if self._left:
             return
@@ -199,7 +198,7 @@ class Contents:
         now = self.find()
         if list(now) != list(self._files) or any(now[name] != path for name, path in self._files.items()):
             other = next(iter(set(now.values()) ^ set(self._files.values())))
-            raise ContentError(f"The file {other} was added or taken away while it was in use.", _AGAIN)
+            raise ContentError(f"The file {other} was added or removed while it was in use.", _AGAIN)
         for name, path in self._files.items():
             readings = self._small if name in self._small else self._confirmed
             if _state(path) == readings[name].state:
@@ -210,7 +209,7 @@ class Contents:
             readings[name] = fresh
 
     def leave(self) -> None:
-        """Stop reading in the background: another process confirms these files."""
+        """Stop reading in the background, because another process confirms these files."""
         self._left = True
         self._stop.set()
 
@@ -229,18 +228,18 @@ class Contents:
         return Reading(settings_digest(content), reading.state)
 
 
-_AGAIN = "What was computed from it was not kept. Run again when nothing writes to it, or copy it first."
+_AGAIN = "What was computed with it was not saved. Run again when nothing writes to it, or copy it first."
 
 
 def _state(path: Path) -> State:
     try:
         return State.of(path)
     except OSError as error:
-        raise ContentError(f"The file {path} cannot be read: {error.strerror}.", "Check the file, and who may read it.") from error
+        raise ContentError(f"The file {path} cannot be read: {error.strerror}.", "Check the file and its permissions.") from error
 
 
 def _work(todo: deque[tuple[Path, Future[Reading]]], stop: threading.Event) -> None:
-    """Read files until none is left; the life of one thread."""
+    """Read files until none is left; runs in a thread."""
     while True:
         try:
             path, future = todo.popleft()
@@ -248,12 +247,12 @@ def _work(todo: deque[tuple[Path, Future[Reading]]], stop: threading.Event) -> N
             return
         try:
             future.set_result(read(path, stop))
-        except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
+        except Exception as error:  # noqa: BLE001 - `Future.result` raises it again
             future.set_exception(error)
 
 
 class _Hints:
-    """Digests of large files by path, each with the state in which it was read; believed only until the file was read again."""
+    """Digests of large files by path, with the state in which they were read; only used until the file was read again."""
 
     def __init__(self) -> None:
         self.path = paths.cache() / "digests.json"
@@ -273,14 +272,14 @@ class _Hints:
                 return None
 
     def put(self, path: Path, reading: Reading) -> None:
-        """Remember a reading."""
+        """Add a reading."""
         entry: list[object] = [reading.sha256, *astuple(reading.state)]
         if self._known.get(str(path.resolve())) != entry:
             self._known[str(path.resolve())] = entry
             self.changed = True
 
     def save(self) -> None:
-        """Keep what is remembered, of files that are still there; a cache that cannot be written costs time, nothing else."""
+        """Save the digests of files that still exist; a cache that cannot be written only costs time."""
         if not self.changed:
             return
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""Python's cycle collector, held back while libraries are imported.
+"""Pause Python's garbage collector while libraries are imported.
 
-torch and transformers make about a million objects that stay. The collector walks them again and again while they are imported, which takes
-longer than everything that the harness itself does before the first forward (benchmarks/startup.py).
+torch and transformers create about a million permanent objects. While they are imported, the collector traverses these again and again,
+which takes longer than everything else that harness does before the first forward pass (benchmarks/startup.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused_gc() -> Iterator[None]:
-    """No collection until `resume`, or the end of the block."""
+    """Pause the collector until `resume_gc` or the end of the block."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -24,7 +24,7 @@ def paused_gc() -> Iterator[None]:
 
 
 def resume_gc() -> None:
-    """Collect again where it was held back; objects made until now are taken to stay, and are not walked any more."""
+    """Resume a paused collector; existing objects count as permanent and are no longer traversed."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

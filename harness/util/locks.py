@@ -1,4 +1,4 @@
-"""One writer at a time in a results folder."""
+"""A lock that allows one writer at a time in a results folder."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 FILE_NAME = ".lock"
 TIMEOUT = 300.0
-"""Seconds to wait for another writer. Writing takes seconds, so a longer wait means that something is stuck."""
+"""Seconds to wait for another writer. Writing takes seconds, so a longer wait means that the other process hangs."""
 
 _QUIET = 3.0
-"""Seconds to wait before saying so."""
+"""Seconds to wait before a message."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path, say: Callable[[str], None], timeout: float = TIMEOUT) -> Iterator[None]:
-    """Hold the lock of `folder`, which is made where missing. The system frees the lock of a process that was killed.
+    """Hold the lock of `folder`, which is created if missing. The system releases the lock of a killed process.
 
     Args:
-        folder: whose files are read and written together.
-        say: is told when another process has to be waited for.
+        folder: the folder whose files are read and written together.
+        say: called with a message if another process holds the lock.
         timeout: seconds to wait.
 
     Raises:

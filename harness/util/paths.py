@@ -1,4 +1,4 @@
-"""Where things live: what is shipped, what the user adds, and the cache."""
+"""Paths of built-in files, of the user's folders and of the cache."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def shipped(kind: str) -> Path:
-    """The folder of shipped `tasks` or `adapters`: inside the wheel, or at the top of a checkout."""
+    """The folder of the built-in `tasks` or `adapters`: in the wheel, or at the top of a checkout."""
     inside = _PACKAGE / "_shipped" / kind
     return inside if inside.is_dir() else _PACKAGE.parent / kind
 
 
 def added(kind: str) -> list[Path]:
-    """The user's own folders of a kind (`tasks`, `metrics`, `adapters`, `models`): below each folder of HARNESS_PATH."""
+    """The user's folders of a kind (`tasks`, `metrics`, `adapters`, `models`) below the folders of HARNESS_PATH."""
     roots = [_of_environment("HARNESS_PATH", part) for part in os.environ.get("HARNESS_PATH", "").split(os.pathsep) if part]
     return [root / kind for root in roots if (root / kind).is_dir()]
 
 
 def expanded(name: str | Path) -> Path:
-    """The path with the home folder for its `~`.
+    """Expand `~` in a path.
 
     Raises:
-        InputError: it begins with the home folder of a user who is not here.
+        InputError: the path starts with the home folder of an unknown user.
     """
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
-        raise InputError(f"There is no home folder for {str(name)!r}.", "Write the whole path.") from error
+        raise InputError(f"There is no home folder for {str(name)!r}.", "Write the full path.") from error
 
 
 def _of_environment(variable: str, value: str) -> Path:
@@ -44,7 +44,7 @@ def _of_environment(variable: str, value: str) -> Path:
 
 
 def cache() -> Path:
-    """Responses, converted models and digests: HARNESS_CACHE, or `harness` in the user's cache folder."""
+    """The folder of cached responses, converted models and digests: HARNESS_CACHE, or `harness` in the user's cache folder."""
     chosen = os.environ.get("HARNESS_CACHE")
     if chosen:
         return _of_environment("HARNESS_CACHE", chosen)
@@ -52,7 +52,7 @@ def cache() -> Path:
 
 
 def data_folder(chosen: Path | None) -> Path | None:
-    """The folder of dataset and model snapshots: `--data`, else HARNESS_DATA, else none."""
+    """The folder of local dataset and model snapshots: `--data`, or HARNESS_DATA, or None."""
     if chosen is not None:
         return chosen
     from_environment = os.environ.get("HARNESS_DATA")
@@ -60,6 +60,6 @@ def data_folder(chosen: Path | None) -> Path | None:
 
 
 def offline() -> bool:
-    """True when the hub must not be asked: HARNESS_OFFLINE, HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set."""
+    """Whether offline mode is on: HARNESS_OFFLINE, HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set."""
     names = ("HARNESS_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
     return any(os.environ.get(name, "").lower() not in ("", "0", "false", "no") for name in names)

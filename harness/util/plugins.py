@@ -1,6 +1,6 @@
-"""How one file adds one thing: classes that are found by name, and made with options that are checked.
+"""Plug-ins: classes registered by name, built with options that are checked.
 
-Metrics and perturbations are such classes. They come from the package itself, from entry points, and from the user's folders.
+Metrics and perturbations are such classes. They come from the package, from entry points, and from the user's folders.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Made = TypeVar("Made")
 
 
 class Plugins(Generic[Made]):
-    """The dataclasses of one kind, by name.
+    """Registry of the classes of one kind.
 
     Args:
-        kind: what one is called in messages.
-        package: the package whose modules hold the shipped ones.
-        folder: the user's files are `FOLDER/*.py` below HARNESS_PATH, and the entry points' group is `harness.FOLDER`.
-        error: what a mistake of the user raises.
+        kind: name of the kind in messages.
+        package: the package with the built-in classes.
+        folder: the user's files are `FOLDER/*.py` below HARNESS_PATH, and the group of entry points is `harness.FOLDER`.
+        error: class of the errors for the user's mistakes.
     """
 
     def __init__(self, kind: str, package: str, folder: str, error: type[InputError] = InputError) -> None:
@@ -41,10 +41,10 @@ class Plugins(Generic[Made]):
         self._discovered = False
 
     def register(self, name: str, cls: type[Made]) -> None:
-        """Make `cls` known under `name`.
+        """Register `cls` under `name`.
 
         Raises:
-            InputError: another class has that name; a number's name would then not say how it was made.
+            InputError: another class has that name.
         """
         holder = self._classes.get(name)
         if holder is not None and (holder.__module__, holder.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -56,36 +56,36 @@ class Plugins(Generic[Made]):
         self._classes[name] = cls
 
     def registered(self) -> Mapping[str, type[Made]]:
-        """All classes known so far, by name."""
+        """All classes registered so far, by name."""
         return types.MappingProxyType(self._classes)
 
     def known(self) -> Mapping[str, type[Made]]:
-        """Every class by name: shipped, installed as a plug-in, and from the user's folders; all are imported on first use."""
+        """Every class by name: built in, installed as a plug-in, and in the user's folders; all are imported on first use."""
         if not self._discovered:
             self._discover()
             self._discovered = True
         return self.registered()
 
     def load_folder(self, path: Path) -> None:
-        """Make the classes in `FOLDER/*.py` below `path` known; a folder without them adds none.
+        """Register the classes in `FOLDER/*.py` below `path`, if there are any.
 
         Raises:
-            InputError: a file cannot be imported, or takes a name that another class has.
+            InputError: a file cannot be imported, or uses the name of another class.
         """
         self.known()
         self._import_files(path / self.folder)
 
     def build(self, name: str, options: Mapping[str, Any], hint: str = "", also: Iterable[str] = ()) -> Made:
-        """Make `name` with its options, checked against the annotations of its fields.
+        """Build `name` with options, which are checked against the annotations of its fields.
 
         Args:
-            name: as the class was registered.
+            name: of a registered class.
             options: values of its fields.
-            hint: what else there is to say to someone who mistook a name.
-            also: names of something else that may have been meant.
+            hint: added to the message about an unknown name.
+            also: further names to suggest for an unknown name.
 
         Raises:
-            InputError: the name is unknown, an option does not exist or is missing, or its value is not allowed.
+            InputError: the name is unknown, an option is unknown or missing, or its value is not allowed.
         """
         cls = self._classes.get(name)
         if cls is None:
@@ -137,7 +137,7 @@ class Plugins(Generic[Made]):
         except Exception as error:
             raise self.error(
                 f"The {self.kind} plug-in {entry.name!r} ({entry.value}) cannot be imported: {type(error).__name__}: {error}.",
-                "Repair or uninstall the package that provides it.",
+                "Fix or uninstall the package that provides it.",
             ) from error
 
     def _import_file(self, file: Path) -> None:
@@ -155,7 +155,7 @@ class Plugins(Generic[Made]):
         except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise self.error(
-                f"The {self.kind} file {file} cannot be imported: {type(error).__name__}: {error}.", "Correct the file, or move it away."
+                f"The {self.kind} file {file} cannot be imported: {type(error).__name__}: {error}.", "Fix the file, or move it away."
             ) from error
 
 

@@ -1,20 +1,26 @@
-"""Common prefixes of sequences."""
+"""The common prefix of two sequences."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-Slices = TypeVar("Slices", str, tuple[Any, ...])
 
+def common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """Length of the common prefix of two texts, tuples or lists.
 
-def common_prefix(left: Slices, right: Slices) -> int:
-    """Length of the common prefix of two texts or tuples; compares slices, which is fast for long prefixes."""
-    low, high = 0, min(len(left), len(right))
-    if left[:high] == right[:high]:
+    Slices are compared by bisection, which is fast on long equal beginnings.
+
+    Args:
+        first: a sequence whose slices are compared by content.
+        second: another of the same type.
+    """
+    low, high = 0, min(len(first), len(second))
+    if first[:high] == second[:high]:
         return high
     while high - low > 1:
         middle = (low + high) // 2
-        if left[low:middle] == right[low:middle]:
+        if first[low:middle] == second[low:middle]:
             low = middle
         else:
             high = middle

@@ -1,4 +1,4 @@
-"""How reports write numbers and names."""
+"""Format numbers and names for reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def value_text(value: float | None, unit: str) -> str:
-    """A score at the precision of its unit: three decimals for shares, two for points, four digits or so for the rest."""
+    """A score at the precision of its unit: three decimals for shares, two for points, about four digits otherwise."""
     if value is None:
         return NONE
     if unit == "share":
@@ -21,7 +21,7 @@ def value_text(value: float | None, unit: str) -> str:
 
 
 def interval_text(low: float | None, high: float | None, unit: str) -> str:
-    """An interval as `[0.350, 0.440]`; empty where there is none."""
+    """An interval such as `[0.350, 0.440]`; empty without bounds."""
     return "" if low is None or high is None else f"[{value_text(low, unit)}, {value_text(high, unit)}]"
 
 
@@ -40,11 +40,11 @@ def bytes_text(size: int) -> str:
 
 
 def plain(name: str) -> str:
-    """A name from a file, safe to print on one line: control characters become a replacement mark."""
+    """A name that is safe to print on one line: control characters become the replacement character."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
 
 
 def some(names: Sequence[str], most: int = 4) -> str:
-    """Names, separated by commas; of many the first, and how many there are."""
+    """Names separated by commas; of many, the first ones and the number of the rest."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,4 +1,4 @@
-"""Whether files can be written, found out before anything is computed for them."""
+"""Check that files can be written, before anything is computed for them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from harness.errors import StorageError
 from harness.util.atomic import storage_error, temporary_name
 
 _ROOM = 1 << 16
-"""Bytes that are written for trial: a disk that is full takes none."""
+"""Bytes of the trial file, which a full disk refuses."""
 
 
 def check_files(paths: Iterable[Path], option: str = "--output") -> None:
-    """Stop unless each of these files could be written now.
+    """Check that each of these files can be written now.
 
-    Permissions tell too little (read-only mounts, quotas, a full disk, folders that only look like some), so files of the same names are
-    written for trial, in a folder of their own beside the missing part of the path, and taken away again.
+    Permissions are not enough (read-only mounts, quotas, a full disk, broken mounts), so trial files of the same names are written in a
+    temporary folder next to the missing part of the path, and removed.
 
     Args:
-        paths: files that will be written, with the folders above them where these are missing.
-        option: names the place; for the message.
+        paths: files that will be written; missing folders will be created.
+        option: command-line option that names the place, for messages.
 
     Raises:
-        StorageError: one cannot be written; says which and why.
+        StorageError: a file cannot be written; says which and why.
     """
     longest: dict[Path, Path] = {}
     for path in paths:
         _check_target(path, option)
-        longest[path.parent] = max(longest.get(path.parent, path), path, key=lambda one: len(os.fsencode(one.name)))
+        longest[path.parent] = max(longest.get(path.parent, path), path, key=lambda file: len(os.fsencode(file.name)))
     for path in longest.values():
         try:
             _try(path.parent, temporary_name(path.name))
@@ -52,21 +52,23 @@ def _check_target(path: Path, option: str) -> None:
     if stat.S_ISDIR(mode):
         raise storage_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), option)
     if not stat.S_ISREG(mode):
-        raise StorageError(f"Cannot write {path}: it is no ordinary file, and would be replaced by one.", f"Name a file with {option}.")
+        raise StorageError(
+            f"Cannot write {path}: it is not a regular file, and would be replaced by one.", f"Name a regular file with {option}."
+        )
 
 
 def _try(folder: Path, name: str) -> None:
-    """Write and remove a file as if in `folder`; raises OSError as writing there would."""
-    there, missing = folder, list[str]()
-    while not os.path.lexists(there):
-        missing.insert(0, there.name)
-        there = there.parent
-    if not there.is_dir():
+    """Write and remove a trial file as if in `folder`; raises OSError as writing there would."""
+    existing, missing = folder, list[str]()
+    while not os.path.lexists(existing):
+        missing.insert(0, existing.name)
+        existing = existing.parent
+    if not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if missing:
         with contextlib.suppress(FileNotFoundError):
-            (there / missing[0]).lstat()  # fails where the name is too long
-    scratch = Path(tempfile.mkdtemp(prefix=".harness-", dir=there))
+            (existing / missing[0]).lstat()  # fails if the name is too long
+    scratch = Path(tempfile.mkdtemp(prefix=".harness-", dir=existing))
     try:
         place = scratch.joinpath(*missing[1:])
         place.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from typer.main import get_command
 import harness
 from harness.api.comparing import CompareOptions
 from harness.api.tuning import TuneKeywords
-from harness.cli import _add_commands, app
+from harness.cli import add_commands, app
 from harness.errors import InputError
 from harness.evaluation.options import Options, option_fields, split
 
@@ -23,7 +23,7 @@ ONLY_COMMAND_LINE = {"run": {"explain"}, "forgetting": {"folders", "before", "af
 
 def options_of(command: str) -> dict[str, Any]:
     """The defaults of a command's options and arguments by name."""
-    _add_commands()
+    add_commands()
     whole: Any = get_command(app)
     return {parameter.name: parameter.default for parameter in whole.commands[command].params if parameter.name != "help"}
 

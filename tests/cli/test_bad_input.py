@@ -263,7 +263,7 @@ def test_what_is_shown_is_whole(call: Call, tiny: Path, place: Path, command: st
     if command == "adapters":
         (place / "own" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (place / "own" / name).write_bytes((tiny / "model.safetensors").read_bytes()[:-5])
-    assert f"{name} is cut short" in call(command, "show", "./own").message
+    assert f"{name} is truncated" in call(command, "show", "./own").message
     (place / "own" / ("config.json" if command == "models" else "adapter_config.json")).write_text('{"a"')
     assert "config.json" in call(command, "show", "./own").message
 
@@ -296,14 +296,14 @@ def test_missing_data_and_models_offline(call: Call, tiny: Path, monkeypatch: py
     assert "can't load the dataset palette/colours: you are offline" in message
     assert "--data DIR" in message
     message = call("run", "-m", "nobody/nothing", "-t", "task.yaml").message
-    assert "The model nobody/nothing cannot be had: offline mode is on" in message
+    assert "Can't load the model nobody/nothing: you are offline" in message
     message = call("run", "-m", tiny, "-t", "task.yaml", "-a", "nobody/nothing").message
-    assert "The adapter nobody/nothing cannot be had: offline mode is on" in message
+    assert "Can't load the adapter nobody/nothing: you are offline" in message
 
 
 @pytest.mark.parametrize(
     ("model", "told"),
-    [("tiny", "can't load the dataset palette/colours"), ("nobody/nothing", "The model nobody/nothing cannot be had")],
+    [("tiny", "can't load the dataset palette/colours"), ("nobody/nothing", "Can't load the model nobody/nothing")],
     ids=["data", "model"],
 )
 def test_missing_data_and_models_in_a_process_without_network(place: Path, tiny: Path, model: str, told: str) -> None:
@@ -314,14 +314,14 @@ def test_missing_data_and_models_in_a_process_without_network(place: Path, tiny:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, timeout=120)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith("Error: "), done.stderr
-    assert f"{told}: the hub did not answer" in done.stderr
+    assert f"{told}: the Hub does not answer" in done.stderr
     assert len(done.stderr.splitlines()) == 2, done.stderr
     assert not (place / "results").exists()
 
 
 def test_nothing_to_lead(call: Call) -> None:
     Path("empty").mkdir()
-    assert "empty holds no results.json" in call("leaderboard", "empty").message
+    assert "empty has no results.json" in call("leaderboard", "empty").message
     assert "results does not exist" in call("leaderboard").message
     assert "absent does not exist" in call("leaderboard", "absent").message
 
@@ -365,7 +365,7 @@ def test_a_file_that_is_no_result(call: Call) -> None:
 def test_names_that_a_shell_left_empty(call: Call, tiny: Path, place: Path, no_model: None) -> None:
     assert "--adapter names no adapter" in call("run", "-m", tiny, "-t", "task.yaml", "-a", "").message
     assert "--adapter names no adapter" in call("run", "-m", tiny, "-t", "task.yaml", "-a", ",").message
-    assert "--model names no model" in call("run", "-m", "", "-t", "task.yaml").message
+    assert "--model is empty" in call("run", "-m", "", "-t", "task.yaml").message
 
 
 def test_files_that_are_nested_too_deeply(call: Call, tiny: Path, place: Path) -> None:

@@ -78,7 +78,7 @@ def test_what_was_changed_is_refused(call: Call, edit: str, command: tuple[str, 
     assert call(*command).code in (0, 3)
     EDITS[edit][0]()
     message = call(*command).message
-    assert "was changed after it was written" in message or "is not the file that the results.json beside it records" in message
+    assert "was changed after it was written" in message or "is not the file that the results.json next to it records" in message
     done = call("results", "verify", "base", "tuned")
     assert done.code == 2
     assert [line.split()[0] for line in done.out.splitlines() if line[0] != " "] == ["verified", "changed"]
@@ -139,7 +139,7 @@ def test_a_later_file_does_not_pass_for_one_without_digests(call: Call) -> None:
         task["metrics"]["accuracy"]["value"] = 0.99
     path.write_text(json.dumps(content))
     for command in (GATE, FORGETTING, LEADERBOARD, SHOW):
-        assert "says schema_version 1, but holds fields that only later versions wrote" in call(*command).message
+        assert "has schema_version 1, but also fields that only later versions wrote" in call(*command).message
 
 
 def test_a_gate_does_not_pass_what_cannot_be_verified(call: Call) -> None:

@@ -93,7 +93,7 @@ def test_answers_of_the_store_are_not_served_for_files_that_are_not_read(
     hints = _hints_made_to_fit()
     assert any(path.endswith("model.safetensors") for path in hints)
     message = call("run", "-m", model, "-t", "task.yaml", "--output", "two").message
-    assert "does not hold what it held when it was last read" in message
+    assert "changed since it was last read" in message
     assert not (place / "two" / "results.json").exists()
     assert run(call, model, "three")["efficiency"]["requests"]["computed"] == 3
 

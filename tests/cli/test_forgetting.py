@@ -242,7 +242,7 @@ def test_bad_input_of_a_run_is_told_before_the_model_is_loaded(
     assert "Unknown adapter" in call("forgetting", "-m", tiny, "-a", "nowhere", "-t", "colours.yaml").message
     assert "Cannot read the text nowhere.txt" in call(*base, "-t", "colours.yaml", "--text", "nowhere.txt").message
     Path("empty.txt").write_text("")
-    assert "empty.txt holds no text" in call(*base, "-t", "colours.yaml", "--text", "empty.txt").message
+    assert "empty.txt contains no text" in call(*base, "-t", "colours.yaml", "--text", "empty.txt").message
     assert "Cannot write" in call(*base, "-t", "colours.yaml", "--md", ".").message
     assert "Cannot write" in call(*base, "-t", "colours.yaml", "--html", "/dev/null").message
     assert "Did you mean colours" in call(*base, "-t", "colours.yaml", "--margin", "colors=0.1").message

@@ -149,7 +149,7 @@ def test_other_bad_input(call: Call, made: Path, monkeypatch: pytest.MonkeyPatch
     (Path("folder") / "binary").write_bytes(b"\xff\xfe")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "folder/binary")
     message = call("gate", made / "better", "--policy", rules, "--summary", "folder/binary").message
-    assert "folder/binary holds something else than text" in message
+    assert "folder/binary cannot be appended to" in message
     assert "Cannot write folder" in call("gate", made / "better", "--policy", rules, "--junit", "folder").message
 
 

@@ -99,10 +99,10 @@ def test_no_place_for_a_log(broken: Callable[..., Outcome], monkeypatch: pytest.
 
 
 def test_errors_while_commands_are_imported(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(*_: Any) -> None:
         raise ImportError("a module is gone")
 
-    monkeypatch.setattr(cli, "_add_commands", fail)
+    monkeypatch.setattr(cli, "add_commands", fail)
     done = call("results", "show", ".")
     assert done.code == 1
     assert _LINE.match(done.err)

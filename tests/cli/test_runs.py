@@ -68,7 +68,7 @@ def test_a_second_run_comes_from_the_store(call: Call, tiny: Path, run: Path, mo
     forbid_model(monkeypatch)
     assert call("run", "-m", tiny, "-t", "task.yaml", "--output", "out").code == 0
     after = results(run)
-    assert after["efficiency"]["requests"] == {"asked": 3, "cached": 3, "computed": 0}
+    assert after["efficiency"]["requests"] == {"unique": 3, "cached": 3, "computed": 0}
     assert after["tasks"] == before["tasks"]
     assert (run / "samples" / "colours.jsonl").read_bytes() == samples
 
@@ -77,13 +77,13 @@ def test_fresh_computes_every_answer_anew(call: Call, tiny: Path, run: Path) -> 
     before = results(run)
     assert call("run", "-m", tiny, "-t", "task.yaml", "--output", "out", "--fresh").code == 0
     after = results(run)
-    assert after["efficiency"]["requests"] == {"asked": 3, "cached": 0, "computed": 3}
+    assert after["efficiency"]["requests"] == {"unique": 3, "cached": 0, "computed": 3}
     assert after["tasks"] == before["tasks"]
 
 
 def test_limit_asks_the_first_items_with_the_same_answers(call: Call, tiny: Path, run: Path) -> None:
     assert call("run", "-m", tiny, "-t", "task.yaml", "--output", "less", "--limit", 2).code == 0
-    assert results(Path("less"))["efficiency"]["requests"] == {"asked": 2, "cached": 2, "computed": 0}
+    assert results(Path("less"))["efficiency"]["requests"] == {"unique": 2, "cached": 2, "computed": 0}
     whole = (run / "samples" / "colours.jsonl").read_text().splitlines()
     assert Path("less/samples/colours.jsonl").read_text().splitlines() == whole[:2]
 

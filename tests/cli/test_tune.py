@@ -78,10 +78,10 @@ def test_a_grid_ends_in_a_leaderboard(call: Call, tiny: Path, learnable: Path) -
         (("--epochs", "1e9"), "--epochs must be at most 10,000"),
         (("--lr", "1e999"), "--lr must be at most 1,000"),
         (("--alpha", "nan"), "--alpha must be above 0, not nan"),
-        (("--targets", "q_proj+"), "--targets takes names of modules joined by '+', not 'q_proj+'"),
+        (("--targets", "q_proj+"), "--targets takes module names joined by '+', not 'q_proj+'"),
         (("--validate", "99999999999"), "'--validate'"),
         (("--micro-tokens", "99999999999"), "'--micro-tokens'"),
-        (("--device", "meta"), "'meta' is of no kind"),
+        (("--device", "meta"), "device 'meta' is not supported"),
         (("--output", "test.jsonl/x"), "Cannot write test.jsonl/x/mine.yaml: Not a directory"),
         (("--output", "/proc/harness"), "Cannot write /proc/harness/mine.yaml"),
     ],
@@ -115,7 +115,7 @@ def test_a_base_that_was_cut(call: Call, tiny: Path, learnable: Path, monkeypatc
     forbid_model(monkeypatch)
     shutil.copytree(tiny, learnable / "cut")
     (learnable / "cut" / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes()[:-1])
-    assert "model.safetensors is cut short" in call("tune", "-m", "./cut", "-t", "task.yaml", "-n", "mine").message
+    assert "model.safetensors is truncated" in call("tune", "-m", "./cut", "-t", "task.yaml", "-n", "mine").message
 
 
 def test_an_unknown_target_module(call: Call, tiny: Path, learnable: Path) -> None:

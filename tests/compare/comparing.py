@@ -188,7 +188,7 @@ def spoken(texts: Sequence[str]) -> list[AnyOutcome]:
     return [TextOutcome(text, ("the old cat slept under the tall tree at home",)) for text in texts]
 
 
-def asked(questions: int, answers: int, seed: int, spoilt: float) -> list[ChoiceOutcome]:
+def questions_answered(questions: int, answers: int, seed: int, spoilt: float) -> list[ChoiceOutcome]:
     """Labelled answers to questions; whole questions are incorrect."""
     generator = np.random.default_rng(seed)
     wrong = np.repeat(generator.random(questions) < spoilt, answers)

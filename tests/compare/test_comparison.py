@@ -18,12 +18,12 @@ from tests.compare.comparing import (
     PLAN,
     AnyOutcome,
     Made,
-    asked,
     choices,
     compare,
     compared,
     flipped,
     hits,
+    questions_answered,
     quiz,
 )
 
@@ -136,7 +136,7 @@ def test_an_item_is_lost_when_it_became_worse_whatever_the_metrics_direction(tmp
 
 
 def test_slices_by_label(tmp_path: Path) -> None:
-    task = compared(tmp_path, Made(asked(60, 3, 1, 0.2), ACCURACY), Made(asked(60, 3, 2, 0.4), ACCURACY))
+    task = compared(tmp_path, Made(questions_answered(60, 3, 1, 0.2), ACCURACY), Made(questions_answered(60, 3, 2, 0.4), ACCURACY))
     assert [(part.label, part.value, part.score.items) for part in task.slices if part.label == "topic"] == [
         ("topic", value, 60) for value in ("0", "1", "2")
     ]

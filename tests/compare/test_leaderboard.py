@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from harness.compare.leaderboard import Leaderboard, View, leaderboard
+from harness.compare.leaderboard import View, leaderboard
+from harness.compare.leaderboard_table import Leaderboard
 from harness.report.comma_separated import leaderboard_csv
 from harness.report.json_report import leaderboard_json
 from harness.report.markdown import leaderboard_markdown
@@ -113,7 +114,7 @@ def test_numbers_that_differ_alike_share_a_footnote() -> None:
     assert [note.text for note in board.footnotes] == ["† not ranked: odd, odder on t0, t1, t2, t3 and 2 more: shots: 0 instead of 5"]
 
 
-def test_a_group_hides_its_tasks_unless_tasks_are_asked() -> None:
+def test_a_group_hides_its_tasks_unless_tasks_are_requested() -> None:
     one = run("a", {"x": task(0.1), "y": task(0.2), "other": task(0.3)}, {"g": group(["x", "y"], 0.15)})
     two = run("b", {"x": task(0.3)})
     assert [column.name for column in board_of(one, two).columns] == ["g", "other"]

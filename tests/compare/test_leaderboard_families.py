@@ -13,7 +13,8 @@ from rich.console import Console, RenderableType
 
 from harness import metrics
 from harness.compare.families import first_measure
-from harness.compare.leaderboard import Leaderboard, LeaderboardCell, View, headlines, leaderboard, select
+from harness.compare.leaderboard import View, headlines, leaderboard, select
+from harness.compare.leaderboard_table import Leaderboard, LeaderboardCell
 from harness.compare.ranking import Ranking, ranking
 from harness.contract import Family
 from harness.report.comma_separated import leaderboard_csv
@@ -202,20 +203,20 @@ def test_one_system_is_ranked_in_no_family() -> None:
 def test_what_is_missing_says_why() -> None:
     nothing = task(metrics={"acc": metric(0.5)}, without={"toxicity": NO_TEXT})
     null = seven(0.4, metrics={"brier": lower(None, "brier", "calibration", reason="too few items")})
-    unasked = task(0.6)
-    tasks = {"nothing": nothing, "null": null, "unasked": unasked, "whole": seven(0.9), "second": seven(0.8)}
+    unrequested = task(0.6)
+    tasks = {"nothing": nothing, "null": null, "unrequested": unrequested, "whole": seven(0.9), "second": seven(0.8)}
     board, found = made(*(run(name, {"x": one}) for name, one in tasks.items()))
     toxic, brier = cell(board, "nothing", "toxic_fraction"), cell(board, "null", "brier")
     assert toxic == LeaderboardCell(None, None, None, NO_TEXT, 0)
     assert brier
     assert (brier.value, brier.reason) == (None, "too few items")
-    assert cell(board, "unasked", "toxic_fraction") is None
+    assert cell(board, "unrequested", "toxic_fraction") is None
     assert {note.where for note in board.missing} == {f"nothing on x toxic_fraction: {NO_TEXT}", "null on x brier: too few items"}
     assert f"toxicity does not rank nothing: {NO_TEXT}" in found.notes
-    assert "toxicity does not rank unasked: not measured" in found.notes
+    assert "toxicity does not rank unrequested: not measured" in found.notes
 
 
-def test_a_family_that_was_asked_for_and_has_no_column_says_why() -> None:
+def test_a_family_that_was_requested_and_has_no_column_has_a_reason() -> None:
     one = task(without={"toxicity": NO_TEXT, "bias": NO_TEXT})
     board, found = made(run("a", {"x": one}), run("b", {"x": one}))
     assert {column.family for column in board.columns} == {"accuracy"}

@@ -20,12 +20,12 @@ from tests.compare.comparing import (
     ACCURACY,
     PLAN,
     Made,
-    asked,
     choices,
     compared,
     flipped,
     folder,
     hits,
+    questions_answered,
     spoken,
     width,
 )
@@ -109,8 +109,8 @@ def test_items_that_a_metric_scores_as_one_are_resampled_together(tmp_path: Path
         "em": ("all_correct", {"by": "question"}),
         "accuracy": ("accuracy", {}),
     }
-    before = Made(asked(80, 5, 1, 0.3), wanted, headline=("f1a", "em"))
-    after = Made(asked(80, 5, 2, 0.35), wanted, headline=("f1a", "em"))
+    before = Made(questions_answered(80, 5, 1, 0.3), wanted, headline=("f1a", "em"))
+    after = Made(questions_answered(80, 5, 2, 0.35), wanted, headline=("f1a", "em"))
     task = compared(tmp_path, before, after)
     assert (task.scores["f1a"].resampled, task.scores["f1a"].rows) == ("clusters", 80)
     assert (task.scores["em"].resampled, task.scores["em"].rows) == ("groups", 80)
@@ -124,8 +124,8 @@ def test_items_that_a_metric_scores_as_one_are_resampled_together(tmp_path: Path
 
 
 def test_the_label_to_cluster_by_can_be_named(tmp_path: Path) -> None:
-    made = Made(asked(40, 5, 1, 0.3), ACCURACY)
-    other = Made(asked(40, 5, 2, 0.3), ACCURACY)
+    made = Made(questions_answered(40, 5, 1, 0.3), ACCURACY)
+    other = Made(questions_answered(40, 5, 2, 0.3), ACCURACY)
     task = compared(tmp_path, made, other, dataclasses.replace(PLAN, clusters={"quiz": "question"}))
     assert (task.scores["accuracy"].resampled, task.scores["accuracy"].rows) == ("clusters", 40)
     with pytest.raises(InputError, match="no label 'passage'"):
@@ -134,7 +134,7 @@ def test_the_label_to_cluster_by_can_be_named(tmp_path: Path) -> None:
 
 def test_groups_of_items_need_the_same_items_on_both_sides(tmp_path: Path) -> None:
     wanted: dict[str, tuple[str, dict[str, Any]]] = {"em": ("all_correct", {"by": "question"})}
-    answers = asked(10, 2, 1, 0.3)
+    answers = questions_answered(10, 2, 1, 0.3)
     task = compared(tmp_path, Made(answers, wanted), Made(answers[:-1], wanted))
     reason = task.scores["em"].reason
     assert reason is not None
@@ -173,7 +173,7 @@ def test_groups_that_a_metric_scores_as_one_use_the_saved_clusters(tmp_path: Pat
     wanted: dict[str, tuple[str, dict[str, Any]]] = {"em": ("all_correct", {"by": "question"})}
     sides = []
     for number, name in enumerate(("before", "after")):
-        path = folder(tmp_path / name, {"quiz": Made(asked(40, 5, number, 0.3), wanted)})
+        path = folder(tmp_path / name, {"quiz": Made(questions_answered(40, 5, number, 0.3), wanted)})
         saved = Results.read(path).task_samples("quiz", None).statistics
         codes = np.repeat(np.arange(10), 4)
         with_statistics(path, "quiz", {key: dataclasses.replace(one, clusters=codes) for key, one in saved.items()})
@@ -185,7 +185,7 @@ def test_groups_that_a_metric_scores_as_one_use_the_saved_clusters(tmp_path: Pat
 def test_items_use_the_cluster_of_their_samples(tmp_path: Path) -> None:
     sides = []
     for number, name in enumerate(("before", "after")):
-        path = folder(tmp_path / name, {"quiz": Made(asked(40, 5, number, 0.3), ACCURACY)})
+        path = folder(tmp_path / name, {"quiz": Made(questions_answered(40, 5, number, 0.3), ACCURACY)})
         saved = Results.read(path).task_samples("quiz", None)
         lines = [dataclasses.replace(one, cluster=f"p{place // 20}") for place, one in enumerate(saved.samples)]
         save(runs.read(path), {"quiz": [SavedSamples("quiz", lines, saved.statistics)]}, path)

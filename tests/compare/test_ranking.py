@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness import metrics
-from harness.compare.leaderboard import Leaderboard, View, leaderboard
+from harness.compare.leaderboard import View, leaderboard
+from harness.compare.leaderboard_table import Leaderboard
 from harness.compare.pairing import Results
 from harness.compare.ranking import Ranking, ranking
 from harness.contract import ChoiceOutcome, LikelihoodOutcome, TextOutcome
@@ -210,18 +211,18 @@ def test_the_calibration_of_a_group_resamples_all_its_items(tmp_path: Path, temp
 
 def test_each_file_of_statistics_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = calibrated(tmp_path)
-    asked: list[tuple[Path, str]] = []
+    calls: list[tuple[Path, str]] = []
     read = samples.read_statistics
 
     def counted(path: Path, name: str, files: samples.Files) -> dict[str, samples.StatisticsRecord]:
-        asked.append((path, name))
+        calls.append((path, name))
         return read(path, name, files)
 
     monkeypatch.setattr(samples, "read_statistics", counted)
     for columns in ("groups", "tasks"):
-        asked.clear()
+        calls.clear()
         ranked(found, columns)
-        assert sorted(asked) == sorted((path, name) for path, _ in found for name in ("t60", "t150"))
+        assert sorted(calls) == sorted((path, name) for path, _ in found for name in ("t60", "t150"))
 
 
 def test_a_family_in_which_nobody_meets_does_not_hide_the_others() -> None:

@@ -76,13 +76,13 @@ def test_names_and_revisions_are_no_part_of_a_system() -> None:
     ],
     ids=["items", "signature", "prompts"],
 )
-def test_what_was_not_asked_alike_is_judged_as_ever(tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_other_requests_get_the_usual_verdicts(tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.compare.comparison.refuse_unlike", lambda *_: None)
     (task,) = twice(tmp_path, quiz(), quiz(**changes)).tasks
     assert (task.repeated, task.verdict) == (False, "inconclusive")
 
 
-def test_noise_of_is_same_system_is_told_and_judged_like_any_change(tmp_path: Path) -> None:
+def test_noise_of_one_system_is_shown_and_tested_like_any_change(tmp_path: Path) -> None:
     found = twice(tmp_path, quiz(), quiz(flipped(RIGHT, 2, 1)))
     (task,) = found.tasks
     assert (task.repeated, task.responses_differ, task.verdict) == (True, 3, "inconclusive")

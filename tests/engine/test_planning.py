@@ -39,7 +39,7 @@ def test_every_request_is_in_one_batch_and_budgets_hold(requests: list[ScoreRequ
     for batch in batches:
         if len(batch) > 1:
             assert area([row for one in batch for row in one.rows]) <= budget
-            assert sum(row.kept for one in batch for row in one.rows) <= kept
+            assert sum(row.selected for one in batch for row in one.rows) <= kept
 
 
 @given(requests_lists, starts, st.integers(1, 200), st.randoms(use_true_random=False))
@@ -64,7 +64,7 @@ def test_rows_are_shared_exactly_where_one_choice_begins_another(
     for row in rows:
         assert row.source == (() if start is None else context)
         assert row.start == len(lead) - 1
-        assert row.start + row.kept == len(row.tokens)
+        assert row.start + row.selected == len(row.tokens)
         for read in row.reads:
             assert read.tokens == choices[read.place]
             assert row.tokens[: len(lead) + len(read.tokens) - 1] == lead + read.tokens[:-1]
@@ -73,7 +73,7 @@ def test_rows_are_shared_exactly_where_one_choice_begins_another(
 def test_choices_of_one_token_are_one_row() -> None:
     rows = rows_of(ScoreChoices("q", (5, 6, 7), ((1,), (2,), (3,), (4,))), None)
     assert [row.tokens for row in rows] == [(5, 6, 7)]
-    assert rows[0].kept == 1
+    assert rows[0].selected == 1
 
 
 def test_windows_of_a_text_are_rows_of_one_request() -> None:

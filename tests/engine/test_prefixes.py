@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.contract import ScoreChoices, TokenIds
 from harness.engine.transformers.packing import attention, lay_out
 from harness.engine.transformers.planning import Planned, rows_of
-from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes, packed_row_size
+from harness.engine.transformers.prefixes import Pass, flat_size, packed_row_size, plan_passes
 from harness.util.sequences import common_prefix
 
 TOKENS = st.lists(st.integers(3, 5), min_size=1, max_size=12).map(tuple)
@@ -27,7 +27,7 @@ def planned(questions: Sequence[tuple[TokenIds, Sequence[TokenIds]]]) -> list[Pl
 
 
 @given(QUESTIONS, st.integers(1, 60), st.integers(1, 40), st.integers(1, 50))
-def test_every_request_is_in_one_strip_and_budgets_hold(
+def test_every_request_is_in_one_packed_row_within_the_budgets(
     questions: list[tuple[TokenIds, list[TokenIds]]], budget: int, packed_row: int, kept: int
 ) -> None:
     wanted = planned(questions)
@@ -37,7 +37,7 @@ def test_every_request_is_in_one_strip_and_budgets_hold(
         sizes = [packed_row_size(one, batch.skip) for one in batch.packed_rows]
         for one, size in zip(batch.packed_rows, sizes, strict=True):
             assert size <= min(packed_row, budget) or len(one) == 1
-            assert sum(row.kept for some in one for row in some.rows) <= kept or len(one) == 1
+            assert sum(row.selected for some in one for row in some.rows) <= kept or len(one) == 1
         assert len(sizes) * max(sizes) <= budget or len(sizes) == 1
         prefix = tuple(token for piece in batch.prefix for token in piece)
         for request in batch.requests:

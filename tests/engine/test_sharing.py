@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.contract import Generate, Generation, ScoreChoices, TokenIds
+from harness.engine.transformers.decode_slots import CausalDecodeSlots, Rows, Seq2SeqDecodeSlots
 from harness.engine.transformers.engine import TransformersEngine
-from harness.engine.transformers.continuous_batching import CausalDecodeSlots, Rows, Seq2SeqDecodeSlots
 from tests.engine.architectures import CAUSAL, SEQ2SEQ, engine, questions, words
 from tests.engine.conftest import Tiny
 from tests.engine.reference import beam_search, greedy

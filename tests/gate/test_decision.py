@@ -18,6 +18,7 @@ from harness.gate.decision import OnUndecided
 from harness.gate.evidence import Evidence
 from harness.gate.policy import DEFAULT
 from harness.stats.paired import compare
+from harness.store import samples
 from tests.compare.comparing import ACCURACY, Made, choices, flipped, hits
 from tests.gate import made
 from tests.gate.made import policy, quiz, run
@@ -98,6 +99,29 @@ def test_folders_that_hold_no_run(tmp_path: Path, baseline: Path) -> None:
         made.decided(tmp_path / "nowhere", baseline, DEFAULT)
     with pytest.raises(StorageError, match="There is no run at"):
         made.decided(baseline, tmp_path, DEFAULT)
+
+
+def test_each_file_of_samples_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = {"quiz": quiz(280, 400), "exam": quiz(70, 100)}
+    baseline, candidate = run(tmp_path / "base", tasks), run(tmp_path / "tuned", tasks)
+    read: list[Path] = []
+    checked = samples.checked
+
+    def counted(folder: Path, path: Path, place: str, files: samples.Files) -> bytes:
+        read.append(path)
+        return checked(folder, path, place, files)
+
+    monkeypatch.setattr(samples, "checked", counted)
+    made.decided(candidate, baseline, policy("no task forgot", tasks=("quiz",)))
+    assert sorted(read) == sorted(path for side in (baseline, candidate) for path in (side / "samples").iterdir())
+
+
+def test_a_changed_file_of_a_task_that_is_not_compared_is_refused(tmp_path: Path) -> None:
+    tasks = {"quiz": quiz(280, 400), "exam": quiz(70, 100)}
+    baseline, candidate = run(tmp_path / "base", tasks), run(tmp_path / "tuned", tasks)
+    samples.statistics_path_of(candidate, "exam").write_text("{}")
+    with pytest.raises(StorageError, match="is not the file that"):
+        made.decided(candidate, baseline, policy("no task forgot", tasks=("quiz",)))
 
 
 def test_a_results_file_is_as_good_as_its_folder(tmp_path: Path, baseline: Path) -> None:

@@ -48,7 +48,7 @@ def test_thresholds_are_checked_by_the_interval(tmp_path: Path, line: str, outco
     assert bool(found.advice) == (outcome == "inconclusive")
 
 
-def test_how_many_items_would_tell(tmp_path: Path) -> None:
+def test_how_many_items_would_be_conclusive(tmp_path: Path) -> None:
     found = finding("quiz >= 0.67", run(tmp_path / "tuned", {"quiz": quiz(280, 400)}))
     needed = int(found.advice[0].split("about ")[1].split()[0].replace(",", ""))
     half = 1.96 * math.sqrt(0.7 * 0.3 / 400)
@@ -127,7 +127,7 @@ def test_a_loss_beyond_the_margin_by_the_interval_alone_is_not_called_forgotten(
     assert "likely forgot: the loss exceeds the margin, but the verdict forgot requires an adjusted p of at most 0.01" in found.message
 
 
-def test_more_items_are_asked_for_than_there_are(tmp_path: Path) -> None:
+def test_more_items_are_needed_than_there_are(tmp_path: Path) -> None:
     before = hits(0.7, 4_000)
     candidate, baseline = sides(tmp_path, Made(choices(before), ACCURACY), Made(choices(flipped(before, 150, 110)), ACCURACY))
     found = finding("quiz: non_inferior within 0.012", candidate, baseline)

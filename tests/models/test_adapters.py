@@ -183,7 +183,7 @@ def test_an_update_of_zero_warns_and_scores_as_the_base(bases: dict[str, Path], 
     loaded = load(bases[task])
     plain = scores(loaded.module, loaded)
     with attachment.attached(loaded, found(bases[task], folder)) as attached:
-        assert [("zero" in warning, "changes nothing" in warning) for warning in attached.warnings] == [(True, True)]
+        assert [("zero" in warning, "has no effect" in warning) for warning in attached.warnings] == [(True, True)]
         adapted = scores(attached.module, loaded)
     assert adapted == plain
 
@@ -259,7 +259,7 @@ def test_another_base_is_refused(bases: dict[str, Path], good: Path) -> None:
     adapters.check_base(found(bases["causal"], good), source)
     for name in ("acme/other-llama", "/models/other-llama/"):
         configure(good, base_model_name_or_path=name)
-        with pytest.raises(AdapterError, match="was made for") as caught:
+        with pytest.raises(AdapterError, match="was trained for") as caught:
             adapters.check_base(found(bases["causal"], good), source)
         assert "--any-base" in caught.value.remedy
 
@@ -287,7 +287,7 @@ def test_a_truncated_adapter_is_found_out_when_it_is_found(bases: dict[str, Path
     content = path.read_bytes()
     for size in [*range(0, len(content), 64), len(content) - 1]:
         path.write_bytes(content[:size])
-        with pytest.raises(AdapterError, match=r"adapter_model\.safetensors is (cut short|empty)"):
+        with pytest.raises(AdapterError, match=r"adapter_model\.safetensors is (truncated|empty)"):
             found(bases["causal"], good)
 
 
@@ -332,7 +332,7 @@ def test_folders_that_hold_no_adapter(bases: dict[str, Path], good: Path, tmp_pa
     (good / "adapter_config.json").write_text("[]")
     with pytest.raises(AdapterError, match="it has no peft_type"):
         found(bases["causal"], good)
-    with pytest.raises(AdapterError, match="no card, no folder and no hub id"):
+    with pytest.raises(AdapterError, match="not an adapter card, a local folder or a Hub id"):
         found(bases["causal"], Path("nothing-like-it"))
 
 

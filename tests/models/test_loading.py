@@ -124,9 +124,9 @@ def test_a_truncated_file_of_weights(llama: Path, copy: Callable[[Path], Path]) 
     content = (folder / "model.safetensors").read_bytes()
     for size in [*range(0, len(content), max(64, len(content) // 200)), len(content) - 1]:
         (folder / "model.safetensors").write_bytes(content[:size])
-        with pytest.raises(ModelError, match=r"model\.safetensors is (cut short|empty)"):
+        with pytest.raises(ModelError, match=r"model\.safetensors is (truncated|empty)"):
             check_weights(cards.resolve(str(folder)))
-    with pytest.raises(ModelError, match=r"model\.safetensors is cut short"):
+    with pytest.raises(ModelError, match=r"model\.safetensors is truncated"):
         load(folder)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from harness.metrics import load
 from harness.metrics.base import FloatArray, per_item
 from harness.stats.bootstrap import Score
-from harness.stats.paired import Pairs
+from harness.stats.pairs import Pairs
 
 SIZE = 40_000
 

@@ -12,7 +12,8 @@ from scipy import stats
 from harness.metrics import load
 from harness.metrics.base import FloatArray, TextOutcome, per_item
 from harness.stats.bootstrap import joint_replicates, replicates
-from harness.stats.paired import Pairs, bootstrap_p, compare
+from harness.stats.paired import bootstrap_p, compare
+from harness.stats.pairs import Pairs
 from harness.stats.permutation import p_value, permuted
 from tests.stats.populations import Population, accuracy, bounded_means, classified, simulation_error, translations
 

@@ -118,7 +118,7 @@ def test_standardized_mean_of_paired_differences() -> None:
 
 
 def called_forgot(found: ForgettingPower, loss: float, items: int, draws: int = 500) -> float:
-    """Share of samples with this true loss that are called forgot, their p being the smallest of those judged together."""
+    """Share of samples with this true loss and the verdict forgot, their p being the smallest of those tested together."""
     generator, count = np.random.default_rng(items), 0
     for seed in range(draws):
         if found.binary:

@@ -21,9 +21,9 @@ def contests(items: int = 300, tasks: int = 12) -> list[Contest]:
     return [Contest([answers(share, items, 100 * task + place) for place, share in enumerate(SHARES)], MEAN) for task in range(tasks)]
 
 
-def standings(over: Sequence[Meeting], *, resamples: int = 1_000) -> list[RankedSystem]:
+def standings(over: Sequence[Meeting], *, seed: int = 0, resamples: int = 1_000) -> list[RankedSystem]:
     """The ranking over all of these contests."""
-    return standings_within(over, [range(len(over))], resamples=resamples)[0]
+    return standings_within(over, [range(len(over))], seed=seed, resamples=resamples)[0]
 
 
 def test_clear_leaders_rank_first_and_equals_share_a_rank() -> None:

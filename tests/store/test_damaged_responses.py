@@ -34,15 +34,15 @@ WRONG: list[tuple[Request, Response, str]] = [
     (CHOICES, ChoiceScores("pick", (-1.0, -2.0)), "2 log-probabilities for 3 choices"),
     (CHOICES, ChoiceScores("pick", (-1.0, float("-inf"), -2.0)), "not finite"),
     (CHOICES, ChoiceScores("pick", (-1.0, float("nan"), -2.0)), "not finite"),
-    (CHOICES, ChoiceScores("pick", (-1.0, -1.0, -2.0), (True,)), "1 greedy marks for 3 choices"),
-    (CHOICES, TextScore("pick", (-1.0, -1.0, -2.0)), "TextScore does not answer ScoreChoices"),
+    (CHOICES, ChoiceScores("pick", (-1.0, -1.0, -2.0), (True,)), "1 greedy flags for 3 choices"),
+    (CHOICES, TextScore("pick", (-1.0, -1.0, -2.0)), "TextScore is not a response to ScoreChoices"),
     (TEXT, TextScore("read", (-1.0,)), "1 log-probabilities for 2 texts"),
     (TEXT, TextScore("read", (-1.0, 0.5)), "above 0"),
-    (TEXT, ChoiceScores("read", (-1.0, -0.5)), "ChoiceScores does not answer ScoreText"),
-    (WRITE, Generation("say", "a", (1, 2, 3, 4, 5), "length"), "5 new tokens where at most 4"),
+    (TEXT, ChoiceScores("read", (-1.0, -0.5)), "ChoiceScores is not a response to ScoreText"),
+    (WRITE, Generation("say", "a", (1, 2, 3, 4, 5), "length"), "5 new tokens, more than the maximum of 4"),
     (WRITE, Generation("say", "a", (-1,), "eos"), "token id of -1"),
     (WRITE, Generation("say", "a", (2**40,), "eos"), "token id of 1099511627776"),
-    (WRITE, ChoiceScores("say", (-1.0,)), "ChoiceScores does not answer Generate"),
+    (WRITE, ChoiceScores("say", (-1.0,)), "ChoiceScores is not a response to Generate"),
 ]
 
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_an_answer_is_not_kept(tmp_path: Path, request_: Request,
     with ResponseStore(tmp_path / "r.sqlite") as store:
         with pytest.raises(NumericError, match=reason) as caught:
             store.put([(key_of(request_), request_, response)], "vllm")
-        assert f"The response of vllm to request '{request_.id}'" in str(caught.value)
+        assert f"vllm returned an invalid response to request '{request_.id}'" in str(caught.value)
         assert store.times(key_of(request_)) == 0
 
 

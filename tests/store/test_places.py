@@ -44,7 +44,7 @@ def test_what_stands_there_is_not_touched(tmp_path: Path) -> None:
         ("new/" + "x" * 300 + "/results.json", "File name too long"),
         ("x" * 300 + "/results.json", "File name too long"),
         ("x" * 250, "File name too long"),
-        ("pipe", "no ordinary file"),
+        ("pipe", "not a regular file"),
     ],
 )
 def test_what_is_in_the_way(tmp_path: Path, name: str, told: str) -> None:

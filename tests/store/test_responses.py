@@ -279,7 +279,7 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path: Path, monkeypatch: pytest
         store.put([answer(0)])
         with pytest.raises(StorageError, match="disk is full") as caught:
             store.put([(key_of(n), Generate("x", context, 4), Generation("x", "long" * 100, (), "eos")) for n in range(1000)])
-        assert "what was finished is kept" in caught.value.remedy
+        assert "saved responses are not computed twice" in caught.value.remedy
         assert store.times(key_of(0)) == 1
         assert served(store, *range(1, 1000)) == {}
 
@@ -297,7 +297,7 @@ def test_a_really_full_disk_keeps_what_was_finished(small_disk: Path) -> None:
 
         with pytest.raises(StorageError) as caught:
             fill()
-        assert "what was finished is kept" in caught.value.remedy
+        assert "saved responses are not computed twice" in caught.value.remedy
     (small_disk / "ballast").unlink()
     with ResponseStore(path) as store:
         assert set(store.get_many({key_of(n): request for n in range(1000)}).responses) == {key_of(n) for n in range(finished)}

@@ -232,7 +232,7 @@ def test_runs_are_found_below_folders_once(tmp_path: Path) -> None:
 
 def test_a_path_without_runs_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty holds no results\.json"):
+    with pytest.raises(InputError, match=r"empty has no results\.json"):
         runs.find_runs([tmp_path / "empty"])
     with pytest.raises(InputError, match="gone does not exist"):
         runs.find_runs([tmp_path / "gone"])

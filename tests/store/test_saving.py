@@ -28,7 +28,7 @@ ROUNDS = 3
 HOLD = """
 import sys, time
 from pathlib import Path
-from harness.store.locks import locked
+from harness.util.locks import locked
 with locked(Path(sys.argv[1]), print):
     print("held", flush=True)
     time.sleep(60)
@@ -90,7 +90,7 @@ def test_another_system_is_refused_before_anything_is_changed(tmp_path: Path) ->
 
 def test_two_tasks_do_not_share_a_file(tmp_path: Path) -> None:
     saved(tmp_path, ["x:y"])
-    with pytest.raises(StorageError, match=r"x:y and x\.y would both keep samples/x\.y\.jsonl"):
+    with pytest.raises(StorageError, match=r"x:y and x\.y would both write samples/x\.y\.jsonl"):
         saved(tmp_path, ["x.y"])
     assert texts(tmp_path) == {"x:y": "a"}
 
@@ -163,7 +163,7 @@ def test_a_kill_while_files_are_put_in_place_is_noticed_and_mended_by_another_ru
     if renames == 0:
         assert texts(tmp_path) == {"a": "old", "b": "old"}
     else:
-        with pytest.raises(StorageError, match=r"is not the file that the results\.json beside it records") as caught:
+        with pytest.raises(StorageError, match=r"is not the file that the results\.json next to it records") as caught:
             texts(tmp_path)
         assert "run the same command again" in caught.value.remedy
     saved(tmp_path, ["a", "b"], "new")
@@ -195,7 +195,7 @@ def edited(path: Path) -> None:
 def test_an_edited_file_is_refused(tmp_path: Path, file: str) -> None:
     saved(tmp_path, ["quiz"])
     edited(tmp_path / "samples" / file)
-    with pytest.raises(StorageError, match=rf"{file} \(quiz\) is not the file that the results\.json beside it records") as caught:
+    with pytest.raises(StorageError, match=rf"{file} \(quiz\) is not the file that the results\.json next to it records") as caught:
         texts(tmp_path)
     assert "harness results verify" in caught.value.remedy
 

@@ -40,9 +40,9 @@ def test_each_file_that_is_not_what_was_written_is_named_with_its_task(tmp_path:
     assert (one.state, one.files) == ("changed", 4)
     assert [(fault.file, fault.task) for fault in one.faults] == [("samples/a.statistics.json", "a"), ("samples/b.jsonl", "b")]
     _, first, second, note = lines(one)
-    assert "a.statistics.json (a) is not the file that the results.json beside it records" in first
+    assert "a.statistics.json (a) is not the file that the results.json next to it records" in first
     assert second.endswith("b.jsonl (b) is missing.")
-    assert note == "  samples/notes.txt is recorded nowhere; no report reads it."
+    assert note == "  samples/notes.txt is not recorded; no report reads it."
 
 
 def test_files_swapped_between_tasks_are_found(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_an_earlier_versions_results_are_not_verified(tmp_path: Path) -> None:
 
 
 def test_paths_without_a_run_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no results\.json"):
+    with pytest.raises(InputError, match=r"has no results\.json"):
         found(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         found(tmp_path / "gone")

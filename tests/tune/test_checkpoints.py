@@ -68,7 +68,7 @@ def test_progress_that_is_damaged(tmp_path: Path, content: str) -> None:
 def test_weights_that_were_cut(tmp_path: Path) -> None:
     checkpoints.save_weights(parameters(), tmp_path / "best.safetensors")
     (tmp_path / "best.safetensors").write_bytes((tmp_path / "best.safetensors").read_bytes()[:-1])
-    with pytest.raises(StorageError, match="is cut short"):
+    with pytest.raises(StorageError, match="is truncated"):
         checkpoints.load_weights(parameters(), tmp_path / "best.safetensors")
 
 

@@ -28,7 +28,7 @@ def generate_matches(generator: Generator, plain: Plain, start: int | None, beam
     """Return whether `generate` chooses by the same numbers as full forward passes.
 
     For a single beam these are the logits; for several, the mean log-probability of the text found. Texts are not compared: two
-    correct ways may choose differently where rounding breaks a tie, and a wrong one may choose the same token by chance.
+    correct ways may choose differently where rounding breaks a tie, and an incorrect one may choose the same token by chance.
 
     Args:
         generator: calls `generate`.
@@ -77,7 +77,7 @@ def _libraries() -> str:
 
 
 def uncached_note() -> str:
-    """The note for texts that `generate` would get wrong."""
+    """The note where `generate` does not match full forward passes."""
     return (
         f"`generate` in {_libraries()} does not match full forward passes of this model, "
         "so texts are decoded without a KV cache, which is slower."
@@ -93,8 +93,8 @@ def uncached_beams_note() -> str:
 
 
 def beams_error() -> ModelError:
-    """The error for beam search that is wrong with and without a KV cache."""
+    """The error where beam search is incorrect with and without a KV cache."""
     return ModelError(
-        f"Beam search in {_libraries()} does not match full forward passes of this model: its texts would be wrong.",
+        f"Beam search in {_libraries()} does not match full forward passes of this model: its texts would be incorrect.",
         "Set `generation.beams` to 1, or install other versions of these libraries (docs/versions.md lists the tested ones).",
     )

@@ -1,21 +1,21 @@
-"""How much is computed and held at a time."""
+"""How much is computed and cached at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 LOGIT_ELEMENTS = 1 << 28
-"""Logits held at once: 1 GiB in float32."""
+"""Logits in memory at once: 1 GiB in float32."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is computed and held at a time.
+    """How much is computed and cached at a time.
 
     Attributes:
         score: tokens in a forward over prompts and choices, padding included.
-        generate: tokens at most whose keys and values are held while texts are decoded.
-        strip: tokens in a row of packed sequences.
+        generate: upper limit of tokens whose keys and values are cached while texts are decoded.
+        packed_row: tokens in a packed row.
         rows: texts that are decoded at once.
     """
 
@@ -25,13 +25,13 @@ class Budget:
     rows: int = 64
 
     @classmethod
-    def choose(cls, asked: int | None, device: str) -> Budget:
-        """The budget asked for, or one that suits the kind of device, as torch names it."""
+    def choose(cls, tokens: int | None, device: str) -> Budget:
+        """A budget of this many tokens, or one that suits the kind of device, as torch names it."""
         if device == "cpu":
-            return cls(asked or 1024, asked or 32768)
-        return cls(asked or 16384, asked or 131072, packed_row=1024, rows=256)
+            return cls(tokens or 1024, tokens or 32768)
+        return cls(tokens or 16384, tokens or 131072, packed_row=1024, rows=256)
 
 
 def max_logit_positions(vocabulary: int) -> int:
-    """Positions whose logits may be held at once."""
+    """Positions whose logits may be in memory at once."""
     return max(1, LOGIT_ELEMENTS // vocabulary)

@@ -1,4 +1,4 @@
-"""Keys and values on the device, in the form in which transformers' attention layers ask for them."""
+"""Keys and values on the device, in the form in which transformers' attention layers take them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class PrefixLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
-    """Puts a held prefix before what a forward brings, and keeps nothing."""
+    """Puts a cached prefix before the new keys and values of a forward pass, and stores nothing."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         super().__init__()
@@ -26,44 +26,44 @@ class PrefixLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untype
         self.is_initialized = True
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of prefix and new tokens, [batch, heads, held + new, width]."""
+        """Keys and values of prefix and new tokens, [batch, heads, prefix + new, width]."""
         rows = key_states.shape[0]
         keys, values = self.keys.expand(rows, -1, -1, -1), self.values.expand(rows, -1, -1, -1)
         return torch.cat([keys, key_states], dim=2), torch.cat([values, value_states], dim=2)
 
 
 class GrowingLayer(PrefixLayer):
-    """Puts a held prefix before what a forward brings, and keeps both."""
+    """Puts a cached prefix before the new keys and values of a forward pass, and stores both."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of prefix and new tokens, [batch, heads, held + new, width]."""
+        """Keys and values of prefix and new tokens, [batch, heads, prefix + new, width]."""
         self.keys, self.values = super().update(key_states, value_states)
         return self.keys, self.values
 
 
-def cache_behind(held: KeysValues, *, keep: bool) -> Cache:
-    """A cache for one forward behind a held prefix of one row; an empty list is no prefix.
+def cache_behind(prefix: KeysValues, *, keep: bool) -> Cache:
+    """A cache for one forward pass behind a cached prefix of one row; an empty list is no prefix.
 
     Args:
-        held: keys and values of the prefix.
-        keep: whether the new keys and values can be had from it afterwards.
+        prefix: keys and values of the prefix.
+        keep: whether the cache stores the new keys and values.
     """
-    if not held:
+    if not prefix:
         return Cache(layer_class_to_replicate=DynamicLayer)
     layer = GrowingLayer if keep else PrefixLayer
-    return Cache(layers=[layer(keys, values) for keys, values in held])
+    return Cache(layers=[layer(keys, values) for keys, values in prefix])
 
 
-def cache_argument(module: Any, held: Cache | None) -> dict[str, Cache | None]:
+def cache_argument(module: Any, cache: Cache | None) -> dict[str, Cache | None]:
     """Keys and values by the name under which a transformers model's forward takes them: `past_key_values`, since 5.24 `cache`.
 
     Args:
-        module: the transformers model, or a peft model around one that hands on what it is given.
-        held: the keys and values.
+        module: the transformers model, or a peft model around one that passes its arguments on.
+        cache: the keys and values.
     """
     base = module.get_base_model() if hasattr(module, "get_base_model") else module
     kind: Any = type(base)
-    return {_name_of_cache(kind): held}
+    return {_name_of_cache(kind): cache}
 
 
 @cache
@@ -73,7 +73,7 @@ def _name_of_cache(model: Any) -> str:
 
 @contextmanager
 def silence_peft_warnings() -> Iterator[None]:
-    """Without what peft's own calls of a model bring up and a user can do nothing about.
+    """Silence warnings of peft's own calls of a model, about which a user can do nothing.
 
     It knows the argument `past_key_values` by no other name yet, and drops position ids beside soft prompts, as is allowed for here.
     """
@@ -147,36 +147,36 @@ def buffers(like: KeysValues, slots: int, columns: int) -> KeysValues:
     ]
 
 
-def resize(cache: Cache, held: KeysValues, slots: int, columns: int, used: tuple[int, int]) -> None:
-    """Give a cache of slots other buffers, layer by layer, and keep what is in use.
+def resize(cache: Cache, stored: KeysValues, slots: int, columns: int, used: tuple[int, int]) -> None:
+    """Give a cache of decode slots other buffers, layer by layer, and copy what is in use.
 
     Args:
         cache: its layers are `SlotLayer`s.
-        held: their buffers; replaced.
+        stored: their buffers; replaced.
         slots: rows of the new buffers.
         columns: of the new buffers.
-        used: rows and columns that are kept.
+        used: rows and columns that stay.
     """
     rows, length = used
-    for number, (layer, old) in enumerate(zip(cache.layers, held, strict=True)):
+    for number, (layer, old) in enumerate(zip(cache.layers, stored, strict=True)):
         (new,) = buffers([old], slots, columns)
         for target, source in zip(new, old, strict=True):
             target[:rows, :, :length] = source[:rows, :, :length]
-        held[number] = new
+        stored[number] = new
         layer.all_keys, layer.all_values = layer.keys, layer.values = new
 
 
 @torch.inference_mode()
-def move_row(held: KeysValues, source: int, target: int) -> None:
+def move_row(stored: KeysValues, source: int, target: int) -> None:
     """Copy one row of buffers onto another."""
-    for keys, values in held:
+    for keys, values in stored:
         keys[target].copy_(keys[source])
         values[target].copy_(values[source])
 
 
-def bytes_a_token(held: KeysValues) -> int:
+def bytes_a_token(stored: KeysValues) -> int:
     """Bytes that one token's keys and values take."""
-    return sum(keys[0, :, 0].nbytes + values[0, :, 0].nbytes for keys, values in held)
+    return sum(keys[0, :, 0].nbytes + values[0, :, 0].nbytes for keys, values in stored)
 
 
 def padded(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

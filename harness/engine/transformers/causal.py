@@ -1,4 +1,4 @@
-"""Forwards of decoder-only models: shared prefixes held on the device, requests packed behind them."""
+"""Forward passes of decoder-only models: shared prefixes cached on the device, requests packed behind them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import torch
 
 from harness.contract import TokenIds, Usage
-from harness.engine.transformers.caches import KeysValues, cache_argument, contents, cache_behind, padded, silence_peft_warnings, to_device
+from harness.engine.transformers.caches import KeysValues, cache_argument, cache_behind, contents, padded, silence_peft_warnings, to_device
 from harness.engine.transformers.logprobs import select_logits
 from harness.engine.transformers.packing import PackedRow, attention, lay_out
 from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.soft_prompts import SoftPrompt
 
 _CHUNK = 2048
-"""Tokens of a held prefix that are computed at a time."""
+"""Tokens of a prefix that are computed at a time."""
 
 
 @dataclass
 class PrefixCache:
-    """The prefix on the device.
+    """A prefix cached on the device.
 
     Attributes:
         pieces: its tokens.
@@ -34,7 +34,7 @@ class PrefixCache:
     virtual: int = 0
 
     def cut(self, pieces: tuple[TokenIds, ...]) -> None:
-        """Forget what does not begin `pieces`."""
+        """Drop every piece from the first that differs from `pieces`."""
         common = 0
         for mine, other in zip(self.pieces, pieces, strict=False):
             if mine != other:
@@ -58,7 +58,7 @@ class CausalForward:
         module: the transformers (or peft) model.
         pad: token id that fills rows.
         usage: where tokens are counted.
-        soft: a soft prompt that stands before everything that is packed or decoded in slots.
+        soft: a soft prompt that stands before everything that is packed or decoded.
     """
 
     module: Any
@@ -80,7 +80,7 @@ class CausalForward:
         """Rows side by side, padded on the right, where causal attention never looks; nothing is shared.
 
         Returns:
-            Logits [kept, vocabulary] of the positions that are read, and for each row which of them are its own, in order.
+            Logits [selected, vocabulary] of the positions that are read, and for each row which of them are its own, in order.
         """
         sequences = [row.tokens for row in rows]
         ids, _ = padded(sequences, self.pad, self.device)
@@ -101,7 +101,7 @@ class CausalForward:
 
     @torch.inference_mode()
     def packed(self, packed_rows: Sequence[Sequence[SequenceRow]], prefix: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[list[int]]]:
-        """Strips of rows behind a held prefix; see `plain` for what is returned, rows strip by strip."""
+        """Packed rows behind a cached prefix; see `plain` for what is returned, packed row by packed row."""
         skip = self._load_prefix(prefix)
         laid = [lay_out([row.tokens for row in packed_row], skip) for packed_row in packed_rows]
         places: dict[tuple[int, int], int] = {}
@@ -118,7 +118,7 @@ class CausalForward:
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[TokenIds], prefix: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[KeysValues]]:
-        """Prompts behind a held prefix, in one strip.
+        """Prompts behind a cached prefix, in one packed row.
 
         Returns:
             Logits [prompts, vocabulary] after each prompt's last token, and each prompt's keys and values, the prefix and a soft
@@ -128,18 +128,18 @@ class CausalForward:
         packed_row = lay_out(prompts, skip)
         cache = cache_behind(self.prefix.content, keep=True)
         logits = self._forward([packed_row], cache, [(0, int(path[-1])) for path in packed_row.paths])
-        kept = contents(cache)
+        computed = contents(cache)
         self.usage.requested_tokens += sum(map(len, prompts))
         skip += self.virtual
         before = torch.arange(skip)
-        found = []
+        prompt_contents = []
         for path in packed_row.paths:
             index = to_device(torch.cat([before, torch.from_numpy(path) + skip]), self.device)
-            found.append([(keys.index_select(2, index), values.index_select(2, index)) for keys, values in kept])
-        return logits, found
+            prompt_contents.append([(keys.index_select(2, index), values.index_select(2, index)) for keys, values in computed])
+        return logits, prompt_contents
 
     def _load_prefix(self, pieces: tuple[TokenIds, ...]) -> int:
-        """Have exactly this prefix on the device; each piece is computed by forwards of its own, so that they are always the same."""
+        """Cache exactly this prefix; each piece is computed by forward passes of its own, so that they are always the same."""
         self.prefix.cut(pieces)
         skip = sum(map(len, self.prefix.pieces))
         for piece in pieces[len(self.prefix.pieces) :]:
@@ -154,7 +154,7 @@ class CausalForward:
         return skip
 
     def _forward(self, packed_rows: Sequence[PackedRow], cache: Any, read: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Logits [read, vocabulary] at (strip, place)."""
+        """Logits [read, vocabulary] at (packed row, place)."""
         length = max(map(len, packed_rows))
         ids = torch.full((len(packed_rows), length), self.pad, dtype=torch.long)
         positions = torch.zeros((len(packed_rows), length), dtype=torch.long)
@@ -177,7 +177,7 @@ class CausalForward:
         return logits[0]
 
     def _seen(self, packed_rows: Sequence[PackedRow], prefix: int) -> torch.Tensor | None:
-        """Attention [strips, 1, length, held + length], or None where plain causal attention is the same."""
+        """Attention [packed rows, 1, length, prefix + length], or None where plain causal attention is the same."""
         if not prefix and all(packed_row.chain for packed_row in packed_rows):
             return None
         return self.mask(to_device(torch.from_numpy(attention(packed_rows, prefix)), self.device).unsqueeze(1))
@@ -203,8 +203,8 @@ def attention_mask(seen: torch.Tensor, boolean: bool, dtype: torch.dtype) -> tor
 def consecutive(rows: Sequence[SequenceRow]) -> list[list[int]]:
     """For each row which of the positions read are its own, where they are read row by row."""
     first = 0
-    found = []
+    places = []
     for row in rows:
-        found.append(list(range(first, first + row.selected)))
+        places.append(list(range(first, first + row.selected)))
         first += row.selected
-    return found
+    return places

@@ -1,4 +1,4 @@
-"""Rows that are being decoded, each in a slot of its own: rows that finish leave, waiting ones enter."""
+"""Rows that are being decoded, each in a decode slot of its own: rows that finish leave, waiting ones enter."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from harness.engine.transformers.causal import CausalForward, attention_mask
 from harness.engine.transformers.seq2seq import Seq2SeqForward
 
 _SPARE = 0.67
-"""Slots are made shorter when no row needs more than this share of them."""
+"""Decode slots are made shorter when no row needs more than this share of them."""
 
 _WORTHWHILE = 128
-"""Prompt tokens for which decoding is interrupted while few slots are free."""
+"""Prompt tokens for which decoding is interrupted while few decode slots are free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A request that waits for a slot, and the pieces of its prompt that are held for it and others."""
+    """A request that waits for a decode slot, and the pieces of its prompt that are a cached prefix."""
 
     request: Generate
     prefix: tuple[TokenIds, ...] = ()
@@ -35,21 +35,21 @@ Rows = Callable[[int], int]
 
 
 class DecodeSlots(Protocol):
-    """Places for rows; rows are numbered from 0, without gaps."""
+    """Decode slots; rows are numbered from 0, without gaps."""
 
     active: int
     capacity: int
 
     def refit(self, others: Sequence[Generate], rows: Rows) -> None:
-        """Give up room for which neither the rows that are there nor these others have a use, and make more slots of it."""
+        """Turn room that neither the rows in use nor these others need into more decode slots."""
         ...
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
-        """How many of those who wait should enter now, from the front of the queue."""
+        """Number of waiting requests that should enter now, from the front of the queue."""
         ...
 
     def admit(self, entering: Sequence[Waiting]) -> torch.Tensor:
-        """Let rows enter behind those that are there; returns logits [entering, vocabulary] for their first tokens."""
+        """Add rows; returns logits [entering, vocabulary] for their first tokens."""
         ...
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
@@ -57,12 +57,12 @@ class DecodeSlots(Protocol):
         ...
 
     def drop(self, row: int) -> None:
-        """Give up a row; the last one takes its number."""
+        """Remove a row; the last one takes its number."""
         ...
 
 
 def worth_entering(queue: Sequence[Waiting], free: int, capacity: int, budget: int, lengths: Sequence[int], *, idle: bool) -> int:
-    """How many may enter in one prefill with the same held prefix; 0 where it pays to wait for more.
+    """How many may enter in one prefill with the same cached prefix; 0 where it pays to wait for more.
 
     Args:
         queue: who waits.
@@ -110,27 +110,27 @@ class CausalDecodeSlots:
         resize(self._cache, self.content, self.capacity, self.columns, (self.active, max(self._lengths, default=0)))
 
     def admissible(self, queue: Sequence[Waiting]) -> int:
-        """How many of those who wait should enter now."""
+        """Number of waiting requests that should enter now."""
         free = self.capacity - self.active
-        lengths = [len(one.request.context) - sum(map(len, one.prefix)) for one in queue[:free]]
+        lengths = [len(waiting.request.context) - sum(map(len, waiting.prefix)) for waiting in queue[:free]]
         return worth_entering(queue, free, self.capacity, self.budget, lengths, idle=not self.active)
 
     @torch.inference_mode()
     def admit(self, entering: Sequence[Waiting]) -> torch.Tensor:
         """Run prompts, and keep their keys and values."""
-        prompts = [one.request.context for one in entering]
-        logits, found = self.forward.prefill(prompts, entering[0].prefix)
+        prompts = [waiting.request.context for waiting in entering]
+        logits, contents = self.forward.prefill(prompts, entering[0].prefix)
         if not self.content:
-            self.content = buffers(found[0], self.capacity, self.columns)
+            self.content = buffers(contents[0], self.capacity, self.columns)
             self._cache = Cache(layers=[SlotLayer(keys, values, self._place) for keys, values in self.content])
-        for prompt, content in zip(prompts, found, strict=True):
+        for prompt, content in zip(prompts, contents, strict=True):
             length = self.forward.virtual + len(prompt)
             for (keys, values), (new_keys, new_values) in zip(self.content, content, strict=True):
                 keys[self.active, :, :length] = new_keys[0]
                 values[self.active, :, :length] = new_values[0]
             self._lengths.append(length)
             self.active += 1
-        self._needs += [need(one.request) for one in entering]
+        self._needs += [need(waiting.request) for waiting in entering]
         return logits
 
     @torch.inference_mode()
@@ -197,7 +197,7 @@ class Seq2SeqDecodeSlots:
 
     def refit(self, others: Sequence[Generate], rows: Rows) -> None:
         """Make slots for shorter sources, and more of them, once they are longer than any row needs by half."""
-        longest = max([*self._sources, *(len(one.context) + self.forward.virtual_source for one in others)])
+        longest = max([*self._sources, *(len(request.context) + self.forward.virtual_source for request in others)])
         if not self._cross or longest > _SPARE * self.longest:
             return
         self.capacity, self.longest = max(self.active, rows(longest + self.new)), longest
@@ -218,7 +218,7 @@ class Seq2SeqDecodeSlots:
     @torch.inference_mode()
     def admit(self, entering: Sequence[Waiting]) -> torch.Tensor:
         """Encode sources and run the decoder's start token, which stands in the column before the next."""
-        sources = [one.request.context for one in entering]
+        sources = [waiting.request.context for waiting in entering]
         distinct = list(dict.fromkeys(sources))
         encoded = self.forward.encode(distinct)
         self.forward.usage.requested_tokens += sum(map(len, sources)) + len(sources)
@@ -259,9 +259,9 @@ class Seq2SeqDecodeSlots:
         self._own = buffers(decoder, self.capacity, self._columns)
         self._cross = buffers(cross, self.capacity, self.longest)
         self._hidden = hidden.new_zeros((1, 1, hidden.shape[2]))
-        own = Cache(layers=[SlotLayer(keys, values, self._place) for keys, values in self._own])
+        decoder = Cache(layers=[SlotLayer(keys, values, self._place) for keys, values in self._own])
         self._read = Cache(layers=[SlotLayer(keys, values, self._place) for keys, values in self._cross])
-        self._cache = EncoderDecoderCache(own, self._read)
+        self._cache = EncoderDecoderCache(decoder, self._read)
         self._cache.is_updated = dict.fromkeys(range(len(self._cross)), True)
 
     @torch.inference_mode()

@@ -13,8 +13,8 @@ import torch
 
 from harness.contract import Generate, Generation, Usage
 from harness.engine.endings import Endings
-from harness.engine.transformers.memory import is_out_of_memory, no_room, release
 from harness.engine.transformers.decode_slots import DecodeSlots, Waiting, need
+from harness.engine.transformers.memory import is_out_of_memory, no_room, release
 from harness.errors import NumericError
 
 _TOGETHER = 8
@@ -36,7 +36,7 @@ class Decoder:
     Args:
         make: makes slots for requests that need at most so many tokens each, with at most so many rows (None: as many as suit).
         rows: how many rows suit, by the tokens that the longest needs, the number of requests, and the most there may be.
-        endings: tells when a text ends.
+        endings: decides when a text ends.
         usage: where tokens and seconds are counted.
         forced: token id that every text begins with, or None.
     """
@@ -73,7 +73,7 @@ class Decoder:
                 continue
             release()
             if alone:
-                raise no_room(max(need(one.request) for one in waiting), message)
+                raise no_room(max(need(entry.request) for entry in waiting), message)
 
     def _drain(self, slots: DecodeSlots, waiting: deque[Waiting], rows: list[_Row]) -> Iterator[list[Generation]]:
         longest = _longest_behind(waiting)
@@ -91,7 +91,7 @@ class Decoder:
         began, computed = time.perf_counter(), self.usage.prompt_area
         entering = [waiting.popleft() for _ in range(number)]
         first = len(rows)
-        rows += [_Row(one.request, one, random.Random(one.request.seed)) for one in entering]
+        rows += [_Row(entry.request, entry, random.Random(entry.request.seed)) for entry in entering]
         logits = slots.admit(entering)
         tokens = self._choose(logits, rows[first:]) if self.forced is None else [self.forced] * number
         self.usage.prefilled(self.usage.prompt_area - computed, time.perf_counter() - began)
@@ -139,17 +139,17 @@ class Decoder:
 
 def _longest_behind(waiting: Sequence[Waiting]) -> list[tuple[Generate, ...]]:
     """For each place in a queue the requests from there on that need the most: the longest prompt, and with its answer."""
-    found: list[tuple[Generate, ...]] = []
+    longest: list[tuple[Generate, ...]] = []
     prompt = whole = None
-    for one in reversed(waiting):
-        prompt = one.request if prompt is None or len(one.request.context) > len(prompt.context) else prompt
-        whole = one.request if whole is None or need(one.request) > need(whole) else whole
-        found.append((prompt, whole))
-    return found[::-1]
+    for entry in reversed(waiting):
+        prompt = entry.request if prompt is None or len(entry.request.context) > len(prompt.context) else prompt
+        whole = entry.request if whole is None or need(entry.request) > need(whole) else whole
+        longest.append((prompt, whole))
+    return longest[::-1]
 
 
 def broken_logits(value: float, name: str) -> NumericError:
-    """What is said of logits that are no numbers."""
+    """An error for logits that are not finite."""
     return NumericError(
         f"The model gave a logit of {value} for {name}.",
         "Half precision can overflow: try --dtype float32 or bfloat16; otherwise the weights are broken.",

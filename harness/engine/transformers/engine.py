@@ -16,6 +16,7 @@ from harness.engine.endings import Endings
 from harness.engine.transformers.agreement import beams_error, generate_matches, uncached_beams_note, uncached_note
 from harness.engine.transformers.budget import Budget, max_logit_positions
 from harness.engine.transformers.causal import CausalForward
+from harness.engine.transformers.decode_slots import CausalDecodeSlots, DecodeSlots, Seq2SeqDecodeSlots, Waiting, need
 from harness.engine.transformers.decoding import Decoder
 from harness.engine.transformers.generation import Generator, plan_generation
 from harness.engine.transformers.logprobs import ContinuationScore, read_off
@@ -24,7 +25,6 @@ from harness.engine.transformers.planning import Planned, SequenceRow, area, pla
 from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes
 from harness.engine.transformers.probe import Abilities, causal_abilities, readable_soft_prompt, readable_source_prompt, seq2seq_abilities
 from harness.engine.transformers.seq2seq import Seq2SeqForward
-from harness.engine.transformers.continuous_batching import CausalDecodeSlots, Seq2SeqDecodeSlots, DecodeSlots, Waiting, need
 from harness.engine.transformers.uncached import UncachedDecodeSlots
 from harness.errors import NumericError
 from harness.util.sequences import common_prefix
@@ -35,7 +35,7 @@ _PROBE_BEAMS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Owned:
-    """A row, the id of its request, and the strip it lies in; what is halved when memory runs out."""
+    """A row, the id of its request, and its packed row; what is halved when memory runs out."""
 
     request_id: str
     row: SequenceRow
@@ -44,7 +44,7 @@ class _Owned:
 
 @dataclass(frozen=True, slots=True)
 class _Began:
-    """When a forward began, and the tokens that were computed before it."""
+    """When a forward pass began, and the tokens computed before it."""
 
     seconds: float
     area: int
@@ -82,15 +82,15 @@ class TransformersEngine:
 
     @cached_property
     def abilities(self) -> Abilities:
-        """What the model's forward allows; found out by a few tokens."""
+        """What the model's forward allows, tried out on a few tokens."""
         if not self.share:
             return Abilities(False, False)
-        found = self._causal_abilities() if self.architecture == "causal" else self._seq2seq_abilities()
-        if found.why:
-            self.notes.append(found.why)
-        return found
+        abilities = self._causal_abilities() if self.architecture == "causal" else self._seq2seq_abilities()
+        if abilities.why:
+            self.notes.append(abilities.why)
+        return abilities
 
-    # peft's forward puts a soft prompt before the input, so nothing before or behind it can be called apart unless it can be read
+    # peft's forward puts a soft prompt before the input, so parts of the model are called directly only where the soft prompt is readable
 
     def _causal_abilities(self) -> Abilities:
         if self._prompted:
@@ -106,17 +106,17 @@ class TransformersEngine:
             if soft is None:
                 return Abilities(False, False)
             prompted = replace(self._seq2seq, soft=soft)
-            found = seq2seq_abilities(prompted)
-            if found.share:
+            abilities = seq2seq_abilities(prompted)
+            if abilities.share:
                 self._seq2seq = prompted
-            return found
+            return abilities
         return seq2seq_abilities(self._seq2seq)
 
     def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Score choices and texts, batch by batch."""
         plain = list(requests)
-        asked = bool(requests) and (self.architecture == "causal" or self._prompted)
-        if asked and self.abilities.share and self.architecture == "causal":
+        probed = bool(requests) and (self.architecture == "causal" or self._prompted)
+        if probed and self.abilities.share and self.architecture == "causal":
             packed, plain = [], []
             for request in requests:
                 rows = rows_of(request, None)
@@ -136,13 +136,15 @@ class TransformersEngine:
             ModelError: beam search is requested, and `generate` does not match full forward passes of this model. Raised by the call
                 itself, before anything is computed.
         """
-        wanted = [request for request in requests if request.id not in done]
-        slots = [one for one in wanted if one.beams == 1 and self.abilities.continuous_batching and self._within(need(one))]
-        chosen = {one.id for one in slots}
+        waiting = [request for request in requests if request.id not in done]
+        slots = [
+            request for request in waiting if request.beams == 1 and self.abilities.continuous_batching and self._within(need(request))
+        ]
+        chosen = {request.id for request in slots}
         others: list[_Generations] = []
-        if single := [one for one in wanted if one.beams == 1 and one.id not in chosen]:
+        if single := [request for request in waiting if request.beams == 1 and request.id not in chosen]:
             others.append((single, self._single_mode))
-        if beams := [one for one in wanted if one.beams > 1]:
+        if beams := [request for request in waiting if request.beams > 1]:
             others.append((beams, self._beam_mode))
         return self._texts(slots, others)
 
@@ -151,7 +153,7 @@ class TransformersEngine:
             yield list(finished)
         for requests, mode in others:
             if mode is None:
-                for finished in self._decoder(self._uncached_slots).run([Waiting(one) for one in _longest_first(requests)]):
+                for finished in self._decoder(self._uncached_slots).run([Waiting(request) for request in _longest_first(requests)]):
                     yield list(finished)
                 continue
             for batch in plan_generation(requests, self.budget.generate, padded=mode.padded):
@@ -164,10 +166,10 @@ class TransformersEngine:
     @cached_property
     def _single_mode(self) -> _GenerateMode | None:
         """How to call `generate` for a single beam; None where it does not match full forward passes."""
-        found = self._matching_mode(1, (True,))
-        if found is None:
+        mode = self._matching_mode(1, (True,))
+        if mode is None:
             self.notes.append(uncached_note())
-        return found
+        return mode
 
     @cached_property
     def _beam_mode(self) -> _GenerateMode:
@@ -176,12 +178,12 @@ class TransformersEngine:
         Raises:
             ModelError: it does not match full forward passes.
         """
-        found = self._matching_mode(_PROBE_BEAMS, (True, False))
-        if found is None:
+        mode = self._matching_mode(_PROBE_BEAMS, (True, False))
+        if mode is None:
             raise beams_error()
-        if not found.generator.use_cache:
+        if not mode.generator.use_cache:
             self.notes.append(uncached_beams_note())
-        return found
+        return mode
 
     def _matching_mode(self, beams: int, caching: Sequence[bool]) -> _GenerateMode | None:
         """The first way to call `generate` that matches full forward passes; padded batches are tried before batches of equal lengths."""
@@ -196,7 +198,7 @@ class TransformersEngine:
 
     def _uncached_slots(self, waiting: Sequence[Waiting], most: int | None) -> DecodeSlots:
         forward = self._causal if self.architecture == "causal" else self._seq2seq
-        longest = max(need(one.request) for one in waiting)
+        longest = max(need(entry.request) for entry in waiting)
         rows = max(1, self.budget.score // longest)
         return UncachedDecodeSlots(forward, self._start, rows if most is None else min(rows, most))
 
@@ -217,7 +219,7 @@ class TransformersEngine:
         return 2 * int(self.module.num_parameters()) * int(self.module.dtype.itemsize)
 
     def _within(self, length: int) -> bool:
-        """Whether a sequence is short enough for what the model's forward allows; says once if one is not."""
+        """Whether a sequence is short enough for what the model's forward allows; notes it once where a sequence is not."""
         longest = self.abilities.longest
         if longest is None or self._causal.virtual + length <= longest:
             return True
@@ -227,87 +229,91 @@ class TransformersEngine:
         return False
 
     def _answered(self, batch: Pass, done: Container[str], *, packed: bool = True) -> Iterator[list[Response]]:
-        """What is not done of a batch, computed; nothing where all of it is."""
-        wanted = [planned for planned in batch.requests if planned.request.id not in done]
-        if not wanted:
+        """Compute those requests of a batch that are not answered yet; yields nothing where all are."""
+        open_requests = [planned for planned in batch.requests if planned.request.id not in done]
+        if not open_requests:
             return
         if packed:
             rows = [
-                _Owned(one.request.id, row, number)
+                _Owned(planned.request.id, row, number)
                 for number, packed_row in enumerate(batch.packed_rows)
-                for one in packed_row
-                if one.request.id not in done
-                for row in one.rows
+                for planned in packed_row
+                if planned.request.id not in done
+                for row in planned.rows
             ]
             measure = _Packed(batch.skip)
-            pieces = [rows] if len(wanted) > 1 else measure.pieces(rows, self.budget.score, self._logit_budget)
-            found = [one for piece in pieces for one in self._halving.run(piece, measure.size, partial(self._packed, prefix=batch.prefix))]
+            pieces = [rows] if len(open_requests) > 1 else measure.pieces(rows, self.budget.score, self._logit_budget)
+            row_scores = [
+                scores for piece in pieces for scores in self._halving.run(piece, measure.size, partial(self._packed, prefix=batch.prefix))
+            ]
         else:
-            rows = [_Owned(planned.request.id, row) for planned in wanted for row in planned.rows]
-            pieces = [rows] if len(wanted) > 1 else side_by_side(rows, lambda one: [one.row], self.budget.score, self._logit_budget)
-            found = [one for piece in pieces for one in self._halving.run(piece, _padded_size, self._padded)]
-        by_row = iter(found)
+            rows = [_Owned(planned.request.id, row) for planned in open_requests for row in planned.rows]
+            pieces = (
+                [rows] if len(open_requests) > 1 else side_by_side(rows, lambda entry: [entry.row], self.budget.score, self._logit_budget)
+            )
+            row_scores = [scores for piece in pieces for scores in self._halving.run(piece, _padded_size, self._padded)]
+        by_row = iter(row_scores)
         responses: list[Response] = []
-        for planned in wanted:
+        for planned in open_requests:
             by_place = {place: scored for _ in planned.rows for place, scored in next(by_row).items()}
             logprobs, greedy = zip(*(by_place[place] for place in range(len(by_place))), strict=True)
-            answer = ChoiceScores if isinstance(planned.request, ScoreChoices) else TextScore
-            responses.append(answer(planned.request.id, logprobs, greedy))
+            kind = ChoiceScores if isinstance(planned.request, ScoreChoices) else TextScore
+            responses.append(kind(planned.request.id, logprobs, greedy))
         yield responses
 
     def _packed(self, owned: Sequence[_Owned], prefix: tuple[TokenIds, ...]) -> list[dict[int, ContinuationScore]]:
-        """What each row says of its continuations, by slot; rows lie in strips behind a held prefix.
+        """Scores of each row's continuations, by their places; rows lie in packed rows behind a cached prefix.
 
-        What is not a number in one sequence spoils its whole strip, so it is looked for row by row.
+        A value that is not finite spoils its whole packed row, so the sequence it comes from is then searched row by row.
         """
         began = _Began(time.perf_counter(), self.usage.prompt_area)
-        packed_rows = [[one.row for one in group] for _, group in groupby(owned, key=lambda one: one.packed_row)]
+        packed_rows = [[entry.row for entry in group] for _, group in groupby(owned, key=lambda entry: entry.packed_row)]
         logits, where = self._causal.packed(packed_rows, prefix)
         try:
             return self._read(logits, where, owned, began)
         except NumericError:
-            return [found for one in owned for found in self._padded([one])]
+            return [scores for entry in owned for scores in self._padded([entry])]
 
     def _padded(self, owned: Sequence[_Owned]) -> list[dict[int, ContinuationScore]]:
-        """What each row says of its continuations, by slot; rows stand side by side."""
+        """Scores of each row's continuations, by their places; rows stand side by side."""
         began = _Began(time.perf_counter(), self.usage.prompt_area)
-        rows = [one.row for one in owned]
+        rows = [entry.row for entry in owned]
         logits, where = self._causal.plain(rows) if self.architecture == "causal" else self._seq2seq.score(rows)
         return self._read(logits, where, owned, began)
 
     def _read(
         self, logits: torch.Tensor, where: list[list[int]], owned: Sequence[_Owned], began: _Began
     ) -> list[dict[int, ContinuationScore]]:
-        found = read_off(logits, [one.row for one in owned], where, lambda row: owned[row].request_id)
+        scores = read_off(logits, [entry.row for entry in owned], where, lambda row: owned[row].request_id)
         self.usage.prefilled(self.usage.prompt_area - began.area, time.perf_counter() - began.seconds)
-        return found
+        return scores
 
     def _queue(self, requests: Sequence[Generate]) -> list[Waiting]:
-        """Who waits for a slot: those behind the same held prefix together, such groups and single requests the longest first."""
+        """Requests that wait for a decode slot: those behind the same prefix together, the longest group first."""
         if self.architecture == "seq2seq":
-            ordered = sorted(requests, key=lambda one: (-len(one.context), one.context, -one.max_new_tokens, one.id))
+            ordered = sorted(requests, key=lambda request: (-len(request.context), request.context, -request.max_new_tokens, request.id))
             return [Waiting(request) for request in ordered]
         by_id = {request.id: request for request in requests}
-        planned = [prompt_of(one) for one in requests]
+        planned = [prompt_of(request) for request in requests]
         groups: dict[TokenIds | str, list[Waiting]] = {}
         for batch in plan_passes(planned, self.budget.score, self.budget.packed_row, self._logit_budget):
-            for one in batch.requests:
-                waiting = Waiting(by_id[one.request.id], batch.prefix)
-                groups.setdefault(batch.prefix[0] if batch.prefix else one.request.id, []).append(waiting)
+            for entry in batch.requests:
+                waiting = Waiting(by_id[entry.request.id], batch.prefix)
+                groups.setdefault(batch.prefix[0] if batch.prefix else entry.request.id, []).append(waiting)
         queue = []
-        for group in sorted(groups.values(), key=lambda group: (-max(need(one.request) for one in group), group[0].request.id)):
-            for _, same in groupby(group, key=lambda one: one.prefix):
-                queue += sorted(same, key=lambda one: (-need(one.request), one.request.id))
+        for group in sorted(groups.values(), key=lambda group: (-max(need(waiting.request) for waiting in group), group[0].request.id)):
+            for _, same in groupby(group, key=lambda waiting: waiting.prefix):
+                queue += sorted(same, key=lambda waiting: (-need(waiting.request), waiting.request.id))
         return queue
 
     def _slots(self, waiting: Sequence[Waiting], most: int | None) -> DecodeSlots:
-        """Slots for those who wait, as many as the budget has room for."""
-        longest = self._causal.virtual + max(need(one.request) for one in waiting)
+        """Decode slots for waiting requests, as many as the budget has room for."""
+        longest = self._causal.virtual + max(need(entry.request) for entry in waiting)
         rows = self._rows(longest, len(waiting), most)
         if self.architecture == "causal":
             return CausalDecodeSlots(self._causal, rows, longest, min(self.budget.score, self.budget.packed_row))
-        source = self._seq2seq.virtual_source + max(len(one.request.context) for one in waiting)
-        new = max(one.request.max_new_tokens for one in waiting)
+        source = self._seq2seq.virtual_source + max(len(entry.request.context) for entry in waiting)
+        new = max(entry.request.max_new_tokens for entry in waiting)
         boolean = self.module.config._attn_implementation == "sdpa"
         return Seq2SeqDecodeSlots(self._seq2seq, rows, source, new, self.budget.score, self.abilities.anytime, boolean)
 
@@ -326,39 +332,39 @@ _Generations = tuple[Sequence[Generate], _GenerateMode | None]
 
 @dataclass(frozen=True)
 class _Packed:
-    """Measures rows that lie in strips behind a held prefix of `skip` tokens."""
+    """Measures rows that lie in packed rows behind a cached prefix of `skip` tokens."""
 
     skip: int
 
     def size(self, owned: Sequence[_Owned]) -> int:
         """Tokens, padding included."""
-        packed_rows = [sorted(one.row.tokens for one in group) for _, group in groupby(owned, key=lambda one: one.packed_row)]
+        packed_rows = [sorted(entry.row.tokens for entry in group) for _, group in groupby(owned, key=lambda entry: entry.packed_row)]
         return len(packed_rows) * max(flat_size(packed_row) - self.skip for packed_row in packed_rows)
 
     def pieces(self, owned: Sequence[_Owned], budget: int, logit_budget: int) -> list[list[_Owned]]:
-        """The rows of one request in as many forwards as the budgets ask for."""
-        found: list[list[_Owned]] = []
-        size = kept = 0
+        """The rows of one request in as many forward passes as the budgets require."""
+        pieces: list[list[_Owned]] = []
+        size = selected = 0
         before: TokenIds = ()
-        for one in owned:
-            more = len(one.row.tokens) - max(self.skip, common_prefix(before, one.row.tokens))
-            if found and size + more <= budget and kept + one.row.selected <= logit_budget:
-                found[-1].append(one)
-                size, kept = size + more, kept + one.row.selected
+        for entry in owned:
+            more = len(entry.row.tokens) - max(self.skip, common_prefix(before, entry.row.tokens))
+            if pieces and size + more <= budget and selected + entry.row.selected <= logit_budget:
+                pieces[-1].append(entry)
+                size, selected = size + more, selected + entry.row.selected
             else:
-                found.append([one])
-                size, kept = len(one.row.tokens) - self.skip, one.row.selected
-            before = one.row.tokens
-        return found
+                pieces.append([entry])
+                size, selected = len(entry.row.tokens) - self.skip, entry.row.selected
+            before = entry.row.tokens
+        return pieces
 
 
 def _longest_first(requests: Sequence[Generate]) -> list[Generate]:
-    return sorted(requests, key=lambda one: (-need(one), one.id))
+    return sorted(requests, key=lambda request: (-need(request), request.id))
 
 
 def _padded_size(owned: Sequence[_Owned]) -> int:
-    return area([one.row for one in owned])
+    return area([entry.row for entry in owned])
 
 
 def _generation_size(batch: Sequence[Generate]) -> int:
-    return sum(one.beams for one in batch) * max(need(request) for request in batch)
+    return sum(request.beams for request in batch) * max(need(request) for request in batch)

@@ -11,7 +11,7 @@ from harness.contract import Generate, ScoreRequest, TokenIds
 from harness.engine.base import BatchPlan
 from harness.engine.transformers.budget import Budget, max_logit_positions
 from harness.engine.transformers.planning import Planned, SequenceRow, plan_scoring, prompt_of, rows_of
-from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes, packed_row_size
+from harness.engine.transformers.prefixes import Pass, flat_size, packed_row_size, plan_passes
 
 if TYPE_CHECKING:
     from harness.models.opening import Opening
@@ -35,7 +35,7 @@ def plan_opening(opening: Opening, scorings: Sequence[ScoreRequest], generations
 
 
 def explain(
-    scorings: Sequence[ScoreRequest], generations: Sequence[Generate], start: int | None, budget: Budget, kept: int
+    scorings: Sequence[ScoreRequest], generations: Sequence[Generate], start: int | None, budget: Budget, logit_budget: int
 ) -> Iterator[BatchPlan]:
     """What is planned for requests, as if the model lets prompts share all they can.
 
@@ -44,30 +44,30 @@ def explain(
         generations: prompts to continue.
         start: first token of the decoder of an encoder-decoder model, None for decoder-only models.
         budget: how much is computed at a time.
-        kept: positions of a forward whose logits are read.
+        logit_budget: positions of a forward whose logits are read.
     """
     if scorings:
-        yield _causal(scorings, budget, kept) if start is None else _seq2seq(scorings, start, budget, kept)
+        yield _causal(scorings, budget, logit_budget) if start is None else _seq2seq(scorings, start, budget, logit_budget)
     if generations:
-        yield _prompts(generations, start, budget, kept)
+        yield _prompts(generations, start, budget, logit_budget)
 
 
-def _causal(requests: Sequence[ScoreRequest], budget: Budget, kept: int) -> BatchPlan:
+def _causal(requests: Sequence[ScoreRequest], budget: Budget, logit_budget: int) -> BatchPlan:
     planned = [Planned(request, rows_of(request, None)) for request in requests]
-    rows = [row.tokens for one in planned for row in one.rows]
-    passes = plan_passes(planned, budget.score, budget.packed_row, kept)
+    rows = [row.tokens for entry in planned for row in entry.rows]
+    passes = plan_passes(planned, budget.score, budget.packed_row, logit_budget)
     return _passes("score", len(requests), rows, passes)
 
 
-def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, kept: int) -> BatchPlan:
-    decoded = sum(one.max_new_tokens for one in requests)
-    rows = [one.context for one in requests]
+def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, logit_budget: int) -> BatchPlan:
+    decoded = sum(request.max_new_tokens for request in requests)
+    rows = [request.context for request in requests]
     if start is not None:
         distinct = sum(map(len, set(rows)))
         return BatchPlan("generate", len(requests), sum(map(len, rows)), distinct, distinct, decoded=decoded)
-    passes = plan_passes([prompt_of(one) for one in requests], budget.score, budget.packed_row, kept)
-    found = _passes("generate", len(requests), rows, passes, decoded)
-    return replace(found, padding=None, forwards=None)
+    passes = plan_passes([prompt_of(request) for request in requests], budget.score, budget.packed_row, logit_budget)
+    plan = _passes("generate", len(requests), rows, passes, decoded)
+    return replace(plan, padding=None, forwards=None)
 
 
 def _passes(
@@ -93,8 +93,8 @@ def _passes(
     )
 
 
-def _seq2seq(requests: Sequence[ScoreRequest], start: int, budget: Budget, kept: int) -> BatchPlan:
-    batches = [[row for one in batch for row in one.rows] for batch in plan_scoring(requests, start, budget.score, kept)]
+def _seq2seq(requests: Sequence[ScoreRequest], start: int, budget: Budget, logit_budget: int) -> BatchPlan:
+    batches = [[row for entry in batch for row in entry.rows] for batch in plan_scoring(requests, start, budget.score, logit_budget)]
     rows = [row for batch in batches for row in batch]
     computed = padding = 0
     for batch in batches:
@@ -113,4 +113,4 @@ def _distinct(rows: Sequence[SequenceRow]) -> int:
     targets: defaultdict[TokenIds, set[TokenIds]] = defaultdict(set)
     for row in rows:
         targets[row.source].add(row.tokens)
-    return sum(len(source) + flat_size(sorted(found)) for source, found in targets.items())
+    return sum(len(source) + flat_size(sorted(rows_of_source)) for source, rows_of_source in targets.items())

@@ -1,4 +1,4 @@
-"""Generating text through the model's own `generate`: beam search, and models whose keys and values cannot be kept in slots."""
+"""Generating text through the model's own `generate`: beam search, and models that cannot use decode slots."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ def plan_generation(requests: Sequence[Generate], budget: int, *, padded: bool =
         padded: whether prompts of different lengths may share a batch.
     """
 
-    def size(one: Generate) -> Size:
-        return Size(one.beams, len(one.context) + one.max_new_tokens, 0)
+    def size(request: Generate) -> Size:
+        return Size(request.beams, len(request.context) + request.max_new_tokens, 0)
 
     def together(first: Generate, piece: Generate) -> bool:
         alike = (first.max_new_tokens, first.beams) == (piece.max_new_tokens, piece.beams)
         return alike and piece.temperature == 0 and (padded or len(first.context) == len(piece.context))
 
-    ordered = sorted(requests, key=lambda one: (one.temperature, one.beams, -one.max_new_tokens, -len(one.context), one.id))
+    ordered = sorted(
+        requests, key=lambda request: (request.temperature, request.beams, -request.max_new_tokens, -len(request.context), request.id)
+    )
     return pack(ordered, size, lambda total: total.padded <= budget, together)
 
 
@@ -49,7 +51,7 @@ class StopOnText:
     Args:
         batch: the requests, one a row.
         offset: length of what the model was given; new tokens follow it.
-        endings: tells when a text ends.
+        endings: decides when a text ends.
     """
 
     batch: Batch
@@ -112,7 +114,7 @@ class Generator:
 
     Args:
         module: the transformers (or peft) model.
-        endings: tells when a text ends.
+        endings: decides when a text ends.
         seq2seq: whether new tokens start from the decoder's start token instead of following the prompt.
         usage: where tokens and seconds are counted.
         use_cache: whether a KV cache is used.

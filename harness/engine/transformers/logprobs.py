@@ -23,7 +23,7 @@ _CHUNK_ELEMENTS = {"cpu": 1 << 21}
 def select_logits(module: Any, select: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
     """While active, the output head sees only the hidden states that `select` picks.
 
-    `select` maps hidden states [batch, length, width] to [kept, width]; the model's logits then are [1, kept, vocabulary]. Whatever
+    `select` maps hidden states [batch, length, width] to [selected, width]; the model's logits then are [1, selected, vocabulary]. Whatever
     the model does to its logits afterwards (scaling, soft caps) still happens, which taking the head by hand would lose.
     """
 
@@ -47,23 +47,23 @@ class ContinuationScore(NamedTuple):
 def read_off(
     logits: torch.Tensor, rows: Sequence[SequenceRow], where: Sequence[Sequence[int]], name: Callable[[int], str]
 ) -> list[dict[int, ContinuationScore]]:
-    """What each row's logits say of its continuations, by slot.
+    """Read the scores of each row's continuations off its logits, by their places.
 
     Args:
-        logits: [kept, vocabulary], any floating dtype; taken to float32 here.
+        logits: [selected, vocabulary], any floating dtype; taken to float32 here.
         rows: the rows.
         where: for each row, which logits are those of the positions that it reads, in order.
-        name: tells the request of a row, for messages.
+        name: gives the id of a row's request, for messages.
 
     Raises:
         NumericError: a log-probability is not finite.
     """
-    kept: list[int] = []
+    places: list[int] = []
     tokens: list[int] = []
     owners: list[tuple[int, int]] = []
-    for number, (row, own) in enumerate(zip(rows, where, strict=True)):
+    for number, (row, row_places) in enumerate(zip(rows, where, strict=True)):
         for read in row.reads:
-            kept += own[: len(read.tokens)]
+            places += row_places[: len(read.tokens)]
             tokens += read.tokens
             owners += [(number, read.place)] * len(read.tokens)
     normalizer = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
@@ -73,16 +73,16 @@ def read_off(
         part = logits[low : low + step].float()
         normalizer[low : low + step] = torch.logsumexp(part, dim=-1)
         likeliest[low : low + step] = part.argmax(dim=-1)
-    places, wanted = torch.tensor(kept, device=logits.device), torch.tensor(tokens, device=logits.device)
-    chosen = logits[places, wanted].float() - normalizer[places]
-    hits = (likeliest[places] == wanted).tolist()
-    found: list[dict[int, ContinuationScore]] = [{} for _ in rows]
+    index, wanted = torch.tensor(places, device=logits.device), torch.tensor(tokens, device=logits.device)
+    chosen = logits[index, wanted].float() - normalizer[index]
+    hits = (likeliest[index] == wanted).tolist()
+    scores: list[dict[int, ContinuationScore]] = [{} for _ in rows]
     for (number, place), value, hit in zip(owners, chosen.cpu().tolist(), hits, strict=True):
         if not math.isfinite(value):
             raise NumericError(
                 f"The model gave a log-probability of {value} for {name(number)}.",
                 "Half precision can overflow: try --dtype float32 or bfloat16; otherwise the weights are broken.",
             )
-        before = found[number].get(place, ContinuationScore(0.0, True))
-        found[number][place] = ContinuationScore(before.logprob + value, before.greedy and hit)
-    return found
+        before = scores[number].get(place, ContinuationScore(0.0, True))
+        scores[number][place] = ContinuationScore(before.logprob + value, before.greedy and hit)
+    return scores

@@ -1,4 +1,4 @@
-"""Out of memory is no reason to stop: halve, remember, go on."""
+"""Recovery from a lack of memory: halve the batch, remember its size, go on."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Halving:
 
 
 def no_room(tokens: int, message: str) -> OutOfMemoryError:
-    """What is said when one sequence of so many tokens does not fit."""
+    """An error for one sequence of so many tokens that does not fit."""
     return OutOfMemoryError(
         f"A single sequence of {tokens} tokens does not fit into memory ({message}).",
         "Use a smaller dtype, --quantize, another device, or shorter prompts.",

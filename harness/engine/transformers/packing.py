@@ -1,4 +1,4 @@
-"""Sequences that begin alike, laid out in one row: each token once, attending to the tokens that come before it in its own sequences."""
+"""Sequences with common prefixes, packed into one row: each token once, attending to the tokens before it in its own sequences."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class PackedRow:
 
     Attributes:
         tokens: [length] token ids.
-        positions: [length] each token's place in its own sequence, the held prefix counted.
-        paths: for each sequence, in the order in which they were given, where its tokens stand; the held prefix is left out.
+        positions: [length] each token's place in its own sequence, the cached prefix counted.
+        paths: for each sequence, in the order in which they were given, where its tokens stand; the cached prefix is left out.
         spans: (first, last + 1, what the span's first token follows), in order; within a span each token follows the one before.
     """
 
@@ -40,11 +40,11 @@ class PackedRow:
 
 
 def lay_out(sequences: Sequence[TokenIds], skip: int) -> PackedRow:
-    """Lay sequences out so that equal beginnings are there once.
+    """Pack sequences so that common prefixes are there once.
 
     Args:
         sequences: token ids; all begin with the same `skip` tokens.
-        skip: length of the held prefix.
+        skip: length of the cached prefix.
     """
     tokens: list[int] = []
     positions: list[int] = []
@@ -67,7 +67,7 @@ def lay_out(sequences: Sequence[TokenIds], skip: int) -> PackedRow:
 
 
 def attention(packed_rows: Sequence[PackedRow], prefix: int) -> npt.NDArray[np.bool_]:
-    """Which key each query sees: [strips, longest, held + longest]; filler sees itself alone."""
+    """Which key each query sees: [packed rows, longest, prefix + longest]; padding sees itself alone."""
     longest = max(map(len, packed_rows))
     seen = np.zeros((len(packed_rows), longest, prefix + longest), dtype=np.bool_)
     for table, packed_row in zip(seen, packed_rows, strict=True):

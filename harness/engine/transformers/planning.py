@@ -37,17 +37,17 @@ class SequenceRow:
 
     @property
     def selected(self) -> int:
-        """How many positions' logits are read; a prompt to continue has the last one read."""
+        """Number of positions whose logits are read; of a prompt to continue, the last one."""
         return max((len(read.tokens) for read in self.reads), default=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What some rows need: how many they are, tokens of the longest, and positions whose logits are kept."""
+    """What some rows need: how many they are, tokens of the longest, and positions whose logits are read."""
 
     rows: int
     longest: int
-    kept: int
+    selected: int
 
     @property
     def padded(self) -> int:
@@ -115,45 +115,45 @@ def area(rows: Sequence[SequenceRow]) -> int:
 def plan_scoring(requests: Sequence[ScoreRequest], decoder_start: int | None, budget: int, logit_budget: int) -> list[list[Planned]]:
     """Batches of requests, longest first; the same whatever was answered before.
 
-    A batch's rows, padded to its longest, stay within `budget` tokens, and its kept positions within `kept_budget`, unless a
+    A batch's rows, padded to its longest, stay within `budget` tokens, and its selected positions within `logit_budget`, unless a
     single request is larger than that.
     """
     planned = [Planned(request, rows_of(request, decoder_start)) for request in requests]
 
-    def order(one: Planned) -> tuple[int, int, TokenIds, str]:
-        longest = max(len(row.source) for row in one.rows), max(len(row.tokens) for row in one.rows)
-        return -longest[0], -longest[1], one.rows[0].source, one.request.id
+    def order(work: Planned) -> tuple[int, int, TokenIds, str]:
+        longest = max(len(row.source) for row in work.rows), max(len(row.tokens) for row in work.rows)
+        return -longest[0], -longest[1], work.rows[0].source, work.request.id
 
-    return side_by_side(sorted(planned, key=order), lambda one: one.rows, budget, logit_budget)
+    return side_by_side(sorted(planned, key=order), lambda work: work.rows, budget, logit_budget)
 
 
 def side_by_side(work: Sequence[Work], rows: Callable[[Work], Sequence[SequenceRow]], budget: int, logit_budget: int) -> list[list[Work]]:
-    """Consecutive batches, each as long as its area and kept positions fit, with at least one piece of work.
+    """Consecutive batches, each as long as its area and selected positions fit, with at least one piece of work.
 
     Args:
         work: the pieces, in order.
         rows: of one piece.
         budget: of a batch's area, see `area`.
-        kept_budget: positions of a batch whose logits are read.
+        logit_budget: positions of a batch whose logits are read.
     """
     batches: list[list[Work]] = []
     sources: set[TokenIds] = set()
-    longest_source = longest = number = kept = 0
+    longest_source = longest = number = selected = 0
     for piece in work:
-        own = rows(piece)
-        own_selected = sum(row.selected for row in own)
-        extent = max(longest_source, *(len(row.source) for row in own)), max(longest, *(len(row.tokens) for row in own))
-        joined = sources.union(row.source for row in own)
-        fits = len(joined) * extent[0] + (number + len(own)) * extent[1] <= budget and kept + own_selected <= logit_budget
+        piece_rows = rows(piece)
+        more_selected = sum(row.selected for row in piece_rows)
+        extent = max(longest_source, *(len(row.source) for row in piece_rows)), max(longest, *(len(row.tokens) for row in piece_rows))
+        joined = sources.union(row.source for row in piece_rows)
+        fits = len(joined) * extent[0] + (number + len(piece_rows)) * extent[1] <= budget and selected + more_selected <= logit_budget
         if batches and fits:
             batches[-1].append(piece)
             sources, (longest_source, longest) = joined, extent
-            number, kept = number + len(own), kept + own_selected
+            number, selected = number + len(piece_rows), selected + more_selected
         else:
             batches.append([piece])
-            sources = {row.source for row in own}
-            longest_source, longest = max(map(len, sources)), max(len(row.tokens) for row in own)
-            number, kept = len(own), own_selected
+            sources = {row.source for row in piece_rows}
+            longest_source, longest = max(map(len, sources)), max(len(row.tokens) for row in piece_rows)
+            number, selected = len(piece_rows), more_selected
     return batches
 
 
@@ -174,12 +174,12 @@ def pack(
     batches: list[list[Work]] = []
     total = Size(0, 0, 0)
     for piece in work:
-        own = size(piece)
-        joined = total.with_more(own)
+        more = size(piece)
+        joined = total.with_more(more)
         if batches and together(batches[-1][0], piece) and fits(joined):
             batches[-1].append(piece)
             total = joined
         else:
             batches.append([piece])
-            total = own
+            total = more
     return batches

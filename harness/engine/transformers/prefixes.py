@@ -1,4 +1,4 @@
-"""What a run's sequences have in common, computed once: which prefixes are held, and what is run behind them, decided without a model."""
+"""Shared prefixes computed once: which are cached on the device, and which requests run behind them, planned without a model."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from harness.engine.transformers.planning import Planned
 from harness.util.sequences import common_prefix
 
 PREFIX_COST = 32
-"""Tokens of work that a forward of its own costs beside its tokens; a prefix is held where that saves more."""
+"""What a forward pass of its own costs beside its tokens, in tokens; a prefix is cached where that saves more."""
 
 _WHOLE = 16
-"""Requests that share this many tokens behind the held prefix go into one strip if they fit."""
+"""Requests that share this many tokens behind the cached prefix go into one packed row if they fit."""
 
 _DEEPEST = 64
-"""Levels of prefixes within prefixes that are looked at."""
+"""Levels of prefixes within prefixes that are considered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward: strips of requests behind a prefix that is on the device already.
+    """One forward pass: packed rows of requests behind a prefix that is cached on the device.
 
     Attributes:
-        held: the prefix in the pieces in which it is computed, each once, before all passes that begin with it.
-        strips: requests whose rows are laid side by side in one sequence; a strip is one row of the forward.
+        prefix: the prefix in the pieces in which it is computed, each once, before all passes that begin with it.
+        packed_rows: requests whose sequences are laid out in one row of the forward pass.
     """
 
     prefix: tuple[TokenIds, ...]
@@ -34,17 +34,17 @@ class Pass:
 
     @property
     def skip(self) -> int:
-        """Tokens held."""
+        """Tokens of the prefix."""
         return sum(map(len, self.prefix))
 
     @property
     def requests(self) -> list[Planned]:
-        """The requests, strip by strip."""
+        """The requests, packed row by packed row."""
         return [planned for packed_row in self.packed_rows for planned in packed_row]
 
 
 def flat_size(rows: Sequence[TokenIds], before: TokenIds = ()) -> int:
-    """Tokens of sequences laid out in this order, each sharing what it begins with with the one before."""
+    """Tokens of sequences laid out in this order, each sharing its common prefix with the one before."""
     size = 0
     for row in rows:
         size += len(row) - common_prefix(before, row)
@@ -58,20 +58,20 @@ def ordered_rows(packed_row: Sequence[Planned]) -> list[TokenIds]:
 
 
 def plan_passes(planned: Sequence[Planned], budget: int, packed_row: int, logit_budget: int) -> list[Pass]:
-    """Forwards over requests of a decoder-only model, in an order in which equal beginnings follow each other.
+    """Plan forward passes over requests of a decoder-only model, in an order in which common prefixes follow each other.
 
-    Within a strip nothing is computed twice. A prefix that the requests of several strips share is held if that saves more than
-    computing it apart costs. The plan does not depend on the order of the input.
+    Within a packed row nothing is computed twice. A prefix that the requests of several packed rows share is cached if that saves more
+    than computing it apart costs. The plan does not depend on the order of the input.
 
     Args:
-        planned: requests with rows; each is computed within one strip, however long.
-        budget: tokens of a forward, padding included.
-        strip: tokens of a strip.
-        kept_budget: positions of a forward whose logits are read.
+        planned: requests with rows; each is computed within one packed row, however long.
+        budget: tokens of a forward pass, padding included.
+        packed_row: tokens of a packed row.
+        logit_budget: positions of a forward pass whose logits are read.
     """
     if not planned:
         return []
-    plan = _Plan(sorted(planned, key=lambda one: (one.rows[0].tokens, one.request.id)), min(packed_row, budget), logit_budget)
+    plan = _Plan(sorted(planned, key=lambda entry: (entry.rows[0].tokens, entry.request.id)), min(packed_row, budget), logit_budget)
     return list(_side_by_side(plan.packed_rows(), budget, logit_budget))
 
 
@@ -98,13 +98,13 @@ class _Plan:
     _last: int = -1
 
     def __post_init__(self) -> None:
-        rows = [sorted(row.tokens for row in one.rows) for one in self.items]
-        self.stems = [_stem(one) for one in self.items]
+        rows = [sorted(row.tokens for row in item.rows) for item in self.items]
+        self.stems = [_stem(item) for item in self.items]
         before = [(), *(group[-1] for group in rows[:-1])]
         self.alone = [flat_size(group) for group in rows]
         self.behind = [flat_size(group, last) for group, last in zip(rows, before, strict=True)]
         pairs = zip(self.stems, self.stems[1:], strict=False)
-        self.shared = [0, *(common_prefix(one, other) for one, other in pairs)]
+        self.shared = [0, *(common_prefix(stem, next_stem) for stem, next_stem in pairs)]
         self.sums = [0, *accumulate(self.behind)]
 
     def packed_rows(self) -> list[Pass]:
@@ -113,11 +113,11 @@ class _Plan:
         return self._done
 
     def _size(self, low: int, high: int, skip: int) -> int:
-        """Tokens of a range of items in one strip of their own."""
+        """Tokens of a range of items in a packed row of their own."""
         return self.alone[low] - skip + self.sums[high] - self.sums[low + 1]
 
     def _walk(self, low: int, high: int, prefix: tuple[TokenIds, ...], skip: int, depth: int) -> None:
-        """Place a range of items that all begin with what is held."""
+        """Place a range of items that all begin with the cached prefix."""
         size = self._size(low, high, skip)
         common = len(self.stems[low]) if high - low == 1 else min(self.shared[low + 1 : high])
         if high - low == 1 or depth == _DEEPEST:
@@ -156,9 +156,9 @@ class _Plan:
             self._open.append(self.items[index])
 
     def _fits(self, low: int, high: int) -> bool:
-        """Whether a range of items goes into the open strip."""
-        kept = sum(map(_selected, self.items[low:high]))
-        return bool(self._open) and self.sums[high] - self.sums[low] <= self._room and kept <= self._logit_room
+        """Whether a range of items goes into the open packed row."""
+        selected = sum(map(_selected, self.items[low:high]))
+        return bool(self._open) and self.sums[high] - self.sums[low] <= self._room and selected <= self._logit_room
 
     def _close(self, prefix: tuple[TokenIds, ...]) -> None:
         if self._open:
@@ -167,23 +167,25 @@ class _Plan:
 
 
 def packed_row_size(packed_row: Sequence[Planned], skip: int) -> int:
-    """Tokens of a strip behind a held prefix."""
+    """Tokens of a packed row behind a cached prefix."""
     return flat_size(ordered_rows(packed_row)) - skip
 
 
 def _side_by_side(packed_rows: Sequence[Pass], budget: int, logit_budget: int) -> Iterator[Pass]:
-    """Strips behind the same prefix, the longest first, as many in one forward as fit."""
-    for prefix, group in groupby(packed_rows, key=lambda one: one.prefix):
+    """Packed rows behind the same prefix, the longest first, as many in one forward pass as fit."""
+    for prefix, group in groupby(packed_rows, key=lambda entry: entry.prefix):
         skip = sum(map(len, prefix))
-        sized = sorted(((packed_row_size(one.packed_rows[0], skip), one.packed_rows[0]) for one in group), key=lambda one: -one[0])
+        sized = sorted(
+            ((packed_row_size(entry.packed_rows[0], skip), entry.packed_rows[0]) for entry in group), key=lambda entry: -entry[0]
+        )
         batch: list[tuple[Planned, ...]] = []
-        longest = kept = 0
+        longest = selected = 0
         for size, packed_row in sized:
-            own = sum(map(_selected, packed_row))
-            if batch and ((len(batch) + 1) * longest > budget or kept + own > logit_budget):
+            more = sum(map(_selected, packed_row))
+            if batch and ((len(batch) + 1) * longest > budget or selected + more > logit_budget):
                 yield Pass(prefix, tuple(batch))
-                batch, kept = [], 0
+                batch, selected = [], 0
             longest = longest if batch else size
             batch.append(packed_row)
-            kept += own
+            selected += more
         yield Pass(prefix, tuple(batch))

@@ -1,4 +1,4 @@
-"""Whether a model's forward lets sequences share keys and values: asked of the model itself, with a handful of tokens."""
+"""Whether a model's forward lets sequences share keys and values, tried out on a handful of tokens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from harness.contract import Generate, ScoreChoices, TokenIds, Usage
 from harness.engine.transformers.caches import KeysValues, bytes_a_token
 from harness.engine.transformers.causal import CausalForward
+from harness.engine.transformers.decode_slots import CausalDecodeSlots, Seq2SeqDecodeSlots, Waiting
 from harness.engine.transformers.planning import SequenceRow, rows_of
 from harness.engine.transformers.seq2seq import Seq2SeqForward
-from harness.engine.transformers.decode_slots import CausalDecodeSlots, Seq2SeqDecodeSlots, Waiting
 from harness.engine.transformers.soft_prompts import SoftPrompt, SourcePrompt, soft_prompt, source_prompt
 
 Found = TypeVar("Found")
@@ -31,16 +31,16 @@ class Abilities:
     """What a model's forward allows.
 
     Attributes:
-        share: scoring behind held prefixes, several sequences in a row.
-        slots: continuous decoding.
+        share: scoring behind a cached prefix, several sequences in a packed row.
+        continuous_batching: decoding in decode slots.
         anytime: a row may begin to be decoded while others are under way.
         longest: longest sequence for which this holds (a sliding window sees less than longer ones have), None for any.
         token_bytes: bytes that the keys and values of one token take (of the source's, in an encoder-decoder model).
-        why: what is said where something is not allowed.
+        why: a note for the user where something is not allowed.
     """
 
     share: bool
-    slots: bool
+    continuous_batching: bool
     anytime: bool = True
     longest: int | None = None
     token_bytes: int = 0
@@ -99,9 +99,9 @@ def _read(how: Callable[[Any], Found | None], module: Any) -> Found | None:
 
 
 def seq2seq_abilities(forward: Seq2SeqForward) -> Abilities:
-    """Decode a few tokens both ways, in slots and by one forward; at the same time, and one row later than the other.
+    """Decode a few tokens both ways, in decode slots and by one forward; at the same time, and one row later than the other.
 
-    A soft prompt of which scores or texts come out otherwise than by peft's own forward is not to be used.
+    A soft prompt whose scores or texts differ from those of peft's own forward is not used.
     """
     words = trial_words(forward.module, 12)
     trial = replace(forward, usage=Usage())
@@ -125,7 +125,7 @@ def trial_words(module: Any, number: int) -> TokenIds:
 
 
 def tried(difference: Callable[[], float], module: Any) -> bool:
-    """Whether two ways of computing come to the same, as far as the weights' precision lets one tell; not where one of them fails."""
+    """Whether two computations agree within the precision of the weights; False where one of them fails."""
     weight = module.get_input_embeddings().weight.dtype
     exact = weight == torch.float32 and not getattr(module, "is_quantized", False)
     with warnings.catch_warnings():
@@ -136,14 +136,14 @@ def tried(difference: Callable[[], float], module: Any) -> bool:
             return False
 
 
-def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+def apart(first: torch.Tensor, second: torch.Tensor) -> float:
     """Largest difference of log-probabilities, as a share of their standard deviation."""
-    one, other = (torch.log_softmax(logits.float(), dim=-1) for logits in (one, other))
-    return float((one - other).abs().max() / other.std().clamp_min(1e-6))
+    first, second = (torch.log_softmax(logits.float(), dim=-1) for logits in (first, second))
+    return float((first - second).abs().max() / second.std().clamp_min(1e-6))
 
 
 def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits behind a held prefix in two strips, and those of the same positions without sharing."""
+    """Logits behind a cached prefix in two packed rows, and those of the same positions without sharing."""
     contexts = (words[:4], words[:2] + words[7:9], words[:3])
     choices = (words[8:11], words[8:9] + words[3:5], words[1:2])
     questions = [rows_of(ScoreChoices("", context, choices), None) for context in contexts]
@@ -151,7 +151,7 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
     rows: list[SequenceRow] = [row for packed_row in packed_rows for row in packed_row]
     shared, here = forward.packed(packed_rows, (words[:1], words[1:2]))
     plain, there = forward.plain(rows)
-    return shared[[place for own in here for place in own]], plain[[place for own in there for place in own]]
+    return shared[[place for row_places in here for place in row_places]], plain[[place for row_places in there for place in row_places]]
 
 
 def _stepped(forward: CausalForward, words: TokenIds, content: list[KeysValues]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,7 +168,7 @@ def _stepped(forward: CausalForward, words: TokenIds, content: list[KeysValues])
 def _decoded(
     forward: Seq2SeqForward, words: TokenIds, slots: Seq2SeqDecodeSlots, late: bool, content: list[KeysValues]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits after two tokens of a row in slots beside another, and those of one forward."""
+    """Logits after two tokens of a row in a decode slot beside another, and those of one forward."""
     first, second = (Waiting(Generate("", source, 4)) for source in (words[:8], words[2:7]))
     tokens = words[9:11]
     if late:
@@ -187,7 +187,9 @@ def _decoded(
 
 def _sourced(forward: Seq2SeqForward, words: TokenIds) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of choices whose sources are encoded apart, and those of one forward."""
-    asked = [ScoreChoices("", words[:4], (words[8:11], words[4:5])), ScoreChoices("", words[2:8], (words[9:11],))]
-    rows = [row for one in asked for row in rows_of(one, forward.start)]
+    questions = [ScoreChoices("", words[:4], (words[8:11], words[4:5])), ScoreChoices("", words[2:8], (words[9:11],))]
+    rows = [row for question in questions for row in rows_of(question, forward.start)]
     (apart_from, here), (plain, there) = forward.score(rows), forward.plain(rows)
-    return apart_from[[place for own in here for place in own]], plain[[place for own in there for place in own]]
+    return apart_from[[place for row_places in here for place in row_places]], plain[
+        [place for row_places in there for place in row_places]
+    ]

@@ -1,4 +1,4 @@
-"""Forwards of encoder-decoder models: each source is encoded once, and read by all that is asked about it."""
+"""Forward passes of encoder-decoder models: each source is encoded once, for all requests about it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Seq2SeqForward:
         """Rows with their sources.
 
         Returns:
-            Logits [kept, vocabulary] of the positions that are read, and for each row which of them are its own, in order.
+            Logits [selected, vocabulary] of the positions that are read, and for each row which of them are its own, in order.
         """
         if self.prompted and self.soft is None:
             return self.plain(rows)
@@ -84,9 +84,9 @@ class Seq2SeqForward:
         rest = self._rest([rows[number] for number in longer], encoded, [source_of[number] for number in longer])
         first = len(sources)
         for number in longer:
-            kept = rows[number].selected - 1
-            where[number] += range(first, first + kept)
-            first += kept
+            selected = rows[number].selected - 1
+            where[number] += range(first, first + selected)
+            first += selected
         return torch.cat([encoded.logits, rest]), where
 
     @torch.inference_mode()
@@ -115,7 +115,7 @@ class Seq2SeqForward:
         return EncodedSources(logits[0], mask, hidden, contents(cache.self_attention_cache), contents(cache.cross_attention_cache))
 
     def _rest(self, rows: Sequence[SequenceRow], encoded: EncodedSources, source_of: Sequence[int]) -> torch.Tensor:
-        """Logits [kept, vocabulary] of what the rows read behind the start token."""
+        """Logits [selected, vocabulary] of what the rows read behind the start token."""
         targets = [row.tokens[1:] for row in rows]
         ids, _ = padded(targets, self.pad, self.device)
         index = to_device(torch.tensor(source_of), self.device)
@@ -135,7 +135,7 @@ class Seq2SeqForward:
 
     @torch.inference_mode()
     def plain(self, rows: Sequence[SequenceRow]) -> tuple[torch.Tensor, list[list[int]]]:
-        """Encoder and decoder in one forward of the module as it is, nothing shared or held; see `score` for what is returned."""
+        """Encoder and decoder in one forward of the module as it is, nothing shared or cached; see `score` for what is returned."""
         sources, targets = [row.source for row in rows], [row.tokens for row in rows]
         ids, mask = padded(sources, self.pad, self.device)
         decoder_ids, _ = padded(targets, self.pad, self.device)

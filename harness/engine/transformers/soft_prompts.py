@@ -47,14 +47,14 @@ def soft_prompt(module: Any) -> SoftPrompt | None:
 
     Prompt tuning and p-tuning give embeddings, which the base turns into keys and values; prefix tuning gives these themselves.
     """
-    found = _given(module)
-    if found is None:
+    soft = _given(module)
+    if soft is None:
         return None
-    base, given, prefix = found
+    base, given, prefix = soft
     if not prefix:
-        held = Cache(layer_class_to_replicate=DynamicLayer)
-        base(inputs_embeds=given.to(base.get_input_embeddings().weight.dtype), use_cache=True, **cache_argument(base, held))
-        given = held
+        cache = Cache(layer_class_to_replicate=DynamicLayer)
+        base(inputs_embeds=given.to(base.get_input_embeddings().weight.dtype), use_cache=True, **cache_argument(base, cache))
+        given = cache
     content = contents(given)
     return SoftPrompt(base, content, int(content[0][0].shape[2]))
 
@@ -66,10 +66,10 @@ def source_prompt(module: Any) -> SourcePrompt | None:
     Prompt tuning and p-tuning give embeddings for the encoder, of which peft uses the first of two parts (the other would be the
     decoder's); prefix tuning gives the decoder's own keys and values.
     """
-    found = _given(module)
-    if found is None:
+    soft = _given(module)
+    if soft is None:
         return None
-    base, given, prefix = found
+    base, given, prefix = soft
     embeddings = base.get_input_embeddings().weight
     if prefix:
         return SourcePrompt(base, embeddings.new_zeros((0, embeddings.shape[1])), contents(given.self_attention_cache))

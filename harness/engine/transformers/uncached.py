@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from harness.contract import Generate, Usage
-from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.decode_slots import Rows, Waiting
+from harness.engine.transformers.planning import SequenceRow
 
 
 @dataclass
@@ -41,7 +41,7 @@ class UncachedDecodeSlots:
 
     def admit(self, entering: Sequence[Waiting]) -> torch.Tensor:
         """Run prompts; return logits [entering, vocabulary]."""
-        fresh: list[tuple[Generate, list[int]]] = [(one.request, []) for one in entering]
+        fresh: list[tuple[Generate, list[int]]] = [(waiting.request, []) for waiting in entering]
         logits = self._last(self.forward, fresh)
         self._rows += fresh
         self.active = len(self._rows)

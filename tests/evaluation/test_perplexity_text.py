@@ -29,7 +29,7 @@ def tokens(passage: str, encoder: Encoder) -> int:
 
 
 def test_passages_end_with_paragraphs_and_are_as_long_as_fits(encoder: Encoder) -> None:
-    found = perplexity_text.cut(TEXT, encoder)
+    found = perplexity_text.split_text(TEXT, encoder)
     assert "\n\n".join(found) == "\n\n".join(paragraph.strip() for paragraph in PARAGRAPHS)
     assert all(tokens(passage, encoder) <= 64 for passage in found)
     joined = [f"{one}\n\n{other.partition(chr(10))[0]}" for one, other in pairwise(found)]
@@ -39,15 +39,15 @@ def test_passages_end_with_paragraphs_and_are_as_long_as_fits(encoder: Encoder) 
 
 def test_a_paragraph_that_is_too_long_is_cut_at_white_space(encoder: Encoder) -> None:
     words = [f"word{number}" for number in range(120)]
-    found = perplexity_text.cut(" ".join(words), encoder)
+    found = perplexity_text.split_text(" ".join(words), encoder)
     assert len(found) > 3
     assert " ".join(found).replace("\n\n", " ").split() == words
     assert all(tokens(passage, encoder) <= 64 for passage in found)
-    assert perplexity_text.cut("x" * 500, encoder) == ["x" * 500], "without white space it stays whole, and is scored in windows"
+    assert perplexity_text.split_text("x" * 500, encoder) == ["x" * 500], "without white space it stays whole, and is scored in windows"
 
 
 def test_models_without_a_limit_get_passages_of_the_longest_size(encoder: Encoder) -> None:
-    found = perplexity_text.cut(TEXT * 20, replace(encoder, max_length=None))
+    found = perplexity_text.split_text(TEXT * 20, replace(encoder, max_length=None))
     assert perplexity_text.LONGEST - 40 < max(tokens(passage, encoder) for passage in found) <= perplexity_text.LONGEST
 
 
@@ -59,7 +59,7 @@ def test_the_task_is_one_that_a_run_takes(encoder: Encoder, tmp_path: Path) -> N
     assert (entry.task.task, entry.task.about.title) == (perplexity_text.TASK, "Likelihood of wiki.txt")
     assert [spec.key for spec in entry.task.metrics] == ["bits_per_byte"]
     rows = [json.loads(line)["text"] for line in (path.parent / "passages.jsonl").read_text().splitlines()]
-    assert rows == perplexity_text.cut(TEXT, encoder)
+    assert rows == perplexity_text.split_text(TEXT, encoder)
     assert perplexity_text.write_task(source, encoder, tmp_path / "texts") == path
     source.write_text(TEXT + "\n\nMore.")
     assert perplexity_text.write_task(source, encoder, tmp_path / "texts") != path
@@ -75,12 +75,12 @@ def test_json_lines_hold_a_text_each(encoder: Encoder, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("a.txt", b"", "holds no text"),
-        ("a.txt", b" \n\n \n", "holds no text"),
-        ("a.txt", b"\xff", "it is not UTF-8 text"),
-        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "line 2: there is no field `text`"),
-        ("a.jsonl", b'{"text": 3}\n', "line 1: there is no field `text`"),
-        ("a.jsonl", b"[1]\n", "line 1: there is no field `text`"),
+        ("a.txt", b"", "contains no text"),
+        ("a.txt", b" \n\n \n", "contains no text"),
+        ("a.txt", b"\xff", "not valid UTF-8"),
+        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', "line 2: no field `text`"),
+        ("a.jsonl", b'{"text": 3}\n', "line 1: no field `text`"),
+        ("a.jsonl", b"[1]\n", "line 1: no field `text`"),
         ("a.jsonl", b"{\n", "line 1: not valid JSON"),
     ],
 )

@@ -55,7 +55,7 @@ def test_resamples_that_are_all_alike_give_no_interval_but_the_reason() -> None:
     constant = [choices(number, number % 2, RIGHT) for number in range(8)]
     record = judged(constant, metrics=["mcc"]).scores["mcc"].record()
     assert (record.value, record.ci) == (0.0, None)
-    assert record.reason == "every resample of these items has the same score, which says nothing of others"
+    assert record.reason == "every resample of these items has the same score, so the variation is unknown"
 
 
 def test_accuracy_of_four_questions() -> None:
@@ -304,7 +304,7 @@ def test_what_a_metric_judges_as_one_is_the_cluster_by_default() -> None:
 def test_items_of_a_single_cluster_have_no_interval_and_say_so() -> None:
     record = clustered(cluster="thing[:1]").scores["accuracy"].record()
     assert (record.value, record.ci) == (0.75, None)
-    assert record.reason == "all items are of one cluster, which says nothing of others"
+    assert record.reason == "all items are of one cluster, so the variation between clusters is unknown"
 
 
 def test_the_name_of_a_long_cluster_is_its_digest_and_none_is_an_error() -> None:
