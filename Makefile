@@ -29,7 +29,7 @@ demo: $(VENV)/.demo  ## evaluate a small embedded model and its adapter on the d
 	rm -rf results/demo
 	HARNESS_OFFLINE=1 $(BIN)/harness run --model $(DEMO_MODEL) --adapter none,$(DEMO_ADAPTER) --tasks demo --output results/demo
 	$(BIN)/harness leaderboard results/demo
-	$(BIN)/harness forgetting --before results/demo/$(DEMO_MODEL) --after results/demo/$(DEMO_MODEL)+$(DEMO_ADAPTER) --target demo_dialogue
+	$(BIN)/harness compare results/demo/$(DEMO_MODEL) results/demo/$(DEMO_MODEL)+$(DEMO_ADAPTER) --target demo_dialogue
 
 test: setup lint  ## lint, types, and every test: unit, real and slow
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --all $(COVERAGE)

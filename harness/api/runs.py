@@ -82,6 +82,9 @@ class Evaluation(Options):
     """
 
     model: Any
+    template_file: str | Path | None = None  # type: ignore[assignment]  # `Options` turns text into paths
+    data: str | Path | None = None  # type: ignore[assignment]
+    output: str | Path | None = None  # type: ignore[assignment]
     tokenizer: Any = None
     name: str = ""
     progress: bool | None = None

@@ -89,6 +89,5 @@ def html_table(title: str, rows: Sequence[Row]) -> str:
 def decision_rows(decision: GateDecision) -> list[Row]:
     """A row for each rule of a decision."""
     return [
-        {"rule": result.text, "outcome": result.finding.outcome, "reason": "; ".join(result.finding.lines)}
-        for result in decision.results
+        {"rule": result.text, "outcome": result.finding.outcome, "reason": "; ".join(result.finding.lines)} for result in decision.results
     ]

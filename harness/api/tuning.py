@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 from harness.api.keywords import keywords_of
 from harness.errors import InputError
 from harness.evaluation.options import MOST_ITEMS, MOST_TOKENS, Names, OptionSpec, option_fields, split
+from harness.util import paths
 
 if TYPE_CHECKING:
     from harness.tune.settings import Replay, TuneOptions
@@ -30,7 +31,7 @@ class TuneKeywords:
         InputError: a value is out of range or unknown.
     """
 
-    model: Annotated[str, OptionSpec("The base model: a model card name, local folder or Hub id.", short="-m")]
+    model: Annotated[str | Path, OptionSpec("The base model: a model card name, local folder or Hub id.", short="-m")]
     task: Annotated[Names, OptionSpec("Tasks or groups to train on, separated by commas.", short="-t")]
     name: Annotated[str, OptionSpec("Name of the adapter; of a grid, the prefix of each candidate's name.", short="-n")]
     method: Annotated[Names, OptionSpec("* full, lora, qlora, dora, ia3, prompt, prefix or ptuning (default: lora).")] = ()
@@ -76,8 +77,8 @@ class TuneKeywords:
     ] = "auto"
     weights_dtype: Annotated[Literal["float32", "bfloat16"], OptionSpec("Data type of the trained weights.")] = "float32"
     device: Annotated[str, OptionSpec("auto, cpu, mps or cuda.")] = "auto"
-    data: Annotated[Path | None, OptionSpec("Folder of local dataset and model snapshots (default: $HARNESS_DATA).")] = None
-    output: Annotated[Path, OptionSpec("Folder for adapter cards and weights.")] = Path("adapters")
+    data: Annotated[str | Path | None, OptionSpec("Folder of local dataset and model snapshots (default: $HARNESS_DATA).")] = None
+    output: Annotated[str | Path, OptionSpec("Folder for adapter cards and weights.")] = "adapters"
     fresh: Annotated[bool, OptionSpec("Discard an unfinished training of the same name and start again.")] = False
     revision: Annotated[str | None, OptionSpec("Branch, tag or commit of a Hub model.")] = None
     allow_pickle: Annotated[bool, OptionSpec("Load pickled weights, which can run code.")] = False
@@ -102,10 +103,10 @@ class TuneKeywords:
             weights_dtype=self.weights_dtype,
         )
         return TuneOptions(
-            model=self.model,
+            model=str(self.model),
             candidates=grid.candidates(self.name, base, self._lists()),
-            output=self.output,
-            data=self.data,
+            output=paths.expanded(self.output),
+            data=None if self.data is None else paths.expanded(self.data),
             chat=self.chat,
             dtype=self.dtype,
             device=self.device,

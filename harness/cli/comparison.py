@@ -67,7 +67,7 @@ def report_options(given: dict[str, Any]) -> ReportOptions:
 
 
 def show(comparisons: ForgettingComparisons, shown: ReportOptions) -> None:
-    """Print a comparison, and write the files that were asked for."""
+    """Print a comparison, and write the requested files."""
     from harness.cli.console import console, print_text
     from harness.report.base import ForgettingContent, load
     from harness.util.atomic import write_text

@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw: one line on the terminal, and everything that helps to mend them in a log file."""
+"""Internal errors: one line on the terminal, and everything that helps to fix them in a log file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from harness import __version__
 from harness.util import paths
 
 EXIT_CODE = 1
-KEPT = 20
-"""Log files that are kept; the oldest go first."""
+MOST_LOGS = 20
+"""Number of log files; older ones are removed."""
 
 _LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "datasets", "numpy", "pydantic", "typer", "rich")
 _LONGEST = 200
@@ -29,37 +29,37 @@ _LONGEST = 200
 
 
 def report(error: BaseException, then: str = "") -> None:
-    """Say on standard error that this is a fault of the harness, in one line, and keep the traceback in a file.
+    """Report an internal error in one line on standard error, and write the traceback to a file.
 
     With HARNESS_DEBUG=1 the traceback is printed instead, and no file is written.
 
     Args:
-        error: what was raised.
-        then: what follows for the command, a sentence.
+        error: the exception.
+        then: a sentence on what happens next.
     """
     if os.environ.get("HARNESS_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
         return
     log = _written(_details(error))
     name, words = type(error).__name__, " ".join(str(error).split())
-    told = f"{name}: {words}" if words else name
-    if len(told) > _LONGEST:
-        told = f"{told[:_LONGEST]} …"
+    summary = f"{name}: {words}" if words else name
+    if len(summary) > _LONGEST:
+        summary = f"{summary[:_LONGEST]} …"
     where = f"the file {log}" if log else "the output of the same command under HARNESS_DEBUG=1 (no log file could be written)"
-    _say(f" (harness {__version__}): {told}. {then}Please report it with {where}.")
+    _print(f" (harness {__version__}): {summary}. {then}Please report it with {where}.")
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """While active, errors in threads that nobody waits for, and in clean-up, are reported like all others."""
+    """Context in which errors in background threads and in clean-up are reported like all others."""
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
-            report(args.exc_value, "It happened in a thread beside the work, which goes on. ")
+            report(args.exc_value, "It happened in a background thread; the command goes on. ")
 
     def in_cleanup(args: Any) -> None:
         if isinstance(args.exc_value, Exception):
-            report(args.exc_value, "It happened in clean-up, and the command goes on. ")
+            report(args.exc_value, "It happened during clean-up; the command goes on. ")
 
     before = threading.excepthook, sys.unraisablehook
     threading.excepthook, sys.unraisablehook = in_thread, in_cleanup
@@ -69,7 +69,7 @@ def watched() -> Iterator[None]:
         threading.excepthook, sys.unraisablehook = before
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -98,13 +98,13 @@ def _version(library: str) -> str:
 
 
 def _written(text: str) -> Path | None:
-    """The log file that holds a text: in the cache, or else in the folder of temporary files; None where neither can be written."""
+    """Write a text to a log file in the cache, or else in the temporary folder; None where neither can be written."""
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}.log"
-    with contextlib.suppress(Exception):  # whatever is wrong with the cache, the error must still be told
+    with contextlib.suppress(Exception):  # the error must be reported even if the cache cannot be written
         folder = paths.cache() / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         path = _exclusively(folder / name, text)
-        for old in sorted(folder.glob("*.log"))[:-KEPT]:
+        for old in sorted(folder.glob("*.log"))[:-MOST_LOGS]:
             old.unlink(missing_ok=True)
         return path
     with contextlib.suppress(OSError):

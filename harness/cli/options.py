@@ -39,14 +39,14 @@ def generated(command: Command, *parts: Part) -> Command:
         command: the function; its keyword parameters that `parts` does not name come last.
         parts: names of the function's own parameters, and lists of generated ones, in the order of `--help`.
     """
-    own = {
+    explicit = {
         name: parameter
         for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
     named = [part for part in parts if isinstance(part, str)]
-    ordered = [parameter for part in parts for parameter in ([own[part]] if isinstance(part, str) else part)]
-    ordered += [parameter for name, parameter in own.items() if name not in named]
+    ordered = [parameter for part in parts for parameter in ([explicit[part]] if isinstance(part, str) else part)]
+    ordered += [parameter for name, parameter in explicit.items() if name not in named]
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in ordered]
     command.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]  # what inspect.signature, and so typer, reads
     command.__annotations__ = {}

@@ -52,15 +52,15 @@ def plot(
     read = [(path.parent, runs.read(path)) for path in runs.find_runs(folders)]
     for folder, record in read:
         refuse_changed(folder, record)
-    found = sides(read)
+    systems = sides(read)
     kinds = KINDS if what is _What.all else tuple(kind for kind in KINDS if kind == what.value)
-    made = plots(FigureSource(found, metrics.load, reliability), FigureRequest(kinds, split(task or ()), measure))
+    made = plots(FigureSource(systems, metrics.load, reliability), FigureRequest(kinds, split(task or ()), measure))
     files, form = places(made, out)
     write(made, files, form)
     for file in files:
         typer.echo(str(file))
-    if said := unverified((one.label, one.record) for one in found):
-        typer.echo(said, err=True)
+    if remark := unverified((system.label, system.record) for system in systems):
+        typer.echo(remark, err=True)
 
 
 def _need_matplotlib() -> None:

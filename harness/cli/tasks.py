@@ -56,10 +56,10 @@ def list_(
     out.print(_line(("task", "answer", "rows", "shots", "metrics", "license"), width, "bold"), soft_wrap=True)
     left = dict.fromkeys(wanted)
     for group, (declared, _) in registry.groups.items():
-        own = [name for name in registry.members(group) if name in left]
-        if (own or not pattern or pattern in group) and len(own) < len(registry.tasks):
+        members = [name for name in registry.members(group) if name in left]
+        if (members or not pattern or pattern in group) and len(members) < len(registry.tasks):
             out.print(Text.assemble((group, "bold"), (f"  {declared.title}", "dim")), soft_wrap=True)
-            for name in own:
+            for name in members:
                 out.print(_line(_row(f"  {name}", registry.tasks[name]), width), soft_wrap=True)
                 del left[name]
     for name in left:

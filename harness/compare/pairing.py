@@ -1,4 +1,4 @@
-"""Read two results folders, make sure that they were measured alike, and pair their items by content."""
+"""Read two results folders, make sure that they were measured with the same settings, and pair their items by content."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""How requests are computed. The engine knows no task and no metric."""
+"""How requests are computed: backends, found by name, and the engines that they open.
+
+A model (`models.opening.Opening`) and requests (`contract`) enter; responses leave. No task and no metric is known here.
+"""

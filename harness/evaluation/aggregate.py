@@ -215,8 +215,8 @@ def _measure(
     first = next(iter(scores.values()))
     refused = next((reason for score in scores.values() if (reason := score.refused)), None)
     if average == "macro" and refused:
-        own = [(task, score.signature) for task, score in scores.items()]
-        record = metric_record(first.metric, math.nan, None, 0, average_signature(own, signatures, average, name), refused)
+        each_signature = [(task, score.signature) for task, score in scores.items()]
+        record = metric_record(first.metric, math.nan, None, 0, average_signature(each_signature, signatures, average, name), refused)
     else:
         each = {task: [score] for task, score in scores.items()}
         record = _aggregate(Aggregate(metric=name, average=average), each, [1.0] * len(scores), signatures)
@@ -226,8 +226,8 @@ def _measure(
 def _aggregate(
     aggregate: Aggregate, by_task: Mapping[str, Sequence[MetricScore]], weights: Sequence[float], signatures: Mapping[str, Signature]
 ) -> MetricRecord:
-    own = [(task, score.signature) for task, scores in by_task.items() for score in scores]
-    signature = average_signature(own, signatures, aggregate.average, aggregate.metric)
+    each_signature = [(task, score.signature) for task, scores in by_task.items() for score in scores]
+    signature = average_signature(each_signature, signatures, aggregate.average, aggregate.metric)
     tasks = list(by_task.values())
     first = tasks[0][0]
     if aggregate.average == "micro":

@@ -71,11 +71,11 @@ class Measures:
 
     def metrics(self, task: Task) -> dict[str, Metric[Any]]:
         """The metrics measured beside the task's own, by their names in results."""
-        own = {spec.key for spec in task.metrics}
+        task_keys = {spec.key for spec in task.metrics}
         built = {}
         for family in self.families:
             for key, name, options in self._named(family, task):
-                if key not in own:
+                if key not in task_keys:
                     built[key] = metrics.load(name, options)
         return built
 

@@ -95,8 +95,8 @@ class EvaluationPlan:
     @property
     def requests(self) -> list[Request]:
         """The engine's requests."""
-        own = [request for planned in self.tasks for item_requests in planned.everything for request in item_requests.requests]
-        return own + [request for suite in self.suites for request in suite.requests]
+        requests = [request for planned in self.tasks for item_requests in planned.everything for request in item_requests.requests]
+        return requests + [request for suite in self.suites for request in suite.requests]
 
     @property
     def labels(self) -> dict[str, str]:

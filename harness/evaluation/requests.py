@@ -126,7 +126,9 @@ class RequestBuilder:
         if self.variant.task.answer == "score_text":
             return self._texts(ids, questions, prompts, delimiter)
         if self.variant.template.prompts is not None:
-            return [self._pairs(key, question, own, delimiter) for key, question, own in zip(ids, questions, prompts, strict=True)]
+            return [
+                self._pairs(key, question, rendered, delimiter) for key, question, rendered in zip(ids, questions, prompts, strict=True)
+            ]
         return list(self._choices(ids, questions, prompts, delimiter))
 
     def _generations(self, ids: Sequence[str], prompts: Sequence[_ItemPrompts]) -> list[Request]:

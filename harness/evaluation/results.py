@@ -65,10 +65,10 @@ def score_tasks(plan: EvaluationPlan, responses: Mapping[str, Response], options
     for planned in plan.tasks:
         task_scores = planned.scorer.score(planned.item_requests, responses, options.seed, planned.copies)
         variants.setdefault(planned.task.task, {})[planned.name] = task_scores
-    scores = {name: combine(own) for name, own in variants.items()}
-    tasks = {name: task_record(_variants_of(plan, name), own, scores[name], options) for name, own in variants.items()}
+    scores = {name: combine(by_variant) for name, by_variant in variants.items()}
+    tasks = {name: task_record(_variants_of(plan, name), by_variant, scores[name], options) for name, by_variant in variants.items()}
     groups = {name: _group(group, weights, plan.tasks, scores, tasks) for name, (group, weights) in plan.selection.groups.items()}
-    samples = {name: list(_samples(name, own)) for name, own in variants.items()}
+    samples = {name: list(_samples(name, by_variant)) for name, by_variant in variants.items()}
     for suite in plan.suites:
         results = suite.score(responses)
         tasks |= results.tasks

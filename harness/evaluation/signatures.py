@@ -70,11 +70,11 @@ def _decoding(planned: PlannedTask) -> dict[str, object]:
 
 def template_digest(variants: Sequence[PlannedTask]) -> str:
     """SHA-256 (hex) over the templates with the task's choices and target; of several templates over all of them."""
-    own = [
+    digests = [
         text_digest(planned.variant.template.model_dump_json() + str(planned.task.choices) + str(planned.task.target))
         for planned in variants
     ]
-    return own[0] if len(own) == 1 else text_digest("".join(own))
+    return digests[0] if len(digests) == 1 else text_digest("".join(digests))
 
 
 def data_digest(planned: PlannedTask) -> str:

@@ -116,9 +116,7 @@ class Metric(Generic[AnyOutcome]):
         return None if rows >= self.min_items else f"only {rows} items; it needs at least {self.min_items}"
 
     def no_interval(self, statistics: FloatArray) -> str | None:
-        """Why these statistics [rows, statistics] cannot be resampled or paired; None if they can.
-
-        """
+        """Why these statistics [rows, statistics] cannot be resampled or paired; None if they can."""
         return None
 
     @property

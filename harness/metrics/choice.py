@@ -21,20 +21,20 @@ def predicted(outcome: ChoiceOutcome, normalize: Normalization) -> int:
     """Index of the choice with the highest normalized log-probability (see `normalized_logprobs`); the first on ties.
 
     Raises:
-        MetricError: a choice has length zero, or pmi is asked of an outcome without a prior.
+        MetricError: a choice has length zero, or pmi is used without a prior.
     """
     return int(np.argmax(normalized_logprobs(outcome, normalize)))
 
 
 def normalized_logprobs(outcome: ChoiceOutcome, normalize: Normalization) -> FloatArray:
-    """Log-probabilities made comparable between the choices, in nats [choices].
+    """Normalized log-probabilities of the choices in nats [choices].
 
     `characters`, `bytes` and `tokens` divide by the choice's length; in characters it is lm-evaluation-harness's `acc_norm`,
     in UTF-8 bytes its `acc_bytes`. `pmi` subtracts the choice's log-probability without the question: pointwise mutual
     information (Holtzman et al., 2021, "Surface form competition"), lm-evaluation-harness's `acc_mutual_info`.
 
     Raises:
-        MetricError: a choice has length zero, or pmi is asked of an outcome without a prior.
+        MetricError: a choice has length zero, or pmi is used without a prior.
     """
     logprobs = np.asarray(outcome.logprobs, dtype=np.float64)
     if normalize == "none":
@@ -54,7 +54,7 @@ def _prior(outcome: ChoiceOutcome) -> tuple[float, ...]:
     if outcome.prior is None:
         raise MetricError(
             f"normalize: pmi needs the probability of the choices {list(outcome.choices)!r} without the question.",
-            "Add `unconditional: TEXT` to the template: what stands before a choice when there is no question.",
+            "Add `unconditional: TEXT` to the template: the prompt before a choice without the question.",
         )
     return outcome.prior
 
@@ -72,7 +72,7 @@ class ChoiceMetric(Metric[ChoiceOutcome]):
     """A metric that reads which choice the model prefers.
 
     Options:
-        normalize: how log-probabilities are made comparable between the choices, see `predicted`.
+        normalize: how the log-probabilities of choices are normalized, see `predicted`.
     """
 
     form: ClassVar[AnswerForm] = "choices"
@@ -99,12 +99,12 @@ class Accuracy(ChoiceMetric):
 
 @dataclass(frozen=True)
 class ChoiceTextMetric(ChoiceMetric):
-    """A mean over items of how the predicted choice's text compares with those of the right ones; the best counts.
+    """A mean over items of the best comparison between the text of the predicted choice and those of the correct choices.
 
     Options:
         normalize: as for accuracy.
-        texts: label with a list of texts, one for each choice, that are compared instead of what was scored: names, say,
-            where the choices are sentences with the name in them.
+        texts: label with a list of texts, one for each choice, that are compared instead of the choices: for example names, if
+            the choices are sentences with these names.
     """
 
     texts: str | None = None
@@ -140,20 +140,20 @@ class ChoiceTextMetric(ChoiceMetric):
 @metric("choice_em")
 @dataclass(frozen=True)
 class ChoiceExactMatch(ChoiceTextMetric):
-    """Share of items whose predicted choice reads like one of the right ones after SQuAD's normalization (ReCoRD's EM).
+    """Share of items whose predicted choice equals a correct one after SQuAD's normalization (ReCoRD's EM).
 
-    Differs from accuracy where choices differ only in case, punctuation, articles or spacing.
+    It differs from accuracy if choices differ only in case, punctuation, articles or spacing.
     """
 
     def compare(self, said: str, correct: str) -> float:
-        """1 where the normalized texts are equal, else 0."""
+        """1 if the normalized texts are equal, otherwise 0."""
         return float(normalized(said) == normalized(correct))
 
 
 @metric("choice_f1")
 @dataclass(frozen=True)
 class ChoiceF1(ChoiceTextMetric):
-    """Mean over items of the F1 of the predicted choice's words with the best of the right ones (ReCoRD's F1).
+    """Mean over items of the F1 of the predicted choice's words with the best correct choice (ReCoRD's F1).
 
     Words as SQuAD normalizes them. Source: Zhang et al. (2018), "ReCoRD", and its evaluation script.
     """
@@ -166,7 +166,7 @@ class ChoiceF1(ChoiceTextMetric):
 @metric("mc2")
 @dataclass(frozen=True)
 class Mc2(Metric[ChoiceOutcome]):
-    """Mean over items of the probability of all right choices, normalized over all choices.
+    """Mean over items of the probability of all correct choices, normalized over all choices.
 
     Source: Lin et al. (2022), "TruthfulQA", MC2.
     """
@@ -188,9 +188,9 @@ def probabilities(outcome: ChoiceOutcome, normalize: Normalization = "none") -> 
 
 @dataclass(frozen=True)
 class ConfusionMetric(ChoiceMetric):
-    """A function of the confusion matrix, of which its margins and its diagonal are enough.
+    """A function of the margins and the diagonal of the confusion matrix.
 
-    The matrix itself has as many cells as the square of the classes: 74 GiB for 10,000 items of 1,000 choices.
+    The matrices themselves would be too large: 74 GiB for 10,000 items with 1,000 choices.
     """
 
     min_items: ClassVar[int] = 2
@@ -210,7 +210,7 @@ class ConfusionMetric(ChoiceMetric):
         return table.reshape(len(outcomes), 3 * classes)
 
     def item_scores(self, statistics: FloatArray) -> FloatArray | None:
-        """None: one item has no confusion matrix worth a score."""
+        """None: a single item has no such score."""
         return None
 
     def pool(self, parts: Sequence[FloatArray]) -> FloatArray:
@@ -230,9 +230,9 @@ def _widen(table: FloatArray, classes: int) -> FloatArray:
 
 
 def _margins(table: FloatArray) -> FloatArray:
-    """Statistics as they are now of those that older results keep: an item's one cell in the flattened matrix, target by prediction.
+    """Convert statistics of older results, in which an item is a cell of the flattened matrix (target by prediction), to margins.
 
-    Where the widths do not tell the two apart, the sums do: 1 for a cell, 2 or more for an item's target and prediction.
+    If the width fits both forms, the sums decide: 1 for a cell, 2 or more for an item's target and prediction.
     """
     classes = math.isqrt(table.shape[1])
     if not len(table) or classes**2 != table.shape[1] or (table.sum(axis=1) != 1.0).any():
@@ -250,7 +250,7 @@ def _counts(totals: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 @metric("mcc")
 @dataclass(frozen=True)
 class MatthewsCorrelation(ConfusionMetric):
-    """Matthews correlation of prediction and target, for two or more classes; 0 where either is constant.
+    """Matthews correlation of prediction and target, for two or more classes; 0 if either is constant.
 
     Gorodkin (2004), "Comparing two K-category assignments by a K-category correlation coefficient"; equals
     scikit-learn's `matthews_corrcoef`.
@@ -270,7 +270,7 @@ class MatthewsCorrelation(ConfusionMetric):
 
 
 def _class_f1(totals: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """F1 of each class [..., classes], 0 where undefined; and the number of targets and predictions of each class."""
+    """F1 of each class [..., classes], 0 if undefined; and the number of targets and predictions of each class."""
     targets, predictions, hits = _counts(totals)
     involved = targets + predictions
     return 2.0 * hits / np.maximum(involved, 1.0), involved
@@ -279,7 +279,7 @@ def _class_f1(totals: FloatArray) -> tuple[FloatArray, FloatArray]:
 @metric("f1")
 @dataclass(frozen=True)
 class BinaryF1(ConfusionMetric):
-    """F1 of one class against the rest; 0 where that class is neither target nor prediction.
+    """F1 of one class against the rest; 0 if that class is neither target nor prediction.
 
     Options:
         positive: index of the class.

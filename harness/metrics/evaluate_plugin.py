@@ -1,4 +1,4 @@
-"""Any metric of the evaluate library, by name or by the path of a local script: `evaluate:NAME[:KEY]`."""
+"""Metrics of the evaluate library, by name or by the path of a local script: `evaluate:NAME[:KEY]`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TOLERANCE = 1e-9
 
 
 def from_name(name: str, options: Mapping[str, Any]) -> EvaluateMetric:
-    """The metric that `evaluate:NAME[:KEY]` names; `lower_is_better` is the harness's option, all others go to `compute()`.
+    """The metric that `evaluate:NAME[:KEY]` names; `lower_is_better` is an option of harness, all others are passed to `compute()`.
 
     Raises:
-        MetricError: the name has no module in it, or `lower_is_better` is not a truth value.
+        MetricError: the name has no module, or `lower_is_better` is not a boolean.
     """
     module, _, key = name.removeprefix("evaluate:").partition(":")
     if not module:
-        raise MetricError(f"Metric {name!r} names no metric of the evaluate library.", "Write evaluate:NAME or evaluate:./script.py.")
+        raise MetricError(f"{name!r} does not name a metric of the evaluate library.", "Write evaluate:NAME or evaluate:./script.py.")
     lower = options.get("lower_is_better", False)
     if not isinstance(lower, bool):
         raise MetricError(f"Metric {name!r}: option 'lower_is_better' cannot be {lower!r}.", "It takes true or false.")
@@ -41,15 +41,15 @@ def from_name(name: str, options: Mapping[str, Any]) -> EvaluateMetric:
 @metric("evaluate")
 @dataclass(frozen=True)
 class EvaluateMetric(Metric[TextOutcome]):
-    """What `evaluate.load(module).compute(...)[key]` gives over all items.
+    """The value of `evaluate.load(module).compute(...)[key]` over all items.
 
-    Such a value need not be a function of summed per-item statistics. Where it equals the mean of the values of single
-    items, it is treated as that mean, with an interval. Elsewhere every item carries the value of the whole, which their
-    mean then is too, and `no_interval` says why they may not be resampled.
+    Such a value need not be a function of summed per-item statistics. If it equals the mean of the values of single items, it
+    is treated as that mean, with a confidence interval. Otherwise every item carries the value over all items, which is then
+    also their mean, and `no_interval` says why they cannot be resampled.
 
     Options:
-        module: name on the hub, or path of a script.
-        key: which entry of the result; may be left empty where there is only one.
+        module: name on the Hub, or path of a script.
+        key: entry of the result; may be empty if there is only one.
         lower_is_better: direction.
         compute: options passed to `compute()`.
     """
@@ -67,15 +67,15 @@ class EvaluateMetric(Metric[TextOutcome]):
     def __post_init__(self) -> None:
         if not self.module:
             raise ValueError("name a metric of the evaluate library, as evaluate:NAME or evaluate:./script.py")
-        # Names and directions are the class's for other metrics; this class stands for many.
+        # Name and direction are class attributes of other metrics; this class represents many metrics.
         object.__setattr__(self, "name", f"evaluate:{self.module}" + (f":{self.key}" if self.key else ""))
         object.__setattr__(self, "higher_is_better", not self.lower_is_better)
 
     def statistics(self, outcomes: Sequence[TextOutcome]) -> FloatArray:
-        """Value, count, and 1 where the value is the corpus's rather than the item's: array [items, 3].
+        """Value, count, and 1 if the value is that of the corpus instead of the item: array [items, 3].
 
         Raises:
-            MetricError: the module cannot be loaded, cannot judge these texts, or does not give one number.
+            MetricError: the module cannot be loaded, fails on these texts, or does not return a number.
         """
         if not outcomes:
             return np.zeros((0, 3))
@@ -85,19 +85,19 @@ class EvaluateMetric(Metric[TextOutcome]):
         return np.column_stack([table, np.full(len(outcomes), float(alone is None))])
 
     def item_scores(self, statistics: FloatArray) -> FloatArray | None:
-        """Values of single items [items], or None where the score is not their mean."""
+        """Values of single items [items], or None if the score is not their mean."""
         return None if self.no_interval(statistics) else self.score(statistics)
 
     def no_interval(self, statistics: FloatArray) -> str | None:
-        """The reason, where the value is not the mean of the items' own."""
+        """The reason, if the value is not the mean of the items' values."""
         if not statistics[:, 2].any():
             return None
         return f"{self.name} over all items is not the mean of its values for single items, so items cannot be resampled"
 
     def _items(self, outcomes: Sequence[TextOutcome], whole: float) -> FloatArray | None:
-        """Values of single items, or None where `whole` is not their mean.
+        """Values of single items, or None if `whole` is not their mean.
 
-        Two halves are compared first: computing every item alone takes milliseconds each, and most corpus metrics fail there.
+        Two halves are compared first: every single item takes milliseconds, and most corpus metrics already differ there.
         """
         middle = len(outcomes) // 2
         halves = [part for part in (outcomes[:middle], outcomes[middle:]) if part]
@@ -119,15 +119,15 @@ class EvaluateMetric(Metric[TextOutcome]):
             result = module.compute(predictions=[o.prediction for o in outcomes], references=references, **dict(self.compute))
         except Exception as error:
             raise MetricError(
-                f"Metric {self.name!r} cannot judge these texts: {type(error).__name__}: {error}.",
-                "Check that it takes texts as predictions and references, and the options it was given.",
+                f"Metric {self.name!r} fails on these texts: {type(error).__name__}: {error}.",
+                "Check that it takes texts as predictions and references, and check its options.",
             ) from error
         return self._number(result or {})
 
     def _only(self, outcome: TextOutcome) -> str:
         if len(outcome.references) != 1:
             raise MetricError(
-                f"Metric {self.name!r} takes one reference an item; an item has {len(outcome.references)}.",
+                f"Metric {self.name!r} takes one reference per item; an item has {len(outcome.references)}.",
                 "Keep one reference in the task, or choose a metric that takes several.",
             )
         return outcome.references[0]
@@ -135,12 +135,12 @@ class EvaluateMetric(Metric[TextOutcome]):
     def _number(self, result: Mapping[str, Any]) -> float:
         if not self.key and len(result) != 1:
             raise MetricError(
-                f"Metric {self.name!r} gives several values: {', '.join(result)}.",
+                f"Metric {self.name!r} returns several values: {', '.join(result)}.",
                 f"Choose one, as in {self.name}:{next(iter(result), 'KEY')}.",
             )
         key = self.key or next(iter(result))
         if key not in result:
-            raise MetricError(f"Metric {self.name!r} gives no value {key!r}.", f"It gives {', '.join(result)}.")
+            raise MetricError(f"Metric {self.name!r} returns no value {key!r}.", f"It returns {', '.join(result)}.")
         if np.ndim(result[key]) or not isinstance(result[key], (int, float, np.number)):
             raise MetricError(f"Metric {self.name!r}: {key!r} is not a number but {type(result[key]).__name__}.", "Choose another entry.")
         return float(result[key])
@@ -163,7 +163,7 @@ def _load(module: str) -> Any:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MetricError(
             f"The evaluate library cannot load {module!r}: {first_line}",
-            "Its metrics are scripts on the hub: connect to the network once, or give a script's path, as evaluate:./my_metric.py.",
+            "Its metrics are scripts on the Hub: connect to the network once, or give the path of a script, as evaluate:./my_metric.py.",
         ) from error
 
 

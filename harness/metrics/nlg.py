@@ -1,7 +1,7 @@
 """NIST, METEOR and CIDEr, which data-to-text tasks report beside BLEU and ROUGE-L (E2E, Dušek et al., 2020).
 
 All three read texts as lower-case words split by sacrebleu's tokenizer 13a, that of NIST's mteval-v13a. METEOR and CIDEr
-are computed by NLTK and pycocoevalcap. Where a library or its data is missing, the score is null, with the reason.
+are computed by NLTK and pycocoevalcap. If a library or its data is missing, the score is null with the reason.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from harness.contract import AnswerForm, TextOutcome
 from harness.metrics.base import FloatArray, Metric, metric, per_item
 from harness.util.libraries import install_command
 
-# The marks that COCO's caption evaluation takes out after tokenizing.
+# The marks that COCO's caption evaluation removes after tokenizing.
 _COCO_PUNCTUATION = frozenset(["''", "'", "``", "`", '"', "(", ")", "[", "]", "{", "}", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
 NO_WORDNET = (
-    "METEOR needs WordNet, which NLTK does not find: run `python -m nltk.downloader wordnet`, "
-    "or set NLTK_DATA to a folder that has it under corpora/wordnet"
+    "METEOR needs WordNet, but NLTK does not find it: run `python -m nltk.downloader wordnet`, "
+    "or set NLTK_DATA to a folder with corpora/wordnet"
 )
 NO_COCO = f"CIDEr needs the library pycocoevalcap: {install_command('nlg')}"
-ONE_ITEM = "CIDEr weighs words by how few items have them, so it needs at least 2 items"
+ONE_ITEM = "CIDEr weights words by the number of items that contain them, so it needs at least 2 items"
 
 Ngram = tuple[str, ...]
 
@@ -47,7 +47,7 @@ def _ngrams(tokens: Sequence[str], order: int) -> Counter[Ngram]:
 
 
 def _information(references: Iterable[Sequence[str]], orders: int) -> Mapping[Ngram, float]:
-    """Bits of each n-gram of the references: log2 of how often all but its last word stand there, over how often it does."""
+    """Bits of each n-gram of the references: log2 of the count of its first n - 1 words over its own count."""
     counts: Counter[Ngram] = Counter()
     for tokens in references:
         counts[()] += len(tokens)
@@ -61,8 +61,8 @@ def _information(references: Iterable[Sequence[str]], orders: int) -> Mapping[Ng
 class Nist(Metric[TextOutcome]):
     """Corpus NIST (Doddington, 2002): information of the n-grams shared with the references, per n-gram, summed over orders.
 
-    N-grams weigh by their rarity in all references of the task, which resampling leaves as it is. Texts are compared in
-    lower case, as mteval does unless told otherwise. With `references: best` it equals NLTK's `corpus_nist`.
+    N-grams are weighted by their rarity in all references of the task, which resampling does not change. Texts are compared in
+    lower case, the default of mteval. With `references: best` it equals NLTK's `corpus_nist`.
 
     Options:
         order: longest n-gram.
@@ -81,7 +81,7 @@ class Nist(Metric[TextOutcome]):
             raise ValueError(f"option 'order' is at least 1, not {self.order}")
 
     def statistics(self, outcomes: Sequence[TextOutcome]) -> FloatArray:
-        """Shared bits of each order, n-grams of each order, words, and words wanted: array [items, 2 x order + 2].
+        """Shared bits of each order, n-grams of each order, words, and reference words: array [items, 2 x order + 2].
 
         Words are counted once for each order, as the best reference may differ between them.
         """
@@ -135,12 +135,12 @@ def _shared(said: Counter[Ngram], wanted: Counter[Ngram], bits: Mapping[Ngram, f
 
 @dataclass(frozen=True)
 class _PerItem(Metric[TextOutcome]):
-    """A mean of item scores; NaN for every item where something is missing."""
+    """A mean of item scores; NaN for every item if a library or its data is missing."""
 
     form: ClassVar[AnswerForm] = "generate"
 
     def missing(self, items: int) -> str | None:
-        """Why a number of items cannot be scored, and what to do; None where they can."""
+        """Why this number of items cannot be scored, and what to do; None if they can."""
         raise NotImplementedError
 
     def values(self, outcomes: Sequence[TextOutcome]) -> Sequence[float] | FloatArray:
@@ -154,11 +154,11 @@ class _PerItem(Metric[TextOutcome]):
         return per_item(self.values(outcomes))
 
     def item_scores(self, statistics: FloatArray) -> FloatArray | None:
-        """Scores [items], or None where something is missing."""
+        """Scores [items], or None if something is missing."""
         return None if self.no_interval(statistics) else self.score(statistics)
 
     def no_interval(self, statistics: FloatArray) -> str | None:
-        """The reason, where something is missing."""
+        """The reason, if something is missing."""
         return self.missing(len(statistics)) if np.isnan(statistics).any() else None
 
 
@@ -168,12 +168,12 @@ class Meteor(_PerItem):
     """Mean over items of METEOR with the best reference: words aligned by form, stem and WordNet synonym.
 
     Lavie and Agarwal (2007), alpha 0.9, beta 3, gamma 0.5, as NLTK's `meteor_score` computes it. Punctuation marks are
-    words. NLTK looks synonyms up among stems, so it misses those whose stem is no word. METEOR 1.5 (Denkowski and Lavie,
+    words. NLTK looks up synonyms by stem, so it misses those whose stem is not a word. METEOR 1.5 (Denkowski and Lavie,
     2014), which the E2E challenge reported, has other parameters and knows paraphrases: its numbers are not comparable.
     """
 
     def missing(self, items: int) -> str | None:
-        """The reason, where NLTK has no WordNet."""
+        """The reason, if NLTK has no WordNet."""
         return NO_WORDNET if _wordnet() is None else None
 
     def values(self, outcomes: Sequence[TextOutcome]) -> list[float]:
@@ -190,7 +190,7 @@ class Meteor(_PerItem):
 
 
 def _wordnet() -> Any:
-    """NLTK's WordNet reader, or None where its data is not to be found."""
+    """NLTK's WordNet reader, or None if its data is not found."""
     from nltk.corpus import wordnet
 
     try:
@@ -205,9 +205,9 @@ def _wordnet() -> Any:
 class Cider(_PerItem):
     """Mean over items of CIDEr: likeness of n-grams up to 4 weighed by rarity, averaged over references, from 0 to 10.
 
-    Vedantam et al. (2015), as pycocoevalcap computes it, with its clipping and length penalty. N-grams weigh by their
-    rarity among the items' references, which resampling leaves as it is. Punctuation is left out, as COCO's evaluation
-    does; its own tokenizer needs Java and differs in contractions.
+    Vedantam et al. (2015), as pycocoevalcap computes it, with its clipping and length penalty. N-grams are
+    weighted by their rarity among the items' references, which resampling does not change. Punctuation is removed, as in
+    COCO's evaluation, whose own tokenizer needs Java and differs in contractions.
     """
 
     high: ClassVar[float] = 10.0
@@ -215,7 +215,7 @@ class Cider(_PerItem):
     min_items: ClassVar[int] = 2
 
     def missing(self, items: int) -> str | None:
-        """The reason, where pycocoevalcap is not installed or there is but one item."""
+        """The reason, if pycocoevalcap is not installed or there is only one item."""
         if importlib.util.find_spec("pycocoevalcap") is None:
             return NO_COCO
         return ONE_ITEM if items == 1 else None

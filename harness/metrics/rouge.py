@@ -52,7 +52,7 @@ class Rouge(Metric[TextOutcome]):
 
 
 class _Tokenizer:
-    """The package's own tokenizer, which remembers stems and texts: they take most of the time, and recur over ROUGE types."""
+    """The package's tokenizer with a cache of stems and texts, which take most of the time and recur over ROUGE types."""
 
     def __init__(self, stemmer: bool) -> None:
         from rouge_score.tokenizers import porter

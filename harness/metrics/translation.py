@@ -33,7 +33,7 @@ class SacrebleuScore(Metric[TextOutcome]):
         raise NotImplementedError
 
     def _beside_sacrebleu(self) -> dict[str, object]:
-        """What sacrebleu's own signature leaves out."""
+        """Fields that are not in sacrebleu's signature."""
         return {}
 
     def statistics(self, outcomes: Sequence[TextOutcome]) -> FloatArray:
@@ -54,8 +54,8 @@ class SacrebleuScore(Metric[TextOutcome]):
         counts = {len(outcome.references) for outcome in outcomes}
         scorer: Any = self._sacrebleu()
         scorer.num_refs = counts.pop() if len(counts) == 1 else VARIABLE_REFERENCES
-        own = {field: value for field, value in scorer.get_signature().info.items() if value is not None}
-        return Signature.of(self.name, {"version": self.version, **self._beside_sacrebleu(), "sacrebleu": own})
+        info = {field: value for field, value in scorer.get_signature().info.items() if value is not None}
+        return Signature.of(self.name, {"version": self.version, **self._beside_sacrebleu(), "sacrebleu": info})
 
     def libraries(self) -> dict[str, str]:
         """The release of sacrebleu."""
@@ -63,7 +63,7 @@ class SacrebleuScore(Metric[TextOutcome]):
 
 
 def _columns(references: Sequence[tuple[str, ...]]) -> list[list[str | None]]:
-    """References by rank, one list a rank; None where an item has fewer."""
+    """References by position, one list for each position; None if an item has fewer."""
     most = max(len(texts) for texts in references)
     return [[texts[rank] if rank < len(texts) else None for texts in references] for rank in range(most)]
 
@@ -76,9 +76,9 @@ class Bleu(SacrebleuScore):
     Options:
         tokenize: sacrebleu's tokenizer; `none` splits at white space. The ja, ko and sentencepiece ones need extra packages.
         lowercase: ignore case.
-        smooth: what an n-gram order without a match counts as (Chen and Cherry, 2014).
-        smooth_value: for floor and add-k; by default sacrebleu's, 0.1 and 1.
-        effective_order: leave out orders for which the predictions are too short.
+        smooth: smoothing of n-gram orders without a match (Chen and Cherry, 2014).
+        smooth_value: for floor and add-k; sacrebleu's defaults are 0.1 and 1.
+        effective_order: skip orders for which the predictions are too short.
     """
 
     tokenize: Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "spm", "flores101", "flores200", "spBLEU-1K"] = "13a"
@@ -91,7 +91,7 @@ class Bleu(SacrebleuScore):
 
     def __post_init__(self) -> None:
         if self.smooth_value is not None and self.smooth not in ("floor", "add-k"):
-            raise ValueError(f"option 'smooth_value' goes with smooth: floor or add-k, not {self.smooth}")
+            raise ValueError(f"option 'smooth_value' requires smooth: floor or add-k, not {self.smooth}")
 
     def _sacrebleu(self) -> SacrebleuMetric:
         from sacrebleu.metrics import BLEU
@@ -108,7 +108,7 @@ class Bleu(SacrebleuScore):
         except (ImportError, RuntimeError, OSError) as error:
             raise MetricError(
                 f"sacrebleu's tokenizer {self.tokenize!r} cannot be used: {str(error).strip()}.",
-                "Install what it names (pip install 'sacrebleu[ja,ko]', sentencepiece), or choose another tokenizer.",
+                "Install the package that it names (pip install 'sacrebleu[ja,ko]', sentencepiece), or choose another tokenizer.",
             ) from error
 
     def _width(self) -> int:
@@ -127,7 +127,7 @@ class Bleu(SacrebleuScore):
         return np.where(matches.any(axis=-1) & complete, scores, 0.0)
 
     def _log_precisions(self, matches: FloatArray, ngrams: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Logarithms of smoothed precisions [..., orders], 0 where an order has no n-grams; and which orders have any."""
+        """Logarithms of smoothed precisions [..., orders], 0 if an order has no n-grams; and which orders have n-grams."""
         if self.smooth == "add-k":
             added = np.array([0.0] + [self._smoothing] * (self.ORDERS - 1))
             matches, ngrams = matches + added, ngrams + added
@@ -212,14 +212,15 @@ class ChrfPlusPlus(Chrf):
 class Ter(SacrebleuScore):
     """Translation edit rate (Snover et al., 2006): edits, shifts of word sequences among them, per 100 reference words.
 
-    Lower is better. With several references of an item, the edits to the nearest over their mean length. An item whose
-    references are empty counts its edits, and a corpus of such items scores 100, or 0 where its predictions are empty too.
+    Lower is better. With several references of an item, the edits to the nearest over their mean length. An item with
+    empty references counts its edits, and a corpus of such items scores 100, or 0 if its predictions are empty too.
 
     Options:
-        normalized: tercom's own tokenization before words are compared; otherwise words stand between white space.
-        no_punct: leave punctuation out.
-        asian_support: with `normalized`, Chinese, Japanese and Korean characters are words; with `no_punct`, theirs is left out too.
-        case_sensitive: tell upper from lower case.
+        normalized: tokenize as tercom before words are compared; otherwise words are separated by white space.
+        no_punct: remove punctuation.
+        asian_support: with `normalized`, Chinese, Japanese and Korean characters are words; with `no_punct`, remove their punctuation
+            too.
+        case_sensitive: distinguish upper and lower case.
     """
 
     higher_is_better: ClassVar[bool] = False

@@ -37,8 +37,8 @@ def test_one_unknown_task_among_known_ones(call: Call, tiny: Path) -> None:
     [
         ("flan-t5-bse", "Did you mean flan-t5-base"),
         ("zzzz", "`harness models list` shows the cards"),
-        ("./nowhere", "neither a folder nor a hub id"),
-        (".", "it has no config.json"),
+        ("./nowhere", "neither a folder nor a Hub id"),
+        (".", "has no config.json"),
     ],
 )
 def test_unknown_model(call: Call, model: str, told: str) -> None:
@@ -51,7 +51,7 @@ def test_unknown_model_card(call: Call) -> None:
 
 @pytest.mark.parametrize(
     ("adapter", "told"),
-    [("lora_r8x", "Unknown adapter 'lora_r8x'"), ("./nowhere", "Unknown adapter './nowhere'"), (".", "it has no adapter_config.json")],
+    [("lora_r8x", "Unknown adapter 'lora_r8x'"), ("./nowhere", "Unknown adapter './nowhere'"), (".", "has no adapter_config.json")],
 )
 def test_unknown_adapter(call: Call, tiny: Path, adapter: str, told: str) -> None:
     assert told in call("run", "-m", tiny, "-t", "task.yaml", "-a", adapter).message
@@ -96,7 +96,7 @@ BAD_TASKS: list[tuple[dict[str, Any], list[str]]] = [
     ({"templates": [{"name": "plain", "prompt": "{{ thng }}"}]}, ["Task colours, template plain, item 0: 'thng' is undefined", "thing"]),
     ({"target": "lable"}, ["Task colours, template plain, item 0: 'lable' is undefined", "label"]),
     ({"data": {"files": {"test": "rows.jsonl"}, "split": "test", "filter": "lable"}}, ["data.filter, item 0: 'lable' is undefined"]),
-    ({"data": {"files": {"test": "rows.jsonl"}, "split": "test", "rename": {"a": "b"}}}, ["no column 'b'", "Their columns: thing, label"]),
+    ({"data": {"files": {"test": "rows.jsonl"}, "split": "test", "rename": {"a": "b"}}}, ["no column 'b'", "Its columns: thing, label"]),
     ({"data": {"files": {"test": "absent.csv"}, "split": "test"}}, ["absent.csv does not exist"]),
     ({"data": {"files": {"test": "rows.jsonl"}, "split": "dev"}}, ["no split 'dev'"]),
     ({"templates": [{"name": "plain", "prompt": "{{ ''.__class__.__mro__ }}"}]}, ["tries to leave the sandbox"]),
@@ -157,7 +157,7 @@ def test_check_passes_what_is_right_and_what_it_cannot_see(call: Call, monkeypat
         (["--limit", "-3"], "'--limit'"),
         (["--limit", "many"], "'--limit'"),
         (["--shots", "-1"], "'--shots'"),
-        (["--shots", "2"], "no split to draw shots from"),
+        (["--shots", "2"], "no split to draw few-shot examples from"),
         (["--template", "long"], "has no template 'long'.\nIts templates: plain"),
         (["--batch-tokens", "x"], "--batch-tokens takes numbers from 1 to 2,147,483,647, or auto, not 'x'"),
         (["--batch-tokens", "0"], "or auto, not '0'"),
@@ -165,7 +165,7 @@ def test_check_passes_what_is_right_and_what_it_cannot_see(call: Call, monkeypat
         (["--dtype", "int8"], "'--dtype'"),
         (["--quantize", "2bit"], "'--quantize'"),
         (["--device", "abacus"], "Unknown device 'abacus'"),
-        (["--device", "cuda:99"], "'cuda:99' is not here"),
+        (["--device", "cuda:99"], "no device 'cuda:99'"),
         (["--chat"], "no chat template"),
         (["--data", "nowhere"], "nowhere"),
         (["--colour", "red"], "--colour"),
@@ -180,8 +180,8 @@ def test_check_passes_what_is_right_and_what_it_cannot_see(call: Call, monkeypat
         (["--texts", "99999999999"], "'--texts'"),
         (["--shots", "99999999999"], "'--shots'"),
         (["--limit", "99999999999999999999"], "'--limit'"),
-        (["--device", "meta"], "'meta' is of no kind"),
-        (["--device", "cpu:9"], "'cpu:9' is not here"),
+        (["--device", "meta"], "device 'meta' is not supported"),
+        (["--device", "cpu:9"], "no device 'cpu:9'"),
         (["--device", "cpu,abacus"], "Unknown device 'abacus'"),
         (["--output", "r\udcff"], "The argument 'r\\xff' is not valid UTF-8"),
         (["--output", "x" * 300], "File name too long"),

@@ -77,7 +77,7 @@ def test_the_last_twenty_logs_are_kept(broken: Callable[..., Outcome]) -> None:
         (logs / f"20200101T0000{number:02}-1.log").write_text("old")
     done = broken(KeyError("colours"))
     kept = sorted(logs.iterdir())
-    assert len(kept) == internal_errors.KEPT
+    assert len(kept) == internal_errors.MOST_LOGS
     assert str(kept[-1]) in done.err
 
 

@@ -194,7 +194,7 @@ def test_what_fits_to_the_last_token_is_not_cut(characters: Any) -> None:
 
 def test_an_item_that_never_fits_is_told(characters: Any) -> None:
     template = {**BARE, "prompt": "{{ text }} and a long template"}
-    with pytest.raises(TaskError, match=r"Task colours, item 0: the prompt is longer than the model's 12 tokens") as caught:
+    with pytest.raises(TaskError, match=r"Task colours, item 0: the prompt is longer than the model's context of 12 tokens") as caught:
         prepared(characters, rows("ab"), length=12, templates=[template])
     assert "data.filter" in caught.value.remedy
     with pytest.raises(TaskError, match="item 0"):

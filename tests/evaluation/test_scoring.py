@@ -255,7 +255,7 @@ def test_a_context_for_each_choice_is_judged_like_one_for_all() -> None:
     ("metrics", "told"),
     [
         (["acuracy"], "Unknown metric 'acuracy'"),
-        (["rouge1"], "judges answers of form 'generate', not 'choices'"),
+        (["rouge1"], "scores the answer form 'generate', not 'choices'"),
         ([{"metric": "accuracy", "normalise": "bytes"}], "has no option 'normalise'"),
         ([{"metric": "accuracy", "normalize": "lines"}], "cannot be 'lines'"),
     ],

@@ -103,11 +103,11 @@ def test_targets_with_little_support_are_left_out() -> None:
 def test_nothing_to_count_is_null_with_the_reason() -> None:
     for texts in ([], ["The plumber came."], ["", "nurse"]):
         statistics = GENDER.statistics(said(*texts))
-        assert GENDER.refused(statistics) == "no text names a group (female, male)"
+        assert GENDER.refused(statistics) == "no text mentions a group (female, male)"
         assert GENDER.null(statistics) is None
         assert math.isnan(float(GENDER.score(statistics.sum(axis=0))))
     apart = TRADES.statistics(said("She left.", "The plumber came."))
-    assert TRADES.refused(apart) == "no text names a group (female, male) beside a listed profession"
+    assert TRADES.refused(apart) == "no text mentions a group (female, male) beside a listed profession"
     assert TRADES.null(apart) is None
     seldom = Association(groups="gender", targets="profession")
     three = seldom.statistics(said("She is a nurse.", "He and his nurse."))
@@ -257,18 +257,18 @@ def test_a_users_list_wins_and_counts_are_divided_by_its_length(tmp_path: Path, 
     assert GENDER.support(GENDER.statistics(said("They, théy!"))) == Support({"female": 0, "male": 0, "neither": 2})
     assert GENDER.signature != shipped
     assert GENDER.signature.long.startswith("representation|version:1|groups:gender|gender_words:")
-    with pytest.raises(MetricError, match="counts were kept, but the lists now have"):
+    with pytest.raises(MetricError, match="counts, but the word lists now have"):
         TRADES.score(statistics.sum(axis=0))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gender_words", "female: [she]\n", "does not name two groups"),
-        ("gender_words", "[she, he]\n", "does not name two groups"),
+        ("gender_words", "female: [she]\n", "does not have two groups"),
+        ("gender_words", "[she, he]\n", "does not have two groups"),
         ("gender_words", "female: [she]\nmale: [she, he]\n", "'she' in two groups"),
-        ("gender_words", "female: [she]\nmale: []\n", "where words should stand"),
-        ("professions", "[nurse, no]\n", "where words should stand"),
+        ("gender_words", "female: [she]\nmale: []\n", "instead of words"),
+        ("professions", "[nurse, no]\n", "instead of words"),
         ("professions", "[nurse, truck driver]\n", "'truck driver', which is not one word"),
     ],
 )

@@ -201,7 +201,7 @@ def test_brier_by_hand() -> None:
 
 
 def test_brier_takes_no_normalization_of_joint_probabilities() -> None:
-    with pytest.raises(MetricError, match="'normalize' goes with confidence: renormalized"):
+    with pytest.raises(MetricError, match="'normalize' requires confidence: renormalized"):
         load("brier", {"confidence": "joint", "normalize": "bytes"})
 
 
@@ -257,8 +257,8 @@ def test_platt_scales_each_item_by_a_fit_to_others() -> None:
 
 def test_platt_has_no_score_where_there_is_nothing_to_fit() -> None:
     metric = load("platt_ece", {"small": True})
-    assert metric.refused(metric.statistics(answers([0.2, 0.7], [1, 1]))) == "there is nothing to fit: 2 of 2 answers are right"
-    assert metric.refused(metric.statistics(answers([0.2, 0.7], [0, 0]))) == "there is nothing to fit: 0 of 2 answers are right"
+    assert metric.refused(metric.statistics(answers([0.2, 0.7], [1, 1]))) == "there is nothing to fit: 2 of 2 answers are correct"
+    assert metric.refused(metric.statistics(answers([0.2, 0.7], [0, 0]))) == "there is nothing to fit: 0 of 2 answers are correct"
     alone = metric.statistics(answers([0.2, 0.7, 0.4, 0.5, 0.6, 0.3], [1, 1, 1, 0, 1, 1]))
     assert metric.refused(alone) is None
     assert np.isfinite(alone).all()
@@ -272,7 +272,7 @@ def test_small_samples_are_refused_unless_asked_for(name: str) -> None:
     few = metric.statistics(outcomes[:299])
     reason = metric.refused(few)
     assert reason is not None
-    assert "299 items, of the 300" in reason
+    assert "only 299 items; calibration needs 300" in reason
     assert "small: true" in reason
     assert willing.refused(few) is None
     assert willing.refused(willing.statistics([])) is not None
@@ -283,7 +283,7 @@ def test_few_bins_are_refused_unless_asked_for() -> None:
     metric, willing = load("ece_10_bin"), load("ece_10_bin", {"small": True})
     reason = metric.refused(metric.statistics(outcomes))
     assert reason is not None
-    assert "4 distinct bins, of 10" in reason
+    assert "only 4 of 10 bins" in reason
     assert willing.refused(willing.statistics(outcomes)) is None
     for name in ("ece_1_bin", "selective_acc@10", "selective_cov_acc_area"):
         other = load(name)

@@ -127,7 +127,7 @@ def test_a_missing_label_is_named(name: str) -> None:
 
 def test_choices_that_are_no_numbers_are_named() -> None:
     outcome = ChoiceOutcome((0.0, -1.0), (0,), ("1", "two"), (1, 1), {"gold": 1})
-    with pytest.raises(MetricError, match="needs choices that are numbers; 'two' is none"):
+    with pytest.raises(MetricError, match="needs choices that are numbers; 'two' is not a number"):
         score("expected_pearson", [outcome])
 
 

@@ -88,7 +88,7 @@ def test_several_references_go_to_modules_that_take_them(tmp_path: Path) -> None
     several = [TextOutcome("a", ("b", "a")), TextOutcome("b", ("c",))]
     takes = load(script(tmp_path, "any_of", ANY, 'datasets.Sequence(datasets.Value("string"))'))
     assert takes.item_scores(takes.statistics(several)) == pytest.approx([1.0, 0.0])
-    with pytest.raises(MetricError, match="takes one reference an item"):
+    with pytest.raises(MetricError, match="takes one reference per item"):
         load(script(tmp_path, "one_only", ANY)).statistics(several)
 
 
@@ -101,14 +101,14 @@ def test_direction_is_the_task_authors_to_say(tmp_path: Path) -> None:
 
 
 def test_a_failing_script_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(MetricError, match="cannot judge these texts: ValueError: no good"):
+    with pytest.raises(MetricError, match="fails on these texts: ValueError: no good"):
         load(script(tmp_path, "failing", 'raise ValueError("no good")')).statistics(OUTCOMES)
 
 
 def test_a_module_that_cannot_be_had_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(MetricError, match="cannot load") as caught:
         load(f"evaluate:{tmp_path}/missing.py").statistics(OUTCOMES)
-    assert "script's path" in caught.value.remedy
+    assert "path of a script" in caught.value.remedy
     assert "\n" not in caught.value.what
 
 
@@ -119,11 +119,11 @@ def test_a_hub_name_offline_is_one_clear_error(tmp_path: Path) -> None:
     environment = os.environ | {"HARNESS_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_EVALUATE_CACHE": str(tmp_path)}
     finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert "MetricError: The evaluate library cannot load 'accuracy'" in finished.stderr
-    assert "give a script's path" in finished.stderr.splitlines()[-1]
+    assert "give the path of a script" in finished.stderr.splitlines()[-1]
 
 
 def test_a_name_is_needed() -> None:
-    with pytest.raises(MetricError, match="names no metric"):
+    with pytest.raises(MetricError, match="does not name a metric"):
         load("evaluate:")
 
 

@@ -149,10 +149,10 @@ def test_reciprocal_rank_ranks_by_log_odds_against_all_other_choices() -> None:
 
 @pytest.mark.parametrize("name", ["all_correct", "agreement", "reciprocal_rank"])
 def test_a_missing_label_is_named(name: str) -> None:
-    with pytest.raises(MetricError, match=rf"'{name}' needs the label 'question' of every item. It gives pair\.") as caught:
+    with pytest.raises(MetricError, match=rf"'{name}' needs the label 'question'. The task has the labels pair\.") as caught:
         score(name, [answer(0, 0, pair="a")], by="question")
     assert "labels: {question:" in caught.value.remedy
-    with pytest.raises(MetricError, match="It gives none"):
+    with pytest.raises(MetricError, match="The task has no labels"):
         score(name, [answer(0, 0)], by="question")
 
 

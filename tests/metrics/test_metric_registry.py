@@ -141,7 +141,7 @@ def test_wrong_options_are_named(name: str, options: dict[str, object], message:
 
 def test_form_is_checked() -> None:
     check_form(load("accuracy"), "choices")
-    with pytest.raises(MetricError, match="judges answers of form 'choices'") as caught:
+    with pytest.raises(MetricError, match="scores the answer form 'choices'") as caught:
         check_form(load("accuracy"), "generate")
     assert "rouge1" in caught.value.remedy
 

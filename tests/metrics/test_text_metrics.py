@@ -150,5 +150,5 @@ def test_exact_number(prediction: str, reference: str, expected: float) -> None:
 
 def test_exact_number_takes_any_reference_but_each_needs_one() -> None:
     assert score("exact_number", "7", "6", "7") == 1.0
-    with pytest.raises(MetricError, match="the reference 'seven' holds no number"):
+    with pytest.raises(MetricError, match="the reference 'seven' contains no number"):
         score("exact_number", "7", "seven")

@@ -169,7 +169,7 @@ def test_checkpointing_and_hooks_stay(folder: Path, tasks: tuple[str, str], tmp_
 
 
 def test_random_state_and_modes_are_restored() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(), torch.nn.BatchNorm1d(2))
+    model: Any = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(), torch.nn.BatchNorm1d(2))
     model[1].eval()
     model[0].weight.requires_grad_(False)
     for seed in (torch.manual_seed, random.seed, np.random.seed):

@@ -121,7 +121,7 @@ def test_a_warning_about_some_templates_names_them_and_one_about_all_appears_onc
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"metrics": ["accurracy"]}, "Unknown metric 'accurracy'"),
-    ({"metrics": ["rouge1"]}, "judges answers of form 'generate'"),
+    ({"metrics": ["rouge1"]}, "scores the answer form 'generate'"),
     ({"target": "colour"}, "'colour' is undefined"),
     ({"target": "label + 5"}, "the target"),
     ({"templates": [{"name": "plain", "prompt": "{{ thing.upper( }}"}]}, "task.yaml:"),

@@ -267,7 +267,7 @@ def test_arrow_keys_go_through_the_list_and_the_address_names_the_item(show: Sho
     assert again.locator(".detail h3").inner_text() == last
     assert again.locator("#open-item").is_visible()
     wrong = show(html, "#item=worse/quiz//i999")
-    assert wrong.locator("#items .status").inner_text() == "The item that the address names is not in this page."
+    assert wrong.locator("#items .status").inner_text() == "The item that this address links to is not in this page."
 
 
 def test_next_and_previous_keep_the_focus(show: Show, one: list[RunComparison]) -> None:

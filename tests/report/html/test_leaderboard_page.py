@@ -186,7 +186,7 @@ def test_measures_stand_under_their_families_and_rank_by_their_own_direction(sho
     assert folded(page, "Robustness") == {"clever": "1.000", "modest": "0.000"}
     notes = page.locator(".notes").last.inner_text()
     assert "Efficiency is not ranked: machines differ." in notes
-    assert "that of a family, over the family's columns" in notes
+    assert "for a family, over the family's columns" in notes
 
 
 def test_measured_seconds_are_shown_and_not_ranked(show: Show) -> None:

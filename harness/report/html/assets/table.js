@@ -192,8 +192,8 @@ class VirtualTable {
     const whole = this.headWidth() + part.offsets[part.offsets.length - 1];
     const after = Math.max(whole, this.scroller.clientWidth) - this.headWidth() - part.offsets[part.lastColumn];
     const spare = (/** @type {number} */ width) => (width ? [h("td", { class: "spare", role: "presentation" })] : []);
-    const columnWidths = columns.map((column) => column.width);
-    const widths = [this.headWidth(), ...(before ? [before] : []), ...columnWidths, ...(after ? [after] : [])];
+    const visibleWidths = columns.map((column) => column.width);
+    const widths = [this.headWidth(), ...(before ? [before] : []), ...visibleWidths, ...(after ? [after] : [])];
     this.table.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
     this.table.setAttribute("aria-rowcount", String(this.order.length + 2));
     this.table.setAttribute("aria-colcount", String(this.shown.length + 1));
