@@ -1,6 +1,6 @@
-"""The nouns that every part of the harness shares, as frozen dataclasses.
+"""Items, prompts, requests, responses, outcomes and systems: the frozen dataclasses that every room shares.
 
-This module imports neither torch nor pydantic, so that tasks, metrics, statistics and reports can be used without them.
+This module imports neither torch nor pydantic, so that tasks, metrics, statistics and reports work without them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias
 Role: TypeAlias = Literal["system", "user", "assistant"]
 AnswerForm: TypeAlias = Literal["choices", "generate", "score_text"]
 LARGEST_SEED = 2**32 - 1
-"""NumPy's and transformers' seeds are from 0 to here."""
+"""Largest seed of NumPy and transformers; the smallest is 0."""
 
 Family: TypeAlias = Literal["accuracy", "calibration", "robustness", "fairness", "bias", "toxicity", "efficiency"]
-"""What a measure is about: the seven of HELM (Liang et al., 2022)."""
+"""The seven families of measures in HELM (Liang et al., 2022)."""
 Identity: TypeAlias = Literal["files", "memory", "remote", "none"]
 """How a system's weights are known: verified files, hashed in memory, reported by a remote server (unverified), or there are none."""
 
@@ -30,8 +30,8 @@ class Item:
 
     Attributes:
         id: stable within the task and split.
-        row: the columns, after renames, derivations and merging.
-        digest: SHA-256 (hex, 16 characters) of the row's canonical JSON; two runs pair their items by it.
+        row: the columns after rename, derive and merge.
+        digest: SHA-256 (16 hex characters) of the row's canonical JSON; two runs pair their items by it.
     """
 
     id: str
@@ -49,12 +49,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model reads: plain text, or the same content as chat messages.
+    """The model's input: plain text, or the same content as chat messages.
 
     Attributes:
-        text: the plain template; with `messages` set, a readable rendering of them for reports.
-        messages: chat turns that the model's own chat template will format, or None for plain text.
-        delimiter: what stands between the prompt and an answer in plain text (ignored in chat).
+        text: the plain text; with `messages`, a readable form of them for reports.
+        messages: chat turns that the model's chat template will format, or None for plain text.
+        delimiter: text between the prompt and an answer in plain text (ignored in chat).
     """
 
     text: str
@@ -104,11 +104,11 @@ class Generate:
     Attributes:
         id: unique within a run.
         context: token ids of the prompt (of the encoder's source for encoder-decoder models).
-        max_new_tokens: limit on tokens generated, counted in the decoder.
-        stop: texts that end the generation; they are cut off.
+        max_new_tokens: limit on generated tokens, counted in the decoder.
+        stop: texts that end the generation; they are removed.
         temperature: 0 for greedy decoding.
-        top_p: nucleus mass; 1 for all.
-        seed: seeds the sample of this one request; ignored when greedy.
+        top_p: nucleus mass; 1 for all tokens.
+        seed: seed of this request's sample; ignored for greedy decoding.
         beams: rows of a beam search; 1 for none.
         prompt: the context as text or chat messages, for backends that tokenize themselves; not part of the request's identity.
     """
@@ -126,11 +126,11 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceScores:
-    """Answer to `ScoreChoices`, in the order of the choices.
+    """Response to `ScoreChoices`, in the order of the choices.
 
     Attributes:
         logprobs: natural-log probability of each choice.
-        greedy: whether greedy decoding would give the choice; empty where the engine does not report it.
+        greedy: whether greedy decoding would generate the choice; empty if the engine does not report it.
     """
 
     id: str
@@ -140,11 +140,11 @@ class ChoiceScores:
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """Answer to `ScoreText`, in the order of the windows.
+    """Response to `ScoreText`, in the order of the windows.
 
     Attributes:
         logprobs: summed natural-log probability of the scored tokens of each window.
-        greedy: whether greedy decoding would give them; empty where the engine does not report it.
+        greedy: whether greedy decoding would generate them; empty if the engine does not report it.
     """
 
     id: str
@@ -154,12 +154,12 @@ class TextScore:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Answer to `Generate`.
+    """Response to `Generate`.
 
     Attributes:
-        text: the new text only, decoded without special tokens, cut before the first stop string.
-        tokens: the new token ids as decoded, end-of-sequence token left out.
-        finish: why it ended.
+        text: the generated text without special tokens, cut before the first stop string.
+        tokens: the generated token ids, without the end-of-sequence token.
+        finish: why the generation ended.
     """
 
     id: str
@@ -175,7 +175,7 @@ Response: TypeAlias = ChoiceScores | TextScore | Generation
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Sums over forward passes of size x that took y seconds, from which a line is fitted: passes, x, x², y, xy, y²."""
+    """Sums over forward passes of size x and duration y in seconds, to fit a line: passes, x, x², y, xy, y²."""
 
     passes: int = 0
     x: float = 0.0
@@ -186,7 +186,7 @@ class Moments:
 
     @classmethod
     def of(cls, x: float, y: float) -> Moments:
-        """Those of one pass."""
+        """The sums of a single pass."""
         return cls(1, x, x * x, y, x * y, y * y)
 
     def __add__(self, other: Moments) -> Moments:
@@ -198,12 +198,12 @@ class Moments:
 
 @dataclass(slots=True)
 class Usage:
-    """What an engine spent; counted as it works.
+    """Tokens, time and batches of an engine, counted while it computes.
 
-    Token counts are what the device computed: `prefill_tokens` are prompt and choice tokens, `padding_tokens` the
-    filler beside them, `decode_tokens` the tokens generated. `requested_tokens` is what prompts and choices would have taken with
-    nothing shared. Seconds are wall time. `prefills` are over the tokens of each batch, padding included, `steps` over the rows
-    that each step of decoding gave a token.
+    Tokens are those that the device computed: `prefill_tokens` of prompts and choices, `padding_tokens` beside them, and
+    `decode_tokens` that were generated. `requested_tokens` are those of all prompts and choices with nothing shared. Seconds are
+    wall time. In `prefills` the size of a pass is the tokens of the batch, padding included; in `steps` it is the rows of a
+    decoding step.
     """
 
     requested_tokens: int = 0
@@ -218,34 +218,34 @@ class Usage:
     steps: Moments = Moments()
 
     def prefilled(self, tokens: int, seconds: float) -> None:
-        """A batch of prompts was computed. The first one warms up, and is left out of `prefills`."""
+        """Count a batch of prompts. The first batch warms up and is excluded from `prefills`."""
         self.prefill_seconds += seconds
         if self.batches:
             self.prefills += Moments.of(tokens, seconds)
         self.batches += 1
 
     def stepped(self, rows: int, seconds: float) -> None:
-        """A step of decoding gave each of these rows a token."""
+        """Count a decoding step of so many rows."""
         self.decode_seconds += seconds
         self.steps += Moments.of(rows, seconds)
 
     @property
     def prompt_area(self) -> int:
-        """Tokens of prompts that were computed, padding included."""
+        """Computed tokens of prompts, padding included."""
         return self.prefill_tokens + self.padding_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceOutcome:
-    """A scored question as metrics read it.
+    """A scored question, as input of metrics.
 
     Attributes:
         logprobs: natural-log probability of each choice.
-        targets: indices of the right choices, at least one.
+        targets: indices of the correct choices, at least one.
         choices: the answer texts, for length normalization by characters or bytes.
         tokens: number of tokens of each choice.
-        labels: what the task says about the item (its question, category, …).
-        prior: natural-log probability of each choice without the question, where a metric asks for it.
+        labels: the task's labels of the item (its question, category, …).
+        prior: natural-log probability of each choice without the question, if a metric needs it.
     """
 
     logprobs: tuple[float, ...]
@@ -257,13 +257,13 @@ class ChoiceOutcome:
 
     @property
     def target(self) -> int:
-        """The right choice, or the first of several."""
+        """The correct choice, or the first of several."""
         return self.targets[0]
 
 
 @dataclass(frozen=True, slots=True)
 class TextOutcome:
-    """A generated text beside its references (at least one), and what the task says about the item.
+    """A generated text with its references (at least one) and the task's labels of the item.
 
     Attributes:
         more: further texts sampled from the same prompt.
@@ -277,7 +277,7 @@ class TextOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodOutcome:
-    """A scored text: its natural-log probability, and the units it may be spread over."""
+    """A scored text: its natural-log probability, and its length in several units."""
 
     logprob: float
     tokens: int
@@ -291,11 +291,11 @@ Outcome: TypeAlias = ChoiceOutcome | TextOutcome | LikelihoodOutcome
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What is being evaluated, named exactly.
+    """The evaluated system, identified exactly.
 
     Attributes:
-        name: how reports call it, `<model>[+<adapter>][@<quantization>]`.
-        model: name or path as the user gave it.
+        name: in reports, `<model>[+<adapter>][@<quantization>]`.
+        model: name or path from the user.
         adapter: adapter name, or None for the base.
         architecture: "causal" or "seq2seq".
         dtype: of the weights, such as "float32".
@@ -304,7 +304,7 @@ class System:
         adapter_digest: SHA-256 of the adapter's weights and configuration.
         tokenizer_digest: SHA-256 of the tokenizer's files.
         chat_template_digest: SHA-256 of the chat template in use, None for plain prompts.
-        revision: hub revision, where there is one.
+        revision: Hub revision, if there is one.
         parameters: number of weights, the adapter's included.
         adapter_parameters: number of the adapter's weights.
         engine: name of the backend that computes.

@@ -1,4 +1,18 @@
-"""One small tree of errors. Each message says what is wrong, where, and what to do next."""
+"""The tree of errors. Each message says what happened, where, and what to do.
+
+HarnessError                  exit code 1
+├── NumericError
+└── InputError                exit code 2
+    ├── TaskError
+    ├── DataError
+    │   └── UnavailableError
+    ├── ModelError
+    ├── AdapterError
+    ├── MetricError
+    ├── MissingLibraryError
+    ├── ContentError
+    └── StorageError
+"""
 
 from __future__ import annotations
 
@@ -7,8 +21,8 @@ class HarnessError(Exception):
     """A failure whose message is meant for the user: printed without a traceback.
 
     Args:
-        what: what is wrong and where, one sentence.
-        remedy: what to do next, one sentence; empty where there is nothing to add.
+        what: what happened and where, one sentence.
+        remedy: what to do, one sentence; may be empty.
     """
 
     exit_code = 1
@@ -23,13 +37,13 @@ class HarnessError(Exception):
 
 
 class InputError(HarnessError):
-    """Something the user gave cannot be used: a name, a file, an option, a folder. Exit code 2."""
+    """Invalid input: a name, a file, an option or a folder. Exit code 2."""
 
     exit_code = 2
 
 
 class TaskError(InputError):
-    """A task file is wrong, or does not fit its data."""
+    """A task file is invalid, or does not fit its data."""
 
 
 class DataError(InputError):
@@ -37,11 +51,11 @@ class DataError(InputError):
 
 
 class UnavailableError(DataError):
-    """A dataset may be right, but cannot be had here: the hub does not answer or asks for a login."""
+    """A dataset is not available here: the Hub does not answer, requires a login, or the local snapshot is incomplete."""
 
 
 class ModelError(InputError):
-    """A model cannot be found or loaded, or what was loaded is not what the checkpoint holds."""
+    """A model cannot be found or loaded, or the loaded weights are not the checkpoint's."""
 
 
 class AdapterError(InputError):
@@ -49,7 +63,7 @@ class AdapterError(InputError):
 
 
 class MetricError(InputError):
-    """A metric is unknown, wrongly configured, or cannot judge this kind of answer."""
+    """A metric is unknown, has invalid options, or cannot score this answer form."""
 
 
 class MissingLibraryError(InputError):
@@ -57,7 +71,7 @@ class MissingLibraryError(InputError):
 
 
 class ContentError(InputError):
-    """A file does not hold what it should: it was changed while it was in use, or is not what the hub's cache calls it."""
+    """The content of a file is not the expected one: it changed while it was in use, or does not match its name in the Hub's cache."""
 
 
 class StorageError(InputError):
@@ -65,4 +79,4 @@ class StorageError(InputError):
 
 
 class NumericError(HarnessError):
-    """The model produced something that is not a number; scores would be meaningless."""
+    """The model produced a value that is not finite; scores would be meaningless."""

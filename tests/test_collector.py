@@ -39,7 +39,7 @@ def test_resume_leaves_a_library_users_collector_alone() -> None:
     assert gc.get_freeze_count() == before
 
 
-@pytest.mark.parametrize("watch", ["run", "tune"])
+@pytest.mark.parametrize("progress", ["run", "tune"])
 def test_a_system_or_a_training_that_begins_collects_again(progress: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 import typer
 
 import harness
+from benchmarks.engine.__main__ import document
 from harness.cli import add_commands, app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +103,11 @@ def test_the_python_code_of_the_readme_calls_what_exists() -> None:
 
 def test_every_number_of_a_benchmark_stands_between_its_markers() -> None:
     for page, name in zip(PAGES, IDS, strict=True):
-        begun, ended = (re.findall(rf"<!-- {edge} (.+?) -->", text(page)) for edge in ("begin", "end"))
+        begun, ended = (re.findall(rf"<!-- {edge} (?!of )(.+?) -->", text(page)) for edge in ("begin", "end"))
         assert begun == ended, name
         assert not re.search(r"<!-- begin .+? -->\s*<!-- end", text(page)), f"{name}: an empty table"
+
+
+def test_the_engine_tables_are_those_of_the_committed_measurements() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "engine-cpu.json").read_text(encoding="utf-8"))
+    assert f"<!-- begin benchmarks.engine -->\n\n{document(measured)}\n\n<!-- end" in text(ROOT / "docs" / "performance.md")

@@ -81,8 +81,7 @@ def test_the_backend_answers(done: Done) -> None:
 
 def test_the_perturbation_is_measured(done: Done) -> None:
     drops = done.results("perturbed", "demo_sentiment")["perturbations"]
-    assert drops
-    assert all("no_punctuation" in json.dumps(drop) for drop in drops)
+    assert any("no_punctuation" in json.dumps(drop) for drop in drops)
 
 
 def test_the_report_names_the_systems(done: Done) -> None:

@@ -12,8 +12,22 @@ TESTS = Path(__file__).resolve().parent
 REAL_FIXTURES = frozenset({"data", "models", "smollm2", "minimind2", "flan_t5", "bert_toxicity"})
 """Fixtures that give pretrained models or benchmark data; a test that uses one is `real`."""
 
-SLOW_PATHS = ("cli/test_tune.py", "report/html", "stats/test_coverage.py", "test_extension.py", "evaluation/test_resume.py", "tune/test_tuning.py")
-"""Files and folders, relative to `tests/`, whose tests train, start whole commands, drive a browser or simulate many samples."""
+SLOW_PATHS = (
+    "cli/test_tune.py",
+    "engine/test_generation.py",
+    "engine/test_sharing.py",
+    "engine/test_soft_prompts.py",
+    "evaluation/test_resume.py",
+    "lm_eval/test_lm_eval_model.py",
+    "lm_eval/test_lm_eval_tasks.py",
+    "report/html",
+    "stats/test_coverage.py",
+    "stats/test_verdict.py",
+    "test_extension.py",
+    "test_recipes.py",
+    "tune/test_tuning.py",
+)
+"""Files and folders, relative to `tests/`, whose tests train, run many models or commands, drive a browser, or simulate."""
 
 
 def markers(path: Path, fixtures: Iterable[str]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Word lists: what stands in this folder, and what a user puts into `lists/NAME.yaml` below a folder of HARNESS_PATH instead."""
+"""Word lists: the files in this folder, or a user's `lists/NAME.yaml` below a folder of HARNESS_PATH, which replaces one.
+
+In: the name of a list. Out: its content, and its digest for signatures.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ import yaml
 from harness.errors import InputError
 from harness.util import paths
 
-_OWN = Path(__file__).resolve().parent
+_BUILT_IN = Path(__file__).resolve().parent
 
 
 def read(name: str) -> Any:
-    """The content of a list.
+    """Read a word list.
 
     Raises:
         InputError: there is no such list, or its file is not YAML.
@@ -25,7 +28,7 @@ def read(name: str) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise InputError(f"The word list {path} is not YAML: {error}.", "Correct the file.") from error
+        raise InputError(f"The word list {path} is not YAML: {error}.", "Fix the file.") from error
 
 
 def digest(name: str) -> str:
@@ -39,7 +42,7 @@ def _digest(path: Path) -> str:
 
 
 def _path(name: str) -> Path:
-    places = [folder / f"{name}.yaml" for folder in (*paths.added("lists"), _OWN)]
+    places = [folder / f"{name}.yaml" for folder in (*paths.added("lists"), _BUILT_IN)]
     for place in places:
         if place.is_file():
             return place

@@ -1,4 +1,6 @@
-"""What is disturbed: robustness and fairness perturbations, one file each, found by name.
+"""Perturbations of texts for robustness and fairness: one file each, found by name.
+
+In: texts of an item, and a seed. Out: perturbed texts.
 
 Perturbations come from this package, from entry points of the group `harness.perturbations`, and from `perturbations/*.py`
 below the user's folders (HARNESS_PATH). All are imported on first use.
@@ -37,47 +39,49 @@ PRESETS: Mapping[str, Named] = {
 
 
 def known() -> Mapping[str, type[Perturbation]]:
-    """Every perturbation's class by name: shipped, installed as a plug-in, and from the user's folders."""
+    """Every perturbation class by name: built in, installed as a plug-in, and in the user's folders."""
     return PLUGINS.known()
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Perturbation:
-    """The perturbation `name` with its options.
+    """Build the perturbation `name` with its options.
 
     Raises:
-        InputError: the name is unknown, or an option does not exist or has a value that is not allowed.
+        InputError: the name or an option is unknown, or the value of an option is not allowed.
     """
     known()
     return PLUGINS.build(name, options or {}, also=PRESETS)
 
 
 def parse(text: str) -> list[Perturbation]:
-    """The perturbations of a list such as `robustness,typos:0.05`: names, presets, and `NAME:RATE`; none twice.
+    """The perturbations of a list such as `robustness,typos:0.05`: names, presets and `NAME:RATE`, without duplicates.
 
     Raises:
-        InputError: a name is unknown, a rate is no share, or what has no rate is given one.
+        InputError: a name is unknown, a rate is not a share, or a perturbation has no rate.
     """
-    found: dict[str, Perturbation] = {}
+    selected: dict[str, Perturbation] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        for one in _named(part):
-            found.setdefault(one.label, one)
-    if not found:
-        raise InputError("No perturbation is named.", f"Name some of {', '.join(sorted({*known(), *PRESETS}))}.")
-    return list(found.values())
+        for perturbation in _named(part):
+            selected.setdefault(perturbation.label, perturbation)
+    if not selected:
+        raise InputError("The list of perturbations is empty.", f"Choose from {', '.join(sorted({*known(), *PRESETS}))}.")
+    return list(selected.values())
 
 
 def _named(part: str) -> list[Perturbation]:
     name, colon, rate = (piece.strip() for piece in part.partition(":"))
     if not colon:
-        return [load(one, options) for one, options in PRESETS.get(name, ((name, {}),))]
+        return [load(member, options) for member, options in PRESETS.get(name, ((name, {}),))]
     if name in PRESETS:
-        raise InputError(f"{name!r} names several perturbations, and takes no rate.", "Give a rate to one of them, as `typos:0.05`.")
+        raise InputError(
+            f"{name!r} is a preset of several perturbations and takes no rate.", "Give a rate to one of them, as in `typos:0.05`."
+        )
     if name in known() and "rate" not in known()[name].__dataclass_fields__:
-        raise InputError(f"Perturbation {name!r} has no rate.", f"Write `{name}` alone.")
+        raise InputError(f"Perturbation {name!r} has no rate.", f"Write `{name}`.")
     try:
         share = float(rate)
     except ValueError:
         raise InputError(
-            f"Perturbation {name!r}: the rate {rate!r} is no number.", f"Write a share from 0 to 1, as `{name}:0.05`."
+            f"Perturbation {name!r}: the rate {rate!r} is not a number.", f"Write a share from 0 to 1, as in `{name}:0.05`."
         ) from None
     return [load(name, {"rate": share})]

@@ -1,6 +1,6 @@
-"""What a perturbation is: text in, disturbed text out, drawn from a generator that belongs to one item alone.
+"""The base class of perturbations: they map a text to a perturbed text, with a random generator for each item.
 
-To add one, write one class in one file and decorate it with `@perturbation("name")`; its fields are its options.
+To add one, write a class in a file and decorate it with `@perturbation("name")`; its fields are its options.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.store.signature import Signature
 from harness.util.plugins import Plugins
 
 MASK = "\U000f0000"
-"""Stands for one protected part in the text that `Perturbation.apply` reads: a private-use character, no letter and no space."""
+"""Replaces a protected part in the text that `Perturbation.apply` gets: a private-use character, neither letter nor space."""
 
 _PROTECTED = re.compile(
     r"""
@@ -41,18 +41,18 @@ _PROTECTED = re.compile(
 
 @dataclass(frozen=True)
 class Perturbation:
-    """Base of all perturbations. Fields of a subclass are its options and become part of its signature.
+    """Base class of all perturbations. Fields of a subclass are its options and part of its signature.
 
-    Options are checked as those of metrics are. An option `rate` is a share from 0 to 1, and `NAME:RATE` sets it.
+    Options are checked like those of metrics. An option `rate` is a share from 0 to 1, and `NAME:RATE` sets it.
 
     Class attributes:
-        name: as the command line calls it.
-        family: what a score on perturbed items is a measure of.
-        version: raised whenever the same text would be perturbed differently.
+        name: on the command line.
+        family: family of measures of scores on perturbed items.
+        version: increased whenever the same text would be perturbed differently.
         references: whether targets and references are perturbed as well.
-        per_item: whether all fields of an item are given the same generator, so that what is drawn before the text is
-            looked at (which name becomes which) is the same in all of them.
-        lists: the word lists that decide what becomes of a text.
+        per_item: whether all fields of an item get the same generator, so that draws before the text is read (which name
+            replaces which) are the same in all of them.
+        lists: the word lists that it uses.
     """
 
     name: ClassVar[str]
@@ -68,58 +68,59 @@ class Perturbation:
             raise ValueError(f"rate is a share from 0 to 1, not {rate}")
 
     def apply(self, text: str, random: Random) -> str:
-        """The disturbed text; the same text where there is nothing to disturb.
+        """The perturbed text, or the same text if there is nothing to perturb.
 
         Args:
-            text: each protected part of it (an answer's letter, a placeholder, an address, a number) is one `MASK`,
-                which the result must hold as often.
-            random: the only source of chance.
+            text: each protected part (an answer's letter, a placeholder, an address, a number) is one `MASK`; the result must
+                contain as many.
+            random: the only source of randomness.
         """
         raise NotImplementedError
 
     def unavailable(self) -> str | None:
-        """Why this perturbation cannot be had here, such as a dictionary that is not installed; None where it can."""
+        """Why this perturbation is not available here, such as a dictionary that is not installed; None if it is."""
         return None
 
     @property
     def label(self) -> str:
-        """The name with the options that differ from their defaults, as `typos:0.05` or `gender:words=both`."""
+        """The name with options that differ from their defaults, such as `typos:0.05` or `gender:words=both`."""
         changed = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
         parts = [str(value) if name == "rate" else f"{name}={value}" for name, value in changed.items()]
         return f"{self.name}:{','.join(parts)}" if parts else self.name
 
     @property
     def signature(self) -> Signature:
-        """Everything that decides what becomes of a text: its version, options, the lists' digests, and the libraries behind it."""
+        """Everything that can change a perturbed text: version, options, digests of the lists, and libraries."""
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         digests = {name: lists.digest(name) for name in self.lists}
         return Signature.of(self.name, {"version": self.version, **options, **digests, **self.libraries()})
 
     def libraries(self) -> dict[str, str]:
-        """The release of each library that can change a text, by name."""
+        """By name, the release of each library that can change a text."""
         return {}
 
 
 def perturb(perturbation: Perturbation, text: str, *, seed: int, item: str, field: str) -> str:
-    """`text` as `perturbation` disturbs it: the same for the same seed, item and field, whatever else is perturbed.
+    """Perturb a text; the result depends only on perturbation, text, seed, item and field.
 
     Raises:
-        InputError: the perturbation is unavailable here, or it lost or made up a protected part.
+        InputError: the perturbation is not available here, or it removed or added a protected part.
     """
     random = Random(f"{seed}/{perturbation.name}/{item}" + ("" if perturbation.per_item else f"/{field}"))
-    kept = _PROTECTED.findall(text)
+    protected = _PROTECTED.findall(text)
     perturbed = perturbation.apply(_PROTECTED.sub(MASK, text), random)
-    if perturbed.count(MASK) != len(kept):
+    if perturbed.count(MASK) != len(protected):
         raise InputError(
-            f"Perturbation {perturbation.name!r} left {perturbed.count(MASK)} of {len(kept)} protected parts in {field!r}, item {item!r}.",
-            "Its `apply` must keep the character harness.perturb.base.MASK wherever it stands.",
+            f"Perturbation {perturbation.name!r} left {perturbed.count(MASK)} of {len(protected)} protected parts "
+            f"in {field!r}, item {item!r}.",
+            "Its `apply` must keep every character harness.perturb.base.MASK.",
         )
-    parts = iter(kept)
+    parts = iter(protected)
     return re.sub(MASK, lambda _: next(parts), perturbed)
 
 
 def perturb_fields(perturbation: Perturbation, fields: Mapping[str, str], *, seed: int, item: str) -> dict[str, str]:
-    """All fields of one item: where `per_item` is set, what one field replaces every other field replaces alike.
+    """Perturb all fields of an item; with `per_item`, all fields get the same replacements.
 
     Raises:
         InputError: as `perturb`.
@@ -132,7 +133,7 @@ PerturbationClass = TypeVar("PerturbationClass", bound=type[Perturbation])
 
 
 def perturbation(name: str) -> Callable[[PerturbationClass], PerturbationClass]:
-    """Class decorator: make a perturbation known under `name`.
+    """Class decorator: register a perturbation under `name`.
 
     Raises:
         InputError: another class has that name.

@@ -15,7 +15,7 @@ from harness.perturb.phrases import Phrases, follows, plain
 @perturbation("contraction")
 @dataclass(frozen=True)
 class Contraction(Perturbation):
-    """Every pair of words that has a contraction contracted, where another word of the same clause follows."""
+    """Contracts every pair of words that has a contraction, if another word of the same clause follows."""
 
     lists: ClassVar[tuple[str, ...]] = ("contractions",)
 

@@ -16,10 +16,10 @@ from harness.perturb.phrases import Phrase, Phrases, follows, plain
 @perturbation("dialect")
 @dataclass(frozen=True)
 class Dialect(Perturbation):
-    """Words and phrases of the list `dialect` replaced.
+    """Replaces words and phrases of the list `dialect`.
 
     Args:
-        rate: probability that one that is found is replaced.
+        rate: probability that a match is replaced.
     """
 
     family: ClassVar[Literal["robustness", "fairness"]] = "fairness"

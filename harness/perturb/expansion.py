@@ -15,9 +15,9 @@ from harness.perturb.phrases import Phrases, follows, plain
 @perturbation("expansion")
 @dataclass(frozen=True)
 class Expansion(Perturbation):
-    """Every contraction expanded that stands for one thing alone: "he's" (is, has) and "he'd" (would, had) stay.
+    """Expands every unambiguous contraction: "he's" (is, has) and "he'd" (would, had) stay.
 
-    A negation before its subject ("Isn't he late?") stays too, as "is not he late" is no English.
+    A negation before its subject ("Isn't he late?") also stays, since "is not he late" is not English.
     """
 
     lists: ClassVar[tuple[str, ...]] = ("contractions",)

@@ -1,4 +1,4 @@
-"""Every space several times."""
+"""Repeated spaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ExtraSpace(Perturbation):
     """Every space becomes `spaces` spaces.
 
     Args:
-        spaces: how many.
+        spaces: number of spaces.
     """
 
     spaces: int = 2

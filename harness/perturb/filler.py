@@ -17,13 +17,13 @@ _BEFORE_WORD = re.compile(r"(?<!\S)(?=[^\W\d_])")
 @perturbation("filler")
 @dataclass(frozen=True)
 class Filler(Perturbation):
-    """Words of hesitation put before words, as in speech.
+    """Inserts filler words before words, as in speech.
 
     Args:
-        rate: probability that something is put before a word.
-        hesitation: whether sounds and empty words ("um", "you know") are drawn from.
-        uncertainty: whether words of doubt ("perhaps") are.
-        speaker: whether words of a speaker about the speaker ("I think") are.
+        rate: probability of a filler before a word.
+        hesitation: insert sounds and empty words ("um", "you know").
+        uncertainty: insert words of doubt ("perhaps").
+        speaker: insert remarks of the speaker ("I think").
     """
 
     lists: ClassVar[tuple[str, ...]] = ("fillers",)
@@ -35,7 +35,7 @@ class Filler(Perturbation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.hesitation or self.uncertainty or self.speaker):
-            raise ValueError("hesitation, uncertainty and speaker are all false, and nothing is left to put in")
+            raise ValueError("hesitation, uncertainty and speaker are all false, so there are no fillers")
 
     def apply(self, text: str, random: Random) -> str:
         """The text with fillers before some of its words."""

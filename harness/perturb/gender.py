@@ -15,18 +15,18 @@ from harness.perturb.phrases import Phrase, Phrases, follows
 _BOTH = ("he/she", "she/he", "s/he", "(s)he", "him/her", "her/him", "his/her", "her/his", "his/hers", "hers/his")
 _JOINED = (("he", "she"), ("him", "her"), ("his", "her"), ("his", "hers"))
 _ALSO_POSSESSIVE = r"(?=[ ]+(?:and|or)[ ]+(?:its|my|our|their|your)(?!\w))"
-"""Behind "his" in "his or their house"; in "his and mine" it has no noun."""
+"""What follows "his" in "his or their house"; in "his and mine" no noun follows."""
 
 
 @perturbation("gender")
 @dataclass(frozen=True)
 class Gender(Perturbation):
-    """Pronouns or nouns of one gender become those of the other, all of them: half a change would make two persons of one.
+    """Pronouns or nouns of one gender become those of the other, all of them: a partial change would turn one person into two.
 
-    Where both genders are named together ("he or she", "men and women") they stay.
+    Phrases with both genders ("he or she", "men and women") stay.
 
     Args:
-        to: the gender that all words have afterwards.
+        to: the gender of all words afterwards.
         words: pronouns as in HELM's preset, terms ("father", "waiter"), or both.
     """
 
@@ -44,9 +44,9 @@ class Gender(Perturbation):
     def _phrases(self) -> Phrases:
         table = lists.read("gender")
         pairs = [tuple(pair) for kind in ("pronouns", "terms") if self.words in (kind, "both") for pair in table[kind]]
-        found = {phrase.text: phrase for phrase in reversed([*self._pairs(pairs), *_left_alone(pairs)])}
+        phrases = {phrase.text: phrase for phrase in reversed([*self._pairs(pairs), *_left_alone(pairs)])}
         ambiguous = self._ambiguous(table) if self.words != "terms" else []
-        return Phrases([*found.values(), *ambiguous])
+        return Phrases([*phrases.values(), *ambiguous])
 
     def _pairs(self, pairs: list[tuple[str, ...]]) -> Iterator[Phrase]:
         for male, female in pairs:

@@ -1,4 +1,4 @@
-"""Everything in lower case."""
+"""Lower case."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.perturb.base import Perturbation, perturbation
 @perturbation("lowercase")
 @dataclass(frozen=True)
 class Lowercase(Perturbation):
-    """Lower case throughout, but for answers' letters and placeholders."""
+    """Converts the text to lower case, except letters of answers and placeholders."""
 
     def apply(self, text: str, random: Random) -> str:
         """The text in lower case."""

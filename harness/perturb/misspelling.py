@@ -15,17 +15,17 @@ from harness.perturb.phrases import words
 @perturbation("misspelling")
 @dataclass(frozen=True)
 class Misspelling(Perturbation):
-    """Words of a list written as people often miswrite them.
+    """Misspells words of a list in common ways.
 
     Args:
-        rate: probability that a word of the list is misspelt.
+        rate: probability that a word of the list is misspelled.
     """
 
     lists: ClassVar[tuple[str, ...]] = ("misspellings",)
     rate: float = 0.1
 
     def apply(self, text: str, random: Random) -> str:
-        """The text with misspelt words."""
+        """The text with misspelled words."""
 
         def misspelt(word: str) -> str | None:
             choices = self._table.get(word.lower().replace("’", "'"))

@@ -13,25 +13,25 @@ from harness.perturb.base import MASK, Perturbation, perturbation
 from harness.perturb.phrases import like
 
 NO_PERSON = ("Fort", "King", "Lake", "Mount", "Pope", "Port", "Prince", "Princess", "Queen", "Saint", "San", "Santa", "St.", "St")
-"""After these a first name names a place, a feast or a ruler: San Jose, St. Patrick's Day."""
+"""After these a first name is part of a place, a holiday or a ruler: San Jose, St. Patrick's Day."""
 
 _CAPITALIZED = re.compile("".join(f"(?<!{re.escape(word)} )" for word in NO_PERSON) + r"(?<!\w)(?<!\w['’])[A-Z][^\W\d_]+")
 _SURNAME = re.compile(rf"[ ]+(?:[A-Z]|{MASK})")
-"""Initials are protected parts."""
+"""A surname or an initial, which is a protected part."""
 
 
 @perturbation("person_name")
 @dataclass(frozen=True)
 class PersonName(Perturbation):
-    """First names of one group replaced by names of another, of the same gender.
+    """Replaces first names of one group by names of another group, of the same gender.
 
-    In one item a name always becomes the same other name, and two names never become one unless the target has fewer names.
+    Within an item, a name is always replaced by the same name, and different names by different names unless the target has too few.
 
     Args:
         source: a group of the list `first_names`.
-        target: another.
+        target: another group.
         rate: probability that a name of the list is replaced.
-        surnamed: whether a name with another name or initial behind it, which may be a known person's, is replaced too, as in HELM.
+        surnamed: also replace a name before another name or an initial, which may be a known person's, as in HELM.
     """
 
     family: ClassVar[Literal["robustness", "fairness"]] = "fairness"
@@ -53,19 +53,19 @@ class PersonName(Perturbation):
         """The text with other names."""
         others = self._others(random)
 
-        def other(found: re.Match[str]) -> str:
-            name = found[0]
+        def other(match: re.Match[str]) -> str:
+            name = match[0]
             new = others.get(name.capitalize())
             if new is None or name not in (name.capitalize(), name.upper()):
                 return name
-            if not self.surnamed and _SURNAME.match(text, found.end()):
+            if not self.surnamed and _SURNAME.match(text, match.end()):
                 return name
             return like(name, new)
 
         return _CAPITALIZED.sub(other, text)
 
     def _others(self, random: Random) -> dict[str, str]:
-        """Each name of the source to one of the target: drawn before the text is looked at, so alike in all fields."""
+        """Map of each name of the source to a name of the target, drawn before the text is read, so that it is the same in all fields."""
         others: dict[str, str] = {}
         for gender, names in self._groups[self.source].items():
             targets = self._groups[self.target][gender]

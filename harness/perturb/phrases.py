@@ -1,4 +1,4 @@
-"""Words and phrases replaced in one pass: whole words only, the longest phrase first, the case kept."""
+"""Replace words and phrases in one pass: whole words only, the longest phrase first, in the original's case."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _START = rf"(?<!\w)(?<!\w{_INNER_APOSTROPHE})"
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """What is replaced, where.
+    """A phrase and its replacement.
 
     Attributes:
-        text: words with single spaces between, lower case.
-        becomes: what stands there instead, or the same text for a phrase that is left alone.
-        before: a regular expression that must match what follows.
+        text: words in lower case, separated by single spaces.
+        becomes: the replacement, or the same text for a phrase that stays.
+        before: a regular expression that must match the text after the phrase.
         owner: whether an apostrophe and letters may follow ("Ann's", "he'll").
     """
 
@@ -33,14 +33,14 @@ class Phrase:
 
     @property
     def pattern(self) -> str:
-        """As a regular expression: any number of spaces between words, either apostrophe."""
+        """The phrase as a regular expression, with any number of spaces between words and either apostrophe."""
         words = [re.escape(word).replace("'", _INNER_APOSTROPHE) for word in self.text.split(" ")]
         end = r"(?!\w)" if self.owner else rf"(?!\w)(?!{_INNER_APOSTROPHE}\w)"
         return "[ ]+".join(words) + end + self.before
 
 
 class Phrases:
-    """Phrases that are replaced together, so that nothing is replaced twice."""
+    """Phrases that are replaced in one pass, so that nothing is replaced twice."""
 
     def __init__(self, phrases: Iterable[Phrase]) -> None:
         self._phrases = sorted(phrases, key=lambda phrase: (-len(phrase.text), phrase.text))
@@ -48,23 +48,23 @@ class Phrases:
         self._pattern = re.compile(f"{_START}(?:{arms})", re.IGNORECASE)
 
     def replace(self, text: str, chosen: Callable[[], bool] = lambda: True) -> str:
-        """`text` with every phrase replaced for which `chosen` says so; it is asked once for each phrase found."""
+        """Replace every phrase for which `chosen`, which is called once for each match, returns True."""
 
-        def new(found: re.Match[str]) -> str:
-            phrase = self._phrases[(found.lastindex or 1) - 1]
+        def new(match: re.Match[str]) -> str:
+            phrase = self._phrases[(match.lastindex or 1) - 1]
             if phrase.becomes == phrase.text or not chosen():
-                return found[0]
-            return like(found[0], phrase.becomes)
+                return match[0]
+            return like(match[0], phrase.becomes)
 
         return self._pattern.sub(new, text)
 
 
 def words(text: str, new: Callable[[str], str | None]) -> str:
-    """`text` with each word for which `new` (given the word) has another replaced by it, in the word's case."""
+    """Replace each word by `new(word)` in the word's case, unless that is None."""
 
-    def replaced(found: re.Match[str]) -> str:
-        other = new(found[0])
-        return found[0] if other is None else like(found[0], other)
+    def replaced(match: re.Match[str]) -> str:
+        other = new(match[0])
+        return match[0] if other is None else like(match[0], other)
 
     return WORD.sub(replaced, text)
 
@@ -80,21 +80,21 @@ def like(old: str, new: str) -> str:
 
 
 def follows(*, word: bool = False, never: Iterable[str] = (), only: Iterable[str] = ()) -> str:
-    """What must follow a phrase, as a regular expression.
+    """A regular expression for the text after a phrase.
 
     Args:
-        word: whether another word or a protected part must, behind spaces.
-        never: words of which none may.
-        only: words of which one must.
+        word: require spaces and another word or a protected part.
+        never: words that must not follow.
+        only: words of which one must follow.
     """
-    refused, wanted = ("|".join(map(re.escape, some)) for some in (never, only))
+    refused, required = ("|".join(map(re.escape, words)) for words in (never, only))
     return (
         (rf"(?![ ]+(?:{refused})(?!\w))" if refused else "")
-        + (rf"(?=[ ]+(?:{wanted})(?!\w))" if wanted else "")
+        + (rf"(?=[ ]+(?:{required})(?!\w))" if required else "")
         + (rf"(?=[ ]+(?:[^\W_]|{MASK}))" if word else "")
     )
 
 
 def plain(table: Mapping[str, str], before: str = "") -> list[Phrase]:
-    """The phrases of a table from text to what it becomes, all with the same surroundings."""
+    """The phrases of a table from text to replacement, with the same condition on the text after them."""
     return [Phrase(text, becomes, before) for text, becomes in table.items()]

@@ -1,4 +1,4 @@
-"""Runs of spaces of another length."""
+"""Runs of spaces of random length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.perturb.base import Perturbation, perturbation
 @perturbation("spaces")
 @dataclass(frozen=True)
 class Spaces(Perturbation):
-    """Every run of spaces becomes one of 1 to `most` spaces, each length as likely.
+    """Replaces every run of spaces by 1 to `most` spaces, with equal probability.
 
     Args:
         most: longest run.
@@ -25,5 +25,5 @@ class Spaces(Perturbation):
             raise ValueError(f"most is at least 1, not {self.most}")
 
     def apply(self, text: str, random: Random) -> str:
-        """The text with other runs of spaces; line breaks stay."""
+        """The text with other runs of spaces and the same line breaks."""
         return re.sub(" +", lambda _: " " * random.randint(1, self.most), text)

@@ -1,4 +1,4 @@
-"""Words replaced by synonyms of WordNet, where NLTK finds one."""
+"""Synonyms from WordNet, through NLTK."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from harness.util.libraries import install_command
 
 NO_NLTK = f"synonyms need NLTK, which is not installed: run `{install_command('nlg')}`"
 NO_WORDNET = (
-    "synonyms need WordNet, which NLTK does not find: run `python -m nltk.downloader wordnet`, "
-    "or set NLTK_DATA to a folder that has it under corpora/wordnet"
+    "synonyms need WordNet, but NLTK does not find it: run `python -m nltk.downloader wordnet`, "
+    "or set NLTK_DATA to a folder with corpora/wordnet"
 )
 SHORTEST = 3
-"""Letters; what is shorter is an abbreviation or a function word in WordNet."""
+"""Fewest letters; shorter words are abbreviations or function words in WordNet."""
 
 
 @perturbation("synonym")
 @dataclass(frozen=True)
 class Synonym(Perturbation):
-    """Words that WordNet knows as one part of speech alone, in their base form, replaced by a synonym in their most frequent sense.
+    """Replaces base forms that WordNet knows as a single part of speech by a synonym in their most frequent sense.
 
     Args:
         rate: probability that a word with a synonym is replaced.
@@ -35,7 +35,7 @@ class Synonym(Perturbation):
     rate: float = 0.1
 
     def unavailable(self) -> str | None:
-        """Why there is no WordNet here."""
+        """The reason, if NLTK or WordNet is missing."""
         if importlib.util.find_spec("nltk") is None:
             return NO_NLTK
         return NO_WORDNET if _wordnet() is None else None
@@ -48,7 +48,7 @@ class Synonym(Perturbation):
         """
         missing = self.unavailable()
         if missing is not None:
-            raise InputError(f"Perturbation 'synonym': {missing}.", "Leave it out, or install what it needs.")
+            raise InputError(f"Perturbation 'synonym': {missing}.", "Remove it from --perturb, or install what it needs.")
         wordnet = _wordnet()
 
         def other(word: str) -> str | None:
@@ -58,14 +58,14 @@ class Synonym(Perturbation):
         return words(text, other)
 
     def libraries(self) -> dict[str, str]:
-        """NLTK and WordNet with their versions, or that one is missing."""
+        """The releases of NLTK and WordNet, or that they are missing."""
         if self.unavailable() is not None:
             return {"wordnet": "missing"}
         return {"nltk": importlib.metadata.version("nltk"), "wordnet": _wordnet().get_version()}
 
 
 def _wordnet() -> Any:
-    """NLTK's reader of WordNet; None where its files cannot be found."""
+    """NLTK's WordNet reader; None if its files are not found."""
     from nltk.corpus import wordnet
 
     try:
@@ -80,7 +80,7 @@ def _synonyms(wordnet: Any, word: str) -> tuple[str, ...]:
     if len(word) < SHORTEST:
         return ()
     senses = wordnet.synsets(word)
-    # WordNet calls an adjective that stands beside a head adjective "s".
+    # In WordNet "s" is a satellite adjective.
     if len({sense.pos().replace("s", "a") for sense in senses}) != 1 or word not in senses[0].lemma_names():
         return ()
     return tuple(sorted(name for name in senses[0].lemma_names() if name != word and name.isalpha() and name.islower()))

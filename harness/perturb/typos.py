@@ -1,4 +1,4 @@
-"""Slips of the finger: a letter becomes one beside it on the keyboard."""
+"""Typing errors: letters become neighbours on the keyboard."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from random import Random
 from harness.perturb.base import Perturbation, perturbation
 
 ROWS = (("qwertyuiop", 0.0), ("asdfghjkl", 0.25), ("zxcvbnm", 0.75))
-"""The letters of a US keyboard, and how far each row is shifted to the right, in widths of a key."""
+"""The rows of letters on a US keyboard, and the shift of each row to the right in key widths."""
 
 TOUCHING = 1.3
-"""Keys whose centres are at most this far apart, in widths of a key, touch."""
+"""Largest distance between the centres of neighbouring keys in key widths."""
 
 
 def neighbours() -> dict[str, str]:
@@ -30,7 +30,7 @@ NEIGHBOURS = neighbours()
 @perturbation("typos")
 @dataclass(frozen=True)
 class Typos(Perturbation):
-    """Letters replaced by a neighbour on the keyboard, in the same case.
+    """Replaces letters by a neighbour on the keyboard, in the same case.
 
     Args:
         rate: probability that a letter is replaced.

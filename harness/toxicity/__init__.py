@@ -1,8 +1,10 @@
-"""How toxic a text is: scorers, found by name, one instance of each for all metrics that share it.
+"""Toxicity scorers, found by name; metrics with the same specification share a scorer.
+
+In: texts. Out: scores from 0 (not toxic) to 1.
 
 Scorers come from this package, from entry points of the group `harness.toxicity`, and from `toxicity/*.py` below the user's
-folders (HARNESS_PATH, and every folder given to `load_folder`). All are imported on first use; what a scorer itself needs
-(torch, scikit-learn) only when it scores.
+folders (HARNESS_PATH, and every folder passed to `load_folder`). All are imported on first use; the libraries of a scorer
+(torch, scikit-learn) are imported when it scores.
 """
 
 from __future__ import annotations
@@ -13,18 +15,18 @@ from pathlib import Path
 from harness.toxicity.base import PLUGINS, Scorer, build
 
 DEFAULT = "classifier"
-"""Specification of the scorer that is taken where none is named."""
+"""Specification of the default scorer."""
 
 _SHARED: dict[str, Scorer] = {}
 
 
 def load(spec: str = DEFAULT) -> Scorer:
-    """The scorer that `NAME[:ARGUMENT][,OPTION=VALUE]…` names; one specification is one scorer, with the scores it knows.
+    """The scorer of the specification `NAME[:ARGUMENT][,OPTION=VALUE]…`; equal specifications share a scorer and its scores.
 
     Examples: `classifier`, `classifier:/models/mine,label=toxic,threshold=0.4`, `profanity`.
 
     Raises:
-        MetricError: the name is unknown, an option does not exist, or its value is not allowed.
+        MetricError: the name or an option is unknown, or the value of an option is not allowed.
     """
     if spec not in _SHARED:
         _SHARED[spec] = build(spec)
@@ -32,24 +34,24 @@ def load(spec: str = DEFAULT) -> Scorer:
 
 
 def release() -> None:
-    """Let go of every scorer, with its weights and the scores it knows; `load` makes new ones."""
+    """Release every scorer with its weights and scores; `load` builds new ones."""
     _SHARED.clear()
 
 
 def notes() -> list[str]:
     """What the user should know about the texts scored since the last `release`."""
-    return [note for one in _SHARED.values() for note in one.notes()]
+    return [note for scorer in _SHARED.values() for note in scorer.notes()]
 
 
 def known() -> Mapping[str, type[Scorer]]:
-    """Every scorer's class by name: shipped, installed as a plug-in, and from the user's folders."""
+    """Every scorer class by name: built in, installed as a plug-in, and in the user's folders."""
     return PLUGINS.known()
 
 
 def load_folder(path: Path) -> None:
-    """Make the scorers in `toxicity/*.py` below `path` known; a folder without them adds none.
+    """Register the scorers in `toxicity/*.py` below `path`, if there are any.
 
     Raises:
-        MetricError: a file cannot be imported, or takes a name that another scorer has.
+        MetricError: a file cannot be imported, or uses the name of another scorer.
     """
     PLUGINS.load_folder(path)

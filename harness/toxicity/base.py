@@ -1,6 +1,6 @@
-"""What a toxicity scorer is: texts in, numbers from 0 to 1 out, and a signature that says whose numbers they are.
+"""The base class of toxicity scorers: they score texts from 0 to 1, and their signature identifies them.
 
-To add one, write one class in one file and decorate it with `@scorer("name")`; its fields are its options.
+To add one, write a class in a file and decorate it with `@scorer("name")`; its fields are its options.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _NEXT_OPTION = re.compile(r",(?=\s*[A-Za-z_]\w*=)")
 
 @dataclass(kw_only=True)
 class Scorer:
-    """Base of all scorers. Fields of a subclass are its options, and part of its signature.
+    """Base class of all scorers. Fields of a subclass are its options and part of its signature.
 
-    A subclass implements `compute`. What it needs beside its options (weights, a package) it looks for when it scores or is asked
-    for its signature, not when it is made: results are read again where none of it is at hand.
+    A subclass implements `compute`. It looks for weights and packages only when it scores or when its signature is needed, not when
+    it is built, since results are also read on machines without them.
 
     Class attributes:
-        name: as specifications call it.
-        argument: the option that a specification sets after the colon; None where it takes nothing there.
-        version: raised whenever the same text would score differently.
+        name: in specifications.
+        argument: the option that a specification sets after the colon; None if there is none.
+        version: increased whenever the same text would score differently.
 
     Attributes:
-        threshold: a text is toxic from this score on.
+        threshold: lowest score of a toxic text.
     """
 
     name: ClassVar[str]
@@ -50,12 +50,12 @@ class Scorer:
             raise ValueError(f"option 'threshold' is from 0 to 1, not {self.threshold}")
 
     def compute(self, texts: Sequence[str]) -> FloatArray:
-        """Scores [texts] from 0 to 1 of texts that are all different, none of white space alone."""
+        """Scores [texts] from 0 to 1 of distinct texts that are not only white space."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, object]:
-        """Whatever decides a score, by name; by default every option but the threshold."""
-        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "threshold"}
+        """By name, everything that can change a score; by default every option except the threshold."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "threshold"}
 
     def notes(self) -> list[str]:
         """What the user should know about the texts scored so far, one sentence each."""
@@ -66,11 +66,11 @@ class Scorer:
         return {}
 
     def score(self, texts: Sequence[str]) -> FloatArray:
-        """Scores [texts] from 0 (not toxic) to 1; white space alone scores 0. Equal texts are computed once in a scorer's life.
+        """Scores [texts] from 0 (not toxic) to 1; white space scores 0. Equal texts are computed only once.
 
         Raises:
             NumericError: a score is not a number from 0 to 1.
-            InputError: what the scorer needs cannot be had.
+            InputError: a library or model of the scorer is not available.
         """
         new = [text for text in dict.fromkeys(texts) if text.strip() and text not in self._scores]
         if new:
@@ -78,22 +78,22 @@ class Scorer:
         return np.array([self._scores.get(text, 0.0) for text in texts], dtype=np.float64)
 
     def _checked(self, texts: Sequence[str]) -> FloatArray:
-        found = np.asarray(self.compute(texts), dtype=np.float64)
-        if found.shape != (len(texts),):
-            raise NumericError(f"The toxicity scorer {self.name!r} gave scores of shape {found.shape} for {len(texts)} texts.")
-        wrong = ~((found >= 0.0) & (found <= 1.0))
-        if wrong.any():
-            raise NumericError(f"The toxicity scorer {self.name!r} gave {found[wrong][0]}, which is not from 0 to 1.")
-        return found
+        scores = np.asarray(self.compute(texts), dtype=np.float64)
+        if scores.shape != (len(texts),):
+            raise NumericError(f"The toxicity scorer {self.name!r} returned scores of shape {scores.shape} for {len(texts)} texts.")
+        invalid = ~((scores >= 0.0) & (scores <= 1.0))
+        if invalid.any():
+            raise NumericError(f"The toxicity scorer {self.name!r} returned {scores[invalid][0]}, which is not between 0 and 1.")
+        return scores
 
     @property
     def identity(self) -> Signature:
-        """Everything that decides a score: the scorer, its version and its settings."""
+        """Everything that can change a score: the scorer, its version and its settings."""
         return Signature.of(self.name, {"version": self.version, **self.settings()})
 
     @property
     def signature(self) -> Signature:
-        """`identity` with the threshold: everything that decides whether a text is toxic."""
+        """`identity` with the threshold, which decides whether a text is toxic."""
         return self.identity.with_fields(threshold=self.threshold)
 
 
@@ -102,7 +102,7 @@ ScorerClass = TypeVar("ScorerClass", bound=type[Scorer])
 
 
 def scorer(name: str) -> Callable[[ScorerClass], ScorerClass]:
-    """Class decorator: make a scorer known under `name`.
+    """Class decorator: register a scorer under `name`.
 
     Raises:
         MetricError: another class has that name.
@@ -117,17 +117,17 @@ def scorer(name: str) -> Callable[[ScorerClass], ScorerClass]:
 
 
 def build(spec: str) -> Scorer:
-    """Make the scorer that `NAME[:ARGUMENT][,OPTION=VALUE]…` names. A comma that no `OPTION=` follows belongs to the value.
+    """Build the scorer of the specification `NAME[:ARGUMENT][,OPTION=VALUE]…`; a comma without `OPTION=` after it is part of the value.
 
     Raises:
-        MetricError: the name is unknown, an option does not exist, or its value is not allowed.
+        MetricError: the name or an option is unknown, or the value of an option is not allowed.
     """
     head, *rest = _NEXT_OPTION.split(spec.strip())
     name, colon, argument = head.partition(":")
     cls = PLUGINS.known().get(name)
     if cls is None:
         return PLUGINS.build(name, {}, f"A classification model is classifier:{name}." if "/" in name else "")
-    options = dict(_pair(one) for one in rest)
+    options = dict(_pair(text) for text in rest)
     if colon:
         if cls.argument is None or not argument:
             form = f"{name}:{cls.argument.upper()}" if cls.argument else name
@@ -142,10 +142,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _read(cls: type[Scorer], options: Mapping[str, str]) -> dict[str, Any]:
-    """Options as their fields are annotated; what cannot be read so stays a text, which `build` then refuses."""
+    """Convert options to the types of their fields; a value that cannot be converted stays a text, which `build` refuses."""
     from pydantic import TypeAdapter, ValidationError
 
-    known, hints, read = {one.name for one in dataclasses.fields(cls)}, get_type_hints(cls), dict[str, Any](options)
+    known, hints, read = {field.name for field in dataclasses.fields(cls)}, get_type_hints(cls), dict[str, Any](options)
     for option in known & set(options):
         try:
             read[option] = TypeAdapter(hints[option]).validate_strings(options[option])

@@ -1,4 +1,4 @@
-"""The folder of a classification model: where it is, what it is called exactly, and which labels it knows."""
+"""The folder of a classification model: its location, its digest and its labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.util import paths
 from harness.util.contents import Contents
 
 _TOXIC = {"toxic", "toxicity", "hate", "hateful", "hatespeech", "offensive", "offensivelanguage", "abusive", "abuse"}
-"""What the label of toxic texts is called, letters only, in the classifiers that are in use."""
+"""Names of the label of toxic texts in common classifiers, letters only."""
 
 _FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model"]
 _DECISIVE = [
@@ -31,7 +31,7 @@ _DECISIVE = [
     "*.codes",
     "dict.txt",
 ]
-"""Files that a score depends on; others, such as a trainer's, may lie beside them."""
+"""Files that scores depend on; the folder may have others, such as a trainer's."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Checkpoint:
     """A classification model on disk.
 
     Attributes:
-        name: as the user gave it.
-        folder: where its files are.
-        labels: what its head tells apart, by output.
-        multi_label: whether each label has a probability of its own; elsewhere they add up to 1.
+        name: from the user.
+        folder: of its files.
+        labels: of its outputs, in order.
+        multi_label: whether each label has its own probability; otherwise they add up to 1.
     """
 
     name: str
@@ -51,29 +51,29 @@ class Checkpoint:
     multi_label: bool
 
     def column(self, label: str | None) -> int:
-        """The output of the label wanted, or of the one label whose name says toxic.
+        """Index of the output of a label; None selects the only label for toxic texts.
 
         Raises:
-            ModelError: there is no such label, or none or several could be meant; all are listed.
+            ModelError: there is no such label, or no or several labels for toxic texts; the message lists all labels.
         """
         if label in self.labels:
             return self.labels.index(label)
         wanted = {label.lower()} if label is not None else _TOXIC
         plain = str.lower if label is not None else _letters
-        found = [number for number, one in enumerate(self.labels) if plain(one) in wanted]
-        if len(found) == 1:
-            return found[0]
+        matching = [number for number, name in enumerate(self.labels) if plain(name) in wanted]
+        if len(matching) == 1:
+            return matching[0]
         listed = ", ".join(self.labels)
         if label is not None:
             raise ModelError(f"The classifier {self.name} has no label {label!r}.", f"Its labels: {listed}.")
         raise ModelError(
-            f"Which label of the classifier {self.name} stands for toxic texts? It has {listed}.",
-            f"Name it: classifier:{self.name},label={self.labels[-1]}",
+            f"The classifier {self.name} has no unique label for toxic texts: its labels are {listed}.",
+            f"Choose one: classifier:{self.name},label={self.labels[-1]}",
         )
 
     @cached_property
     def contents(self) -> Contents:
-        """Every file that decides a score: configuration, weights, tokenizer."""
+        """Every file that can change a score: configuration, weights, tokenizer."""
 
         def find() -> dict[str, Path]:
             return {path.name: path for path in sorted({path for pattern in _DECISIVE for path in self.folder.glob(pattern)})}
@@ -84,17 +84,17 @@ class Checkpoint:
         """SHA-256 (hex, 16 characters) over the contents, all of them read.
 
         Raises:
-            ContentError: a file was changed since it was first read.
+            ContentError: a file changed since it was first read.
         """
         self.contents.check()
         return self.contents.digest[:16]
 
 
 def find(model: str) -> Checkpoint:
-    """The classifier in a folder, in the folder of snapshots (HARNESS_DATA), or of a hub id, fetched where needed.
+    """Find a classifier by folder, local snapshot (HARNESS_DATA) or Hub id, and fetch it if necessary.
 
     Raises:
-        ModelError: it cannot be had, or is no classifier; says what to do.
+        ModelError: it is not available, or is not a classifier.
     """
     folder = _folder(model)
     try:
@@ -102,22 +102,20 @@ def find(model: str) -> Checkpoint:
         return _checked(model, folder, config)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(
-            f"{folder} holds no model: its config.json cannot be read ({error!r}).", "Give a folder that `save_pretrained` wrote."
+            f"{folder} is not a model: its config.json cannot be read ({error!r}).", "Give a folder that `save_pretrained` wrote."
         ) from error
 
 
 def _checked(model: str, folder: Path, config: dict[str, Any]) -> Checkpoint:
     heads = config.get("architectures") or []
     if not any("ForSequenceClassification" in head for head in heads):
-        found = ", ".join(heads) or "no architecture"
-        raise ModelError(f"The model {model} does not classify texts: its config.json names {found}.", "Give a sequence classifier.")
+        architectures = ", ".join(heads) or "no architecture"
+        raise ModelError(f"The model {model} does not classify texts: its config.json names {architectures}.", "Use a sequence classifier.")
     if config.get("problem_type") == "regression":
-        raise ModelError(f"The model {model} predicts a number without bounds, not a probability.", "Give a classifier.")
+        raise ModelError(f"The model {model} predicts an unbounded number, not a probability.", "Use a classifier.")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise ModelError(
-            f"{folder} holds no weights as safetensors.", "Load the model with transformers and save it with `save_pretrained`."
-        )
+        raise ModelError(f"{folder} has no safetensors weights.", "Load the model with transformers and save it with `save_pretrained`.")
     weight_files.check_whole(files, ModelError)
     names = config.get("id2label") or {str(number): f"LABEL_{number}" for number in range(int(config.get("num_labels", 2)))}
     labels = tuple(str(names[number]) for number in sorted(names, key=int))
@@ -136,7 +134,7 @@ def _folder(model: str) -> Path:
         if place.is_dir():
             return place.resolve()
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        raise ModelError(f"There is no toxicity classifier {model!r}: it is no folder and no hub id.", "A hub id is NAMESPACE/NAME.")
+        raise ModelError(f"Unknown toxicity classifier {model!r}: not a local folder or a Hub id.", "A Hub id is NAMESPACE/NAME.")
     return _fetched(model)
 
 
@@ -148,10 +146,10 @@ def _fetched(hub: str) -> Path:
         return Path(snapshot_download(hub, allow_patterns=_FETCHED, local_files_only=paths.offline()))
     except (HfHubHTTPError, OSError, ValueError) as error:
         response = getattr(error, "response", None)
-        silent = "offline mode is on" if paths.offline() else "the hub did not answer"
-        state = silent if response is None else f"the hub answered {response.status_code}"
+        silent = "you are offline" if paths.offline() else "the Hub does not answer"
+        state = silent if response is None else f"the Hub answered {response.status_code}"
         raise ModelError(
-            f"The toxicity classifier {hub} cannot be had: {state}, and it is not in the cache.",
-            f"Download it where there is a network (`hf download {hub} --local-dir DIR`) and give --toxicity classifier:DIR, "
-            "or take the scorer that needs no model: --toxicity profanity.",
+            f"Can't load the toxicity classifier {hub}: {state} and it is not in the local cache.",
+            f"Download it on a machine with a network (`hf download {hub} --local-dir DIR`) and pass --toxicity classifier:DIR, "
+            "or use the scorer that needs no model: --toxicity profanity.",
         ) from error

@@ -1,4 +1,4 @@
-"""Any model that classifies texts, by hub id or folder."""
+"""Toxicity scores from a text classification model, by Hub id or folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ MODEL = "facebook/roberta-hate-speech-dynabench-r4-target"
 @scorer("classifier")
 @dataclass(kw_only=True)
 class Classifier(Scorer):
-    """Probability of a classifier's label for toxic texts: its sigmoid in heads of several labels at once, else its softmax.
+    """Probability of a classifier's label for toxic texts: its sigmoid in multi-label heads, otherwise its softmax.
 
-    Of a text that is longer than the model's limit the beginning is scored; `notes` says for how many texts that was so.
+    Only the beginning of a text longer than the model's limit is scored; `notes` reports the number of such texts.
 
     Options:
-        model: hub id or folder.
-        label: the label of toxic texts; by default the one whose name says so.
-        threshold: a text is toxic from this probability on.
+        model: Hub id or folder.
+        label: the label of toxic texts; found by its name by default.
+        threshold: lowest probability of a toxic text.
         device: auto, cpu, cuda, cuda:0 or mps.
-        batch_tokens: most tokens of a batch, padding included; moves a score by rounding alone.
+        batch_tokens: most tokens in a batch, padding included; changes scores only by rounding.
     """
 
     argument: ClassVar[str | None] = "model"
@@ -57,29 +57,30 @@ class Classifier(Scorer):
         """Probabilities [texts].
 
         Raises:
-            ModelError: the model cannot be had or loaded, or its label for toxic texts is not clear.
-            ContentError: its files are not what its digest names.
+            ModelError: the model is not available or cannot be loaded, or its label for toxic texts is ambiguous.
+            ContentError: its files do not match its digest.
             InputError: this machine does not have the device.
         """
         column = self._checkpoint.column(self.label)
-        found = self._network.probabilities(texts, column, self.batch_tokens)
+        scores = self._network.probabilities(texts, column, self.batch_tokens)
         self._checkpoint.contents.check()
-        return found
+        return scores
 
     def settings(self) -> dict[str, object]:
-        """The digest of the model's files and the label: where the files lie decides nothing.
+        """The digest of the model's files and the label; the location of the files does not count.
 
         Raises:
-            ModelError: the model cannot be had, or its label for toxic texts is not clear.
+            ModelError: the model is not available, or its label for toxic texts is ambiguous.
         """
         checkpoint = self._checkpoint
         return {"model": self._digest, "label": checkpoint.labels[checkpoint.column(self.label)]}
 
     def notes(self) -> list[str]:
-        """How many texts were longer than the model reads."""
+        """The number of texts longer than the model's limit."""
         network: Network | None = self.__dict__.get("_network")
         if network is None or not network.cut:
             return []
         return [
-            f"The toxicity classifier {self.model} reads {network.limit} tokens: of {network.cut} longer texts the beginning was scored."
+            f"The toxicity classifier {self.model} reads {network.limit} tokens: "
+            f"only the beginning of {network.cut} longer texts was scored."
         ]

@@ -1,4 +1,4 @@
-"""A classification model at work: texts to tokens to probabilities, in batches of like lengths."""
+"""Run a classification model: texts to tokens to probabilities, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 _UNBOUNDED = 1_000_000
-"""Tokenizers that know no limit give a number above this."""
+"""Tokenizers without a limit report a larger number."""
 
 
 @dataclass
@@ -28,9 +28,9 @@ class Network:
     Attributes:
         module: the transformers model, float32, in eval mode.
         tokenizer: its tokenizer.
-        limit: most tokens that it reads of a text, or None where its positions have no end.
-        multi_label: whether each label has a probability of its own.
-        cut: how many texts were longer than the limit; their beginning was scored.
+        limit: most tokens of a text, or None if its positions are unlimited.
+        multi_label: whether each label has its own probability.
+        cut: number of texts longer than the limit, of which only the beginning was scored.
     """
 
     module: Any
@@ -42,20 +42,20 @@ class Network:
     def probabilities(self, texts: Sequence[str], column: int, batch_tokens: int) -> FloatArray:
         """Probability [texts] of one label; `batch_tokens` bounds a batch's tokens, padding included."""
         encoded = self._encoded(texts)
-        found = np.empty(len(texts))
+        probabilities = np.empty(len(texts))
         for batch in _batches([len(ids) for ids in encoded], batch_tokens if self.tokenizer.pad_token else 0):
-            found[batch] = self._batch([encoded[place] for place in batch])[:, column]
-        return found
+            probabilities[batch] = self._batch([encoded[place] for place in batch])[:, column]
+        return probabilities
 
     def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
-        # Half of a surrogate pair has no UTF-8 form, which tokenizers ask for.
-        sound = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        encoded: list[list[int]] = self.tokenizer(sound, verbose=False)["input_ids"]
+        # Half of a surrogate pair has no UTF-8 form, which tokenizers need.
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encoded: list[list[int]] = self.tokenizer(clean, verbose=False)["input_ids"]
         if self.limit is None:
             return encoded
         for place, ids in enumerate(encoded):
             if len(ids) > self.limit:
-                encoded[place] = self.tokenizer(sound[place], truncation=True, max_length=self.limit)["input_ids"]
+                encoded[place] = self.tokenizer(clean[place], truncation=True, max_length=self.limit)["input_ids"]
                 self.cut += 1
         return encoded
 
@@ -65,7 +65,9 @@ class Network:
 
         padded = self.tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt") if len(ids) > 1 else _alone(ids[0])
         with torch.inference_mode():
-            logits = self.module(**{name: tensor.to(self.module.device) for name, tensor in padded.items()}).logits.cpu().double()  # MPS has no float64
+            logits = (
+                self.module(**{name: tensor.to(self.module.device) for name, tensor in padded.items()}).logits.cpu().double()
+            )  # MPS has no float64
             chances = logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)
         result: FloatArray = chances.numpy()
         return result
@@ -79,7 +81,7 @@ def _alone(ids: Sequence[int]) -> dict[str, torch.Tensor]:
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Places of texts of like length, longest first, so that a batch's padded tokens stay within the budget; one text at least."""
+    """Indices of texts of similar length, longest first; a batch's padded tokens fit the budget, or it has a single text."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
         if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
@@ -91,11 +93,11 @@ def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def load(checkpoint: Checkpoint, device: str) -> Network:
-    """Load a classifier and check that no weight of it is missing.
+    """Load a classifier and check that no weight is missing.
 
     Raises:
-        ModelError: it cannot be loaded, or its head is not in its files.
-        InputError: the device is not here.
+        ModelError: it cannot be loaded, or its files lack weights.
+        InputError: this machine does not have the device.
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -116,15 +118,17 @@ def load(checkpoint: Checkpoint, device: str) -> Network:
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
             f"The classifier in {checkpoint.folder} lacks the weights {', '.join(missing[:3])}: its scores would be random.",
-            "Give a checkpoint that was trained to classify.",
+            "Use a checkpoint that was trained for classification.",
         )
     if name := weight_files.first_not_finite(dict(module.named_parameters())):
-        raise ModelError(f"The weight {name} of {checkpoint.folder} holds NaN or infinite values.", "Give a classifier that is whole.")
+        raise ModelError(
+            f"The weight {name} of {checkpoint.folder} has NaN or infinite values.", "Use another classifier, or copy it again."
+        )
     return Network(module.eval().to(where), tokenizer, _limit(module, tokenizer), checkpoint.multi_label)
 
 
 def _limit(module: Any, tokenizer: Any) -> int | None:
-    """The tokenizer's own limit or that of the positions, whichever is less."""
+    """The smaller of the limits of the tokenizer and of the model's positions."""
     config = module.config
     limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _UNBOUNDED else []
     positions = getattr(config, "max_position_embeddings", None)
@@ -134,7 +138,7 @@ def _limit(module: Any, tokenizer: Any) -> int | None:
 
 
 def _unused(module: Any) -> int:
-    """Positions that no token takes: RoBERTa and its kin count from behind the padding's."""
+    """Positions that no token uses: RoBERTa and similar models count from after the padding position."""
     tables = [part for name, part in module.named_modules() if name.endswith("embeddings.position_embeddings")]
     padding = getattr(tables[0], "padding_idx", None) if tables else None
     return 0 if padding is None else int(padding) + 1

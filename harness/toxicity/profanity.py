@@ -1,4 +1,4 @@
-"""A scorer that needs no model of its own: the linear classifier of the package alt-profanity-check."""
+"""A scorer without a language model: the linear classifier of the package alt-profanity-check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGE = "alt-profanity-check"
 class Profanity(Scorer):
     """Probability that a text is offensive, by a linear support vector machine over counts of words (Zhou, 2019, profanity-check).
 
-    It knows words, not what they say: it takes milliseconds for a thousand texts, and is blind to toxicity in polite words.
+    It only counts words: it scores a thousand texts in milliseconds, but misses toxicity in polite words.
     """
 
     def compute(self, texts: Sequence[str]) -> FloatArray:
@@ -37,7 +37,7 @@ class Profanity(Scorer):
         return np.asarray(package.predict_prob(list(texts)), dtype=np.float64)
 
     def settings(self) -> dict[str, object]:
-        """The package's release: it holds the weights.
+        """The release of the package, which contains the weights.
 
         Raises:
             MetricError: the package is not installed.
@@ -51,5 +51,5 @@ class Profanity(Scorer):
 def _missing(what: str) -> MetricError:
     return MetricError(
         f"The toxicity scorer 'profanity' needs the package {_PACKAGE}, which {what}.",
-        f"Install it with `{install_command('toxicity')}`, or take a classification model: classifier:DIR.",
+        f"Install it with `{install_command('toxicity')}`, or use a classification model: classifier:DIR.",
     )

@@ -43,7 +43,7 @@ def test_other_weights_of_equal_size_and_time_are_asked_anew(call: Call, model: 
     spoil(model / "model.safetensors")
     after = run(call, model, "two")
     assert before["system"]["model_digest"] != after["system"]["model_digest"]
-    assert after["efficiency"]["requests"] == {"asked": 3, "cached": 0, "computed": 3}
+    assert after["efficiency"]["requests"] == {"unique": 3, "cached": 0, "computed": 3}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -80,6 +80,6 @@ def test_a_family_that_does_not_exist_is_one_message(call: Call, measured: Path)
 
 def test_families_that_nobody_measured_are_one_message_and_no_page(call: Call, measured: Path) -> None:
     message = " ".join(call("leaderboard", "--measures", "toxicity,bias", "--html", "board.html").message.split())
-    assert "These runs hold no measure of bias, toxicity (toxicity: answers are choices or scores, not texts)." in message
+    assert "These runs have no measures of bias, toxicity (toxicity: answers are choices or scores, not texts)." in message
     assert "harness run --measures bias,toxicity" in message
     assert not Path("board.html").exists()

@@ -39,7 +39,7 @@ def test_every_family_is_there_or_says_why_not(call: Call, tiny: Path, place: Pa
         assert families == {"accuracy", "calibration", "robustness", "fairness", "bias", "toxicity", "efficiency"}
         assert all(metric["reason"] for metric in task["metrics"].values() if metric["value"] is None)
     assert tasks["short"]["metrics"]["toxic_fraction"]["value"] == 0.0
-    assert tasks["colours"]["metrics"]["ece_10_bin"]["reason"].startswith("3 items, of the 300")
+    assert tasks["colours"]["metrics"]["ece_10_bin"]["reason"].startswith("only 3 items; calibration needs 300")
     assert tasks["colours"]["without"]["toxicity"] == "answers are choices or scores, not texts"
     assert tasks["short"]["without"]["calibration"].startswith("answers are not choices")
     for family in ("calibration", "robustness", "toxicity"):

@@ -53,7 +53,7 @@ def test_what_was_refused_is_not_drawn(tmp_path: Path) -> None:
     one = drawn(measured(tmp_path, {"quiz": quiz(20)}))["quiz", "ece_10_bin"]
     assert one.points == ()
     assert one.reason == one.record.reason
-    assert str(one.reason).startswith("20 items, of the 300")
+    assert str(one.reason).startswith("only 20 items; calibration needs 300")
 
 
 def test_each_template_has_a_diagram(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from harness.errors import InputError, StorageError
 from harness.export.base import ExportedRun, load, read
 from harness.store import runs
-from tests.outside import harness_outside
 from tests.compare.forgotten import folders
+from tests.outside import harness_outside
 from tests.store.records import group, run, task
 
 OWN_EXPORTER = '''

@@ -107,11 +107,11 @@ def test_nothing_to_count_is_null_with_the_reason() -> None:
         assert GENDER.null(statistics) is None
         assert math.isnan(float(GENDER.score(statistics.sum(axis=0))))
     apart = TRADES.statistics(said("She left.", "The plumber came."))
-    assert TRADES.refused(apart) == "no text mentions a group (female, male) beside a listed profession"
+    assert TRADES.refused(apart) == "no text mentions a group (female, male) together with a listed profession"
     assert TRADES.null(apart) is None
     seldom = Association(groups="gender", targets="profession")
     three = seldom.statistics(said("She is a nurse.", "He and his nurse."))
-    assert seldom.refused(three) == "no profession meets a group 5 times; the most is 3"
+    assert seldom.refused(three) == "no profession co-occurs with a group 5 times; the most is 3"
     assert seldom.null(three) is None
     assert TRADES.refused(three) is None
     assert GENDER.refused(GENDER.statistics(said("She left."))) is None

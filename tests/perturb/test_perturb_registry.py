@@ -67,12 +67,12 @@ def test_names_presets_and_rates_mix_and_none_comes_twice() -> None:
         ("fairnes", "Unknown perturbation 'fairnes'", "Did you mean fairness"),
         ("qqqq", "Unknown perturbation 'qqqq'", "robustness_all"),
         ("typo:0.1", "Unknown perturbation 'typo'", "Did you mean typos"),
-        ("robustness:0.1", "names several", "typos:0.05"),
-        ("lowercase:0.1", "'lowercase' has no rate", "`lowercase` alone"),
-        ("typos:lots", "'lots' is no number", "typos:0.05"),
+        ("robustness:0.1", "preset of several", "typos:0.05"),
+        ("lowercase:0.1", "'lowercase' has no rate", "Write `lowercase`"),
+        ("typos:lots", "'lots' is not a number", "typos:0.05"),
         ("typos:1.5", "a share from 0 to 1, not 1.5", ""),
         ("typos:nan", "a share from 0 to 1, not nan", ""),
-        (" , ", "No perturbation is named", "canonical"),
+        (" , ", "The list of perturbations is empty", "canonical"),
     ],
 )
 def test_mistakes_are_told(text: str, message: str, remedy: str) -> None:
@@ -90,7 +90,7 @@ def test_mistakes_are_told(text: str, message: str, remedy: str) -> None:
         ("extra_space", {"spaces": 0}, "spaces is at least 1, not 0"),
         ("gender", {"to": "neutral"}, "'to' cannot be 'neutral'"),
         ("person_name", {"target": "martian"}, "no group 'martian'"),
-        ("filler", {"hesitation": False, "uncertainty": False}, "nothing is left to put in"),
+        ("filler", {"hesitation": False, "uncertainty": False}, "so there are no fillers"),
         ("typos", {"rate": "high"}, "'rate' cannot be 'high'"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_family_without_a_value_in_one_system_says_whose(one: Path, tmp_path: 
     texts = words(plot, tmp_path / "a.svg")
     assert "—" in texts
     caption = " ".join(texts)
-    assert "No calibration of small: 20 items, of the 300" in caption
+    assert "No calibration of small: only 20 items; calibration needs 300" in caption
     assert "small was measured differently from tiny: data digest:" in caption
 
 
@@ -165,7 +165,7 @@ def test_where_there_is_nothing_to_draw_it_says_what_would_measure_it(tmp_path: 
 
 def test_why_a_diagram_is_missing_is_told(tmp_path: Path) -> None:
     path = measured(tmp_path, {"quiz": quiz(20)})
-    with pytest.raises(InputError, match="tiny on quiz: 20 items, of the 300"):
+    with pytest.raises(InputError, match="tiny on quiz: only 20 items; calibration needs 300"):
         found(path, kind="reliability")
 
 

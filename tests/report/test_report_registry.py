@@ -12,7 +12,7 @@ from harness.gate.decision import GateDecision
 from harness.report.base import ForgettingContent, LeaderboardContent, Report, load, names, report
 from harness.store import runs
 from tests.compare.forgotten import comparisons, folders
-from tests.gate.made import judged, policy, quiz
+from tests.gate.made import decided, policy, quiz
 from tests.gate.made import run as gate_run
 from tests.outside import harness_outside
 from tests.store.records import run, task
@@ -40,7 +40,7 @@ def content() -> LeaderboardContent:
 
 
 def decision(place: Path) -> GateDecision:
-    return judged(gate_run(place, {"quiz": quiz(281, 400)}), None, policy("quiz >= 0.5"))
+    return decided(gate_run(place, {"quiz": quiz(281, 400)}), None, policy("quiz >= 0.5"))
 
 
 def test_one_file_adds_a_report_from_outside_the_package(tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ def test_each_subject_has_its_reports() -> None:
 @pytest.mark.parametrize("name", ["csv", "html", "json", "md", "table"])
 def test_every_report_of_a_leaderboard_names_the_systems(name: str) -> None:
     text = load(name, "leaderboard").leaderboard(content())
-    assert text.endswith("\n")
+    assert text.endswith(("\n", "</html>"))
     assert "eager" in text
 
 
 @pytest.mark.parametrize("name", ["html", "json", "md", "notebook", "table"])
 def test_every_report_of_comparisons_names_the_systems(name: str) -> None:
     text = load(name, "forgetting").forgetting(ForgettingContent(comparisons(), folders()[:3]))
-    assert text.endswith("\n")
+    assert text.endswith(("\n", "</html>"))
     assert "eager" in text
     assert "careful" in text
 

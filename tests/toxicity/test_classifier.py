@@ -109,7 +109,7 @@ def test_of_a_long_text_the_beginning_is_scored_and_told(tmp_path: Path, roberta
     assert longer == pytest.approx(fits, abs=1e-6)
     assert scorer.score(["x" * (limit - 2)])[0] != pytest.approx(fits, abs=1e-6), "the last token that is read counts"
     (note,) = scorer.notes()
-    assert f"reads {limit} tokens: of 2 longer texts" in note
+    assert f"reads {limit} tokens: only the beginning of 2 longer texts" in note
 
 
 def test_short_texts_give_no_note(softmax: Path) -> None:
@@ -156,8 +156,8 @@ def test_the_label_is_found_by_its_name(softmax: Path, tmp_path: Path, labels: t
 @pytest.mark.parametrize(
     ("labels", "label", "message", "remedy"),
     [
-        (("LABEL_0", "LABEL_1"), None, "Which label of the classifier .* It has LABEL_0, LABEL_1", ",label=LABEL_1"),
-        (("toxic", "hate"), None, "Which label of the classifier .* It has toxic, hate", ",label="),
+        (("LABEL_0", "LABEL_1"), None, "has no unique label for toxic texts: its labels are LABEL_0, LABEL_1", ",label=LABEL_1"),
+        (("toxic", "hate"), None, "has no unique label for toxic texts: its labels are toxic, hate", ",label="),
         (("fine", "toxic"), "nasty", "no label 'nasty'", "fine, toxic"),
     ],
 )
@@ -193,7 +193,7 @@ def test_without_the_hub_one_message_says_what_to_do(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
     error = said(Classifier())
     assert isinstance(error, ModelError)
-    assert f"The toxicity classifier {MODEL} cannot be had: offline mode is on" in error.what
+    assert f"Can't load the toxicity classifier {MODEL}: you are offline" in error.what
     assert f"hf download {MODEL} --local-dir DIR" in error.remedy
     assert "--toxicity classifier:DIR" in error.remedy
     assert "--toxicity profanity" in error.remedy
@@ -206,7 +206,7 @@ def test_a_hub_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         raise LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", silent)
-    assert "the hub did not answer" in said(Classifier(model="some/model")).what
+    assert "the Hub does not answer" in said(Classifier(model="some/model")).what
 
 
 def test_a_snapshot_folder_is_asked_before_the_hub(softmax: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,7 @@ def test_a_snapshot_folder_is_asked_before_the_hub(softmax: Path, tmp_path: Path
 
 
 def test_what_is_no_classifier_is_told(softmax: Path, tmp_path: Path) -> None:
-    assert "no folder and no hub id" in said(Classifier(model="/no/such/folder")).what
+    assert "not a local folder or a Hub id" in said(Classifier(model="/no/such/folder")).what
     (tmp_path / "empty").mkdir()
     assert "config.json cannot be read" in said(Classifier(model=str(tmp_path / "empty"))).what
     assert "names LlamaForCausalLM" in said(Classifier(model=str(tiny_causal(tmp_path / "llama")))).what

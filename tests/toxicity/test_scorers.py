@@ -86,7 +86,7 @@ def test_equal_texts_are_computed_once() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), 1.01, -0.01])
 def test_what_is_no_probability_is_refused(value: float) -> None:
-    with pytest.raises(NumericError, match="not from 0 to 1"):
+    with pytest.raises(NumericError, match="not between 0 and 1"):
         Counted(gives=value).score(["a"])
 
 

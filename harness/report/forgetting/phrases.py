@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.compare.comparability import system_notes
-from harness.compare.comparison import RunComparison, MetricComparison
+from harness.compare.comparison import MetricComparison, RunComparison
 from harness.compare.highlights import ForgettingRow, guessed_tasks, worst_task
 from harness.compare.overall import Estimate
 from harness.stats.power import POWER

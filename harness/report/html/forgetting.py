@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from harness.compare import selection
 from harness.compare.comparability import system_notes
-from harness.compare.comparison import RunComparison, MetricComparison, TaskComparison
+from harness.compare.comparison import MetricComparison, RunComparison, TaskComparison
 from harness.compare.overall import Estimate, Overall
 from harness.errors import InputError
 from harness.report.forgetting import phrases

@@ -7,7 +7,7 @@ from collections.abc import Container, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness.compare.comparison import RunComparison, MetricComparison, TaskComparison
+from harness.compare.comparison import MetricComparison, RunComparison, TaskComparison
 from harness.compare.figures import BinsOf, Diagram, Drop, Side, departures, diagrams, drops, sides
 from harness.compare.leaderboard_table import Leaderboard
 from harness.compare.paired_tables import LoadMeasure

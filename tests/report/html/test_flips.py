@@ -113,5 +113,5 @@ def test_a_page_has_one_base(tmp_path: Path) -> None:
     second = compare_runs(other, tmp_path / "a" / "c0", metrics.load, PLAN)
     with pytest.raises(InputError, match="have different bases"):
         forgetting_page([*first, second])
-    with pytest.raises(InputError, match="are none"):
+    with pytest.raises(InputError, match="There are no comparisons"):
         forgetting_page([])

@@ -346,7 +346,7 @@ def test_a_score_that_cannot_be_compared_says_why(show: Show, tmp_path: Path) ->
     after = folder(tmp_path / "after", {"corpus": Made(ppl(-21.0).answers, metric)}, system="other", tokenizer_digest="other")
     page = show(forgetting_page([compare_runs(before, after, metrics.load, ComparisonOptions(resamples=50))]))
     page.locator("#scores .badge").hover()
-    assert "the systems' tokenizers differ" in page.locator("#tip").inner_text()
+    assert "the systems have different tokenizers" in page.locator("#tip").inner_text()
 
 
 def test_prompts_that_differ_stand_side_by_side(show: Show, tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_prompts_that_differ_stand_side_by_side(show: Show, tmp_path: Path) -> N
     page = show(forgetting_page(compared(tmp_path, after, before={"quiz": hits(set())})))
     assert page.locator(".prompt summary").all_inner_texts() == ["Prompt of base", "Prompt of worse, which differs"]
     assert [text.strip() for text in page.locator(".prompt ins").all_inner_texts()] == ["chat"]
-    assert "60 items were read in different words" in page.locator(".notes").last.inner_text()
+    assert "60 items have different prompts in the two results" in page.locator(".notes").last.inner_text()
 
 
 def test_a_base_that_may_have_guessed_is_told(show: Show, tmp_path: Path) -> None:

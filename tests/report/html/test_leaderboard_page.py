@@ -201,7 +201,7 @@ def test_measured_seconds_are_shown_and_not_ranked(show: Show) -> None:
 def test_a_family_that_ranks_nobody_says_so(show: Show) -> None:
     page = show(page_of(measured("clever", 0.9, toxic_fraction=toxic(0.2)), measured("modest", 0.3, toxic_fraction=toxic(None))))
     button = page.locator("th.family button", has_text="Toxicity")
-    assert button.get_attribute("title") == "Whether answers hurt. Not ranked: no column has comparable numbers of two systems."
+    assert button.get_attribute("title") == "Whether responses are toxic. Not ranked: no column has comparable numbers of two systems."
     notes = page.locator(".notes").last.inner_text()
     assert "Toxicity is not ranked: no column has comparable numbers of two systems." in notes
     assert "modest on quiz toxic_fraction: empty texts" in notes

@@ -82,7 +82,7 @@ def test_a_row_for_each_group_and_task_and_a_column_for_each_family(show: Show, 
     assert record.ci
     lines = cell(page, "quiz", "Calibration").inner_text().split("\n")
     assert lines == [f"{record.value:.3f} ↓", f"[{record.ci[0]:.3f}, {record.ci[1]:.3f}] n 300", "ece_10_bin"]
-    assert cell(page, "few", "Calibration").inner_text().startswith("—\n20 items, of the 300")
+    assert cell(page, "few", "Calibration").inner_text().startswith("—\nonly 20 items; calibration needs 300")
     assert "not texts" in cell(page, "quiz", "Toxicity").inner_text()
     assert cell(page, "quiz", "Efficiency").inner_text() == "—"
 
@@ -150,7 +150,7 @@ def test_what_was_refused_says_why_in_place_of_a_diagram(show: Show, one_board: 
     page.locator("#diagram-tools").get_by_label("Task").select_option("few")
     page.locator("#diagram-tools").get_by_label("Measure").select_option("ece_10_bin")
     assert page.locator("#diagrams .bin").count() == 0
-    assert "20 items, of the 300" in page.locator("#diagrams figure p").inner_text()
+    assert "only 20 items; calibration needs 300" in page.locator("#diagrams figure p").inner_text()
 
 
 def test_several_systems_stand_side_by_side(show: Show, board: str) -> None:

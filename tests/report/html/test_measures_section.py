@@ -64,7 +64,7 @@ def test_rows_are_groups_with_their_tasks_and_cells_name_the_measure_that_stands
     assert (n, reason, differs) == (300, None, None)
     assert beside == {"by chance": pytest.approx(record.beside["by chance"])}
     assert [found["measures"][one[0]][0] for one in others] == ["ece_10_bin_renormalized", "platt_ece", "selective_acc@10"]
-    assert found["texts"][cells[2]["calibration"][0][5]].startswith("20 items, of the 300")
+    assert found["texts"][cells[2]["calibration"][0][5]].startswith("only 20 items; calibration needs 300")
     assert found["texts"][cells[1]["toxicity"][0][5]] == "answers are choices or scores, not texts"
     assert "efficiency" not in cells[1]
     embedded(found)

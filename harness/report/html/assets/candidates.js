@@ -100,7 +100,7 @@ function makeCandidates() {
     groups: [
       { key: "verdicts", title: "Tasks by verdict" },
       { key: "means", title: "Over all tasks" },
-      { key: "rest", title: "Other" },
+      { key: "rest", title: "Details" },
     ],
     columns: [...verdictColumns(), ...meanColumns(), ...restColumns()],
     rows: candidates,
