@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 Slices = TypeVar("Slices", str, tuple[Any, ...])
@@ -19,3 +20,9 @@ def common_prefix(one: Slices, other: Slices) -> int:
         else:
             high = middle
     return low
+
+
+def holds(sequence: Sequence[int], part: Sequence[int]) -> bool:
+    """Whether `part` stands somewhere in a sequence, its elements one after the other."""
+    width = len(part)
+    return any(tuple(sequence[first : first + width]) == tuple(part) for first in range(len(sequence) - width + 1))

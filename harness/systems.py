@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.options import Options, Watch
     from harness.replicas import Replicas
 
-ENGINE_REVISION = 3
+ENGINE_REVISION = 4
 VLLM_REVISION = 1
 """Raised whenever the engine would answer the same request otherwise; kept answers are then asked again."""
 
@@ -84,6 +84,7 @@ class Evaluation:
         for adapter in found:
             if adapter is not None:
                 adapters.check_finite(adapter, pickles=options.allow_pickle)
+                adapters.check_kind(adapter, options.quantize, options.engine)
         tokens.check()
         if options.engine == "vllm":
             _check_vllm(options, encoder, found)
@@ -117,6 +118,7 @@ class Evaluation:
             return
         from harness.engine.budget import Budget
         from harness.engine.transformers import TransformersEngine
+        from harness.engine.trust import trusted
 
         options, loaded = self.options, self.loaded()
         context: Any = nullcontext(None) if adapter is None else adapters.attached(loaded, adapter, pickles=options.allow_pickle)
@@ -124,7 +126,9 @@ class Evaluation:
             for warning in attached.warnings if attached else ():
                 self.watch.note(warning)
             module = attached.module if attached else loaded.module
-            yield TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget.choose(options.batch_tokens, loaded.device.type))
+            budget = Budget.choose(options.batch_tokens, loaded.device.type)
+            engine = TransformersEngine(module, loaded.tokenizer, loaded.architecture, budget)
+            yield engine if adapter is None else trusted(engine, adapter.name)
 
     def close(self) -> None:
         """End the processes that were started for further devices."""

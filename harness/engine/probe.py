@@ -124,6 +124,12 @@ def trial_words(module: Any, number: int) -> TokenIds:
     return tuple((size // 3 + place * (size // 17 + 1)) % size for place in range(number))
 
 
+def invocation_tokens(module: Any) -> TokenIds:
+    """The tokens from which on an aLoRA adapter is active; none for a module that is computed alike everywhere."""
+    configs = getattr(module, "peft_config", {}).values()
+    return tuple(token for config in configs for token in getattr(config, "alora_invocation_tokens", None) or ())
+
+
 def tried(difference: Callable[[], float], module: Any) -> bool:
     """Whether two ways of computing come to the same, as far as the weights' precision lets one tell; not where one of them fails."""
     weight = module.get_input_embeddings().weight.dtype

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
+from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
 from harness.engine.agreement import beams_error, generate_matches, uncached_beams_note, uncached_note
 from harness.engine.budget import Budget, kept_positions
 from harness.engine.causal import CausalForward
@@ -20,14 +20,21 @@ from harness.engine.endings import Endings
 from harness.engine.generation import Generator, plan_generation
 from harness.engine.logprobs import Scored, read_off
 from harness.engine.memory import Halving
-from harness.engine.planning import Planned, Row, area, plan_scoring, prompt_of, rows_of, side_by_side
+from harness.engine.planning import Planned, Row, area, contexts_of, plan_scoring, prompt_of, rows_of, side_by_side
 from harness.engine.prefixes import Pass, flat_size, plan_passes
-from harness.engine.probe import Abilities, causal_abilities, readable_soft_prompt, readable_source_prompt, seq2seq_abilities
+from harness.engine.probe import (
+    Abilities,
+    causal_abilities,
+    invocation_tokens,
+    readable_soft_prompt,
+    readable_source_prompt,
+    seq2seq_abilities,
+)
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Slots, Waiting, need
 from harness.engine.uncached import UncachedSlots
 from harness.errors import NumericError
-from harness.sequences import common_prefix
+from harness.sequences import common_prefix, holds
 
 _PROBE_BEAMS = 3
 """Beams in a probe, whatever the number requested: enough for rows to change places."""
@@ -77,7 +84,9 @@ class TransformersEngine:
         special = self.module.generation_config
         self._start: int | None = special.decoder_start_token_id if self.architecture == "seq2seq" else None
         self._endings = Endings(self.tokenizer, frozenset(special.eos_token_id or ()))
-        self._causal = CausalForward(self.module, special.pad_token_id, self.usage)
+        self._invocation = invocation_tokens(self.module)
+        pads = (special.pad_token_id, *range(len(self._invocation)))  # a row must not hold them where it is filled
+        self._causal = CausalForward(self.module, next(pad for pad in pads if pad not in self._invocation), self.usage)
         self._seq2seq = Seq2SeqForward(self.module, special.pad_token_id, self._start or 0, self._prompted, self.usage)
 
     @cached_property
@@ -93,6 +102,8 @@ class TransformersEngine:
     # peft's forward puts a soft prompt before the input, so nothing before or behind it can be called apart unless it can be read
 
     def _causal_abilities(self) -> Abilities:
+        if self._invocation:
+            return Abilities(False, False, why="This adapter (aLoRA) looks for its tokens in a whole prompt: nothing is shared.")
         if self._prompted:
             soft = readable_soft_prompt(self.module)
             if soft is None:
@@ -114,6 +125,7 @@ class TransformersEngine:
 
     def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Score choices and texts, batch by batch."""
+        self._note_inactive(requests)
         plain = list(requests)
         asked = bool(requests) and (self.architecture == "causal" or self._prompted)
         if asked and self.abilities.share and self.architecture == "causal":
@@ -129,6 +141,16 @@ class TransformersEngine:
         for padded in plan_scoring(plain, self._start, self.budget.score, self._kept_budget):
             yield from self._answered(Pass((), (tuple(padded),)), done, packed=False)
 
+    def _note_inactive(self, requests: Sequence[Request]) -> None:
+        """Say where an adapter that is active only behind certain tokens does nothing, because prompts do not hold them."""
+        if not self._invocation or not requests:
+            return
+        idle = sum(not holds(sequence, self._invocation) for request in requests for sequence in contexts_of(request))
+        if idle:
+            whole = sum(len(contexts_of(request)) for request in requests)
+            who = "None of the prompts hold" if idle == whole else "Some of the prompts do not hold"
+            self.notes.append(f"{who} this adapter's invocation tokens (aLoRA): there it leaves the base as it is.")
+
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Continue prompts; texts are handed on as they finish.
 
@@ -137,6 +159,7 @@ class TransformersEngine:
                 itself, before anything is computed.
         """
         wanted = [request for request in requests if request.id not in done]
+        self._note_inactive(wanted)
         slots = [one for one in wanted if one.beams == 1 and self.abilities.slots and self._within(need(one))]
         chosen = {one.id for one in slots}
         others: list[_Generations] = []

@@ -13,7 +13,7 @@ from typing import Any
 from harness import folders, weights
 from harness.contents import Contents
 from harness.errors import AdapterError, ModelError
-from harness.models import digests
+from harness.models import adapter_kinds, digests
 from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import Source, fetch
 from harness.models.digests import adapter_weights, model_digest, text_digest
@@ -190,10 +190,15 @@ def check_finite(adapter: Adapter, *, pickles: bool = False) -> None:
         )
 
 
+def names_base(adapter: Adapter, base: Source) -> bool:
+    """Whether the adapter's configuration names this base, or none."""
+    named = adapter.base.rstrip("/").lower()
+    return not named or bool({named, named.split("/")[-1]} & base.names)
+
+
 def check_base(adapter: Adapter, base: Source) -> None:
     """Raise AdapterError when the adapter's configuration names another base model."""
-    named = adapter.base.rstrip("/").lower()
-    if named and not {named, named.split("/")[-1]} & base.names:
+    if not names_base(adapter, base):
         raise AdapterError(
             f"The adapter {adapter.name} was made for {adapter.base}, not for {base.name}.",
             "Give --model its base; if the two are the same weights under another name, pass --any-base.",
@@ -209,6 +214,12 @@ def check_precision(adapter: Adapter, quantization: str | None) -> None:
             f"{quantization or 'full precision'}.",
             f"Pass --quantize {trained}; to score it as asked all the same, pass --any-base.",
         )
+
+
+def check_kind(adapter: Adapter, quantization: str | None, engine: str) -> None:
+    """Raise AdapterError where this kind of adapter cannot be computed right with these options."""
+    if not adapter.full:
+        adapter_kinds.check_kind(adapter, read_config(adapter.folder), quantization=quantization, engine=engine)
 
 
 @dataclass(frozen=True)
@@ -238,7 +249,10 @@ def attached(loaded: Loaded, adapter: Adapter, *, pickles: bool = False) -> Iter
     if adapter.full:
         yield _full(loaded, adapter, pickles)
         return
+    settings = read_config(adapter.folder)
+    adapter_kinds.check_kind(adapter, settings, quantization=loaded.quantization, engine="transformers")
     before = _parameters(loaded.module)
+    original = adapter_kinds.Original(loaded.module, adapter_kinds.rewrites_base(settings))
     stored = _stored_weights(adapter.folder, pickles)
     own = _base_weights(adapter, loaded, stored)
     try:
@@ -252,8 +266,9 @@ def attached(loaded: Loaded, adapter: Adapter, *, pickles: bool = False) -> Iter
             yield Attached(module, sum(value.numel() for value in held.values()), tuple(_warnings(loaded, adapter, config, held)))
     finally:
         detach(loaded.module)
+        original.put_back()
         _put_back(own.values())
-        if _parameters(loaded.module) != before:
+        if _parameters(loaded.module) != before or original.changed(frozenset(id(value) for value, _ in own.values())):
             raise AdapterError(
                 f"The base model was not restored after the adapter {adapter.name}.", "Score this adapter in a run of its own."
             )
@@ -267,9 +282,21 @@ def _load(loaded: Loaded, adapter: Adapter) -> tuple[Any, Any]:
 
             config = PeftConfig.from_pretrained(str(adapter.folder))
             config.inference_mode = True
-            return PeftModel.from_pretrained(loaded.module, str(adapter.folder), config=config, torch_device=str(loaded.device)), config
+            with _seeded(loaded.device):
+                options = {"config": config, "torch_device": str(loaded.device)}
+                return PeftModel.from_pretrained(loaded.module, str(adapter.folder), **options), config
     except Exception as error:
         raise _does_not_fit(adapter, loaded.source, error) from error
+
+
+@contextmanager
+def _seeded(device: Any) -> Iterator[None]:
+    """With random numbers that are the same each time: some adapters (`pissa_niter_4`) start from them; the caller's stay as they are."""
+    import torch
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
 
 
 def _full(loaded: Loaded, adapter: Adapter, pickles: bool) -> Attached:
@@ -284,6 +311,11 @@ def _warnings(loaded: Loaded, adapter: Adapter, config: Any, held: Mapping[str, 
         yield f"The adapter {adapter.name} changes nothing: its update is zero."
     if adapter.merge and loaded.dtype != "float32":
         yield f"The adapter {adapter.name} is merged in {loaded.dtype}: rounding moves its scores; --dtype float32 avoids it."
+    if (start := adapter_kinds.start(read_config(adapter.folder))) is not None:
+        yield (
+            f'The adapter {adapter.name} was saved as started with "{start}": peft takes its start out of the base\'s weights whenever it '
+            "attaches. Converted to plain LoRA it would not depend on that."
+        )
     yield from _other_weights(loaded, adapter)
 
 
@@ -447,7 +479,16 @@ def _does_not_fit(adapter: Adapter, base: Source, error: Exception) -> AdapterEr
     text = str(error).splitlines()
     name = type(error).__name__
     first = next((line.strip() for line in text if "size mismatch" in line), f"{name}: {text[0]}" if text else name)
-    return AdapterError(
-        f"The adapter {adapter.name} does not fit {base.name}: {first[:300]}",
-        f"Its configuration names {adapter.base or 'no base'}; give --model that one.",
-    )
+    return AdapterError(f"The adapter {adapter.name} does not fit {base.name}: {first[:300]}", _remedy(adapter, base, first))
+
+
+def _remedy(adapter: Adapter, base: Source, reason: str) -> str:
+    """What to do about an adapter that peft cannot attach: another base where that may help, else its own files are wrong."""
+    if convert := adapter_kinds.conversion(read_config(adapter.folder)):
+        return convert
+    if adapter.base and not names_base(adapter, base):
+        return f"Its configuration names {adapter.base}; give --model that one."
+    if "size mismatch" in reason or "target modules" in reason.lower():
+        named = adapter.base or "no base"
+        return f"Its configuration names {named}: give --model the base that it was trained on, and leave its configuration as saved."
+    return f"Correct {adapter.folder / 'adapter_config.json'}, or save the adapter again with peft."

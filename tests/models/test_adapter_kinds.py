@@ -1,0 +1,114 @@
+"""Adapters that peft computes in ways of their own: those that rewrite the base, and those that are active only behind certain tokens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.errors import AdapterError
+from harness.models import adapters
+from tests.engine.architectures import load
+from tests.models.test_adapters import configure, far, found, lora, make, naive, scores, with_adapter
+
+STARTS = ["pissa", "olora", "pissa_niter_4"]
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_an_adapter_that_rewrites_the_base_scores_as_in_peft_and_the_base_is_put_back(llama: Path, tmp_path: Path, start: str) -> None:
+    folder = make(llama, tmp_path / "one", lora("causal"))
+    other = make(llama, tmp_path / "two", lora("causal"), seed=1)
+    configure(folder, init_lora_weights=start)
+    loaded = load(llama)
+    before = {key: value.clone() for key, value in loaded.module.state_dict().items()}
+    plain, alone = scores(loaded.module, loaded), with_adapter(load(llama), found(llama, other))
+    with adapters.attached(loaded, found(llama, folder)) as attached:
+        adapted = scores(attached.module, loaded)
+    assert all(torch.equal(value, before[key]) for key, value in loaded.module.state_dict().items())
+    assert scores(loaded.module, loaded) == plain
+    assert with_adapter(loaded, found(llama, other)) == alone
+    if "niter" not in start:
+        expected = naive(llama, folder, 0)
+        assert all(adapted[key] == pytest.approx(values, abs=5e-4) for key, values in expected.items())
+    with adapters.attached(load(llama), found(llama, folder)) as attached:
+        assert far(scores(attached.module, loaded), adapted) == 0
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_the_base_is_put_back_after_merging(llama: Path, tmp_path: Path, start: str) -> None:
+    folder = make(llama, tmp_path / "one", lora("causal"))
+    configure(folder, init_lora_weights=start)
+    loaded = load(llama)
+    before = {key: value.clone() for key, value in loaded.module.state_dict().items()}
+    with adapters.attached(loaded, found(llama, folder)) as beside:
+        adapted = scores(beside.module, loaded)
+    with adapters.attached(loaded, found(llama, folder, merge=True)) as merged:
+        assert far(scores(merged.module, loaded), adapted) < 1e-3
+    assert all(torch.equal(value, before[key]) for key, value in loaded.module.state_dict().items())
+
+
+def test_a_write_that_was_not_put_back_is_noticed(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, kept = load(llama), found(llama, make(llama, tmp_path / "one", lora("causal")))
+    weight = loaded.module.get_output_embeddings().weight
+
+    def write(module: Any) -> None:
+        detach(module)
+        with torch.no_grad():
+            weight.mul_(2)
+
+    detach = adapters.detach
+    monkeypatch.setattr(adapters, "detach", write)
+    with pytest.raises(AdapterError, match="not restored"), adapters.attached(loaded, kept):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "words"),
+    [
+        ({"init_lora_weights": "pissa"}, {"quantization": "8bit"}, 'started with "pissa".*--quantize 8bit'),
+        ({"init_lora_weights": "olora"}, {"engine": "vllm"}, 'started with "olora".*--engine vllm'),
+        ({"alora_invocation_tokens": [5, 6]}, {"engine": "vllm"}, "invocation tokens.*--engine vllm"),
+        ({"alora_invocation_tokens": [5, 6]}, {"merge": True}, "invocation tokens.*--merge"),
+        ({"layer_replication": [[0, 2], [0, 2]]}, {}, "repeats layers"),
+    ],
+)
+def test_what_cannot_be_computed_right_is_refused_by_name(
+    llama: Path, tmp_path: Path, changes: dict[str, Any], options: dict[str, Any], words: str
+) -> None:
+    folder = make(llama, tmp_path / "one", lora("causal"))
+    configure(folder, **changes)
+    adapter = replace(found(llama, folder), merge=bool(options.get("merge")))
+    with pytest.raises(AdapterError, match=words):
+        adapters.check_kind(adapter, options.get("quantization"), options.get("engine", "transformers"))
+
+
+def test_a_start_that_needs_what_is_not_there_says_how_to_convert(llama: Path, tmp_path: Path) -> None:
+    folder = make(llama, tmp_path / "one", lora("causal"))
+    configure(folder, init_lora_weights="corda")
+    loaded = load(llama)
+    with pytest.raises(AdapterError, match="does not fit") as caught, adapters.attached(loaded, found(llama, folder)):
+        pass
+    assert "Convert it" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"task_type": "NONSENSE"}, "Correct .*adapter_config.json"),
+        ({"lora_alpha": "x"}, "Correct .*adapter_config.json"),
+        ({"base_model_name_or_path": "some/other"}, "names some/other; give --model that one"),
+        ({"base_model_name_or_path": None, "r": 8}, "names no base: give --model the base"),
+        ({"base_model_name_or_path": None, "target_modules": ["nope"]}, "names no base: give --model the base"),
+    ],
+)
+def test_the_remedy_fits_what_is_wrong(llama: Path, tmp_path: Path, changes: dict[str, Any], remedy: str) -> None:
+    folder = make(llama, tmp_path / "one", lora("causal"))
+    configure(folder, **({"r": 8} if changes.get("base_model_name_or_path") else {}), **changes)
+    loaded = load(llama)
+    with pytest.raises(AdapterError, match="does not fit") as caught, adapters.attached(loaded, found(llama, folder)):
+        pass
+    assert re.search(remedy, caught.value.remedy)
