@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,11 @@ _WIDE_BYTES = 4
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
 """Bytes; the library refuses longer ones as well."""
+_TYPES = {
+    **{"BOOL": "bool", "C64": "complex64", "C128": "complex128"},
+    **{f"{sign}{bits}": f"{word}{bits}" for sign, word in {"I": "int", "U": "uint"}.items() for bits in (8, 16, 32, 64)},
+}
+"""Types by their names in a file's header."""
 _POINTER = b"version https://git-lfs"
 
 
@@ -50,6 +55,46 @@ def check_whole(paths: Iterable[Path], error: type[InputError]) -> None:
     for folder in sorted(folders):
         for index in sorted(folder.glob("*.safetensors.index.json")):
             _check_index(index, error)
+
+
+def check_types(paths: Iterable[Path], error: type[InputError], parameters: Container[str] = ()) -> None:
+    """Stop where a weight of a model that is not quantized is stored as whole numbers, truth values or complex numbers.
+
+    A library would cast them in silence. Buffers may be whole numbers (position ids) or truth values (attention masks).
+
+    Args:
+        paths: files of weights; those that are no safetensors are passed over.
+        error: what to raise.
+        parameters: names that are known to be weights, beside those called `weight` or `bias`.
+
+    Raises:
+        InputError: of the kind asked for; names file, tensor and type.
+    """
+    from safetensors import safe_open
+
+    for path in paths:
+        if path.suffix != ".safetensors":
+            continue
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                part = file.get_slice(name)
+                kind = str(part.get_dtype())
+                if kind.startswith(("F", "BF")) or not (kind.startswith("C") or _is_weight(name, len(part.get_shape()), parameters)):
+                    continue
+                raise senseless_type(path, name, _TYPES.get(kind, kind), error)
+
+
+def senseless_type(path: Path, name: str, kind: str, error: type[InputError]) -> InputError:
+    """The error for a weight whose type says nothing."""
+    return error(
+        f"{path}: the tensor {name} is of type {kind}, which cannot hold the weights of a model that is not quantized.",
+        "Save it again in float32, float16 or bfloat16; a quantized model says so in its config.json (quantization_config).",
+    )
+
+
+def _is_weight(name: str, dimensions: int, parameters: Container[str]) -> bool:
+    last = name.rpartition(".")[2]
+    return last == "weight" or (last == "bias" and dimensions == 1) or name in parameters
 
 
 def first_not_finite(tensors: Mapping[str, torch.Tensor]) -> str | None:

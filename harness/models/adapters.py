@@ -17,7 +17,10 @@ from harness.models import adapter_kinds, digests
 from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import Source, fetch
 from harness.models.digests import adapter_weights, model_digest, text_digest
-from harness.models.loading import Loaded, check_head, load_model
+from harness.models.loading import Loaded, check_head, is_quantized, load_model
+
+_WHOLE_NUMBERS = ("indices", "position_ids", "num_batches_tracked")
+"""Parts of names of an adapter's tensors that are no weights."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ def _read(name: str, folder: Path, pickles: bool) -> Adapter:
     training = read_training(folder)
     if training is not None and training.method == "full":
         check_weights(folder, pickles, digests.weights_files)
+        if not is_quantized(folder):
+            weights.check_types(digests.weights_files(folder, pickles=pickles), AdapterError)
         contents = digests.model(folder, pickles=pickles)
         return Adapter(name, folder, contents.digest, training.base, training, contents=contents)
     base = str(read_config(folder).get("base_model_name_or_path") or "")
@@ -180,12 +185,16 @@ def check_weights(folder: Path, pickles: bool = False, listed: Callable[..., lis
 
 
 def check_finite(adapter: Adapter, *, pickles: bool = False) -> None:
-    """Raise AdapterError when a weight of the adapter is NaN or infinite; a fully tuned model's are checked when it is loaded."""
+    """Raise AdapterError when a weight is NaN, infinite or no real number; a fully tuned model's values are checked when it is loaded."""
     if adapter.full:
         return
-    if name := weights.first_not_finite(_stored_weights(adapter.folder, pickles)):
+    stored, path = _stored_weights(adapter.folder, pickles), adapter_weights(adapter.folder, pickles=pickles)[0]
+    for name, value in stored.items():
+        if value.is_complex() or not (value.is_floating_point() or any(part in name for part in _WHOLE_NUMBERS)):
+            raise weights.senseless_type(path, name, str(value.dtype).removeprefix("torch."), AdapterError)
+    if name := weights.first_not_finite(stored):
         raise AdapterError(
-            f"{adapter_weights(adapter.folder, pickles=pickles)[0]}: the tensor {name} holds NaN or infinite values.",
+            f"{path}: the tensor {name} holds NaN or infinite values.",
             "The training diverged, or the file is damaged: take an earlier checkpoint, or copy it again.",
         )
 

@@ -125,6 +125,17 @@ def check_weights(source: Source, *, pickles: bool = False) -> None:
         found = "only pickled weights" if list(source.folder.glob("*.bin")) else "no weights"
         raise ModelError(f"{source.folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file.")
     weights.check_whole(files, ModelError)
+    if not is_quantized(source.folder):
+        weights.check_types(files, ModelError)
+
+
+def is_quantized(folder: Path) -> bool:
+    """Whether the checkpoint's configuration says that its weights are quantized."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and bool(content.get("quantization_config"))
 
 
 def generation_config(source: Source) -> Any:
@@ -228,6 +239,8 @@ def load_model(
     except Exception as error:
         raise ModelError(f"The model in {source.folder} cannot be loaded: {type(error).__name__}: {error}", "Check its files.") from error
     _complete(report, source.folder)
+    if not is_quantized(source.folder):
+        weights.check_types(weights_files(source.folder, pickles=pickles), ModelError, _parameter_names(module))
     if quantize is None:
         _to_device(module, where, kind)
     elif where.type == "cpu":
@@ -239,6 +252,12 @@ def load_model(
     _plain_generation(module, tokenizer)
     architecture: Literal["causal", "seq2seq"] = "seq2seq" if seq2seq else "causal"
     return Loaded(module, tokenizer, architecture, where, kind, quantize, int(module.num_parameters()), source, contents)
+
+
+def _parameter_names(module: Any) -> frozenset[str]:
+    """Names of a model's weights as its own checkpoint, or one of the bare model, gives them."""
+    prefix = f"{module.base_model_prefix}."
+    return frozenset(other for name, _ in module.named_parameters() for other in (name, name.removeprefix(prefix)))
 
 
 def _to_device(module: Any, device: torch.device, dtype: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from harness.errors import AdapterError
-from harness.models import adapters
+from harness.errors import AdapterError, ModelError
+from harness.models import adapters, cards
+from harness.models.loading import check_weights
 from tests.engine.architectures import load
-from tests.models.test_adapters import configure, far, found, lora, make, naive, scores, with_adapter
+from tests.models.test_adapters import configure, edit, far, found, lora, make, naive, scores, with_adapter
 
 STARTS = ["pissa", "olora", "pissa_niter_4"]
 
@@ -112,3 +116,29 @@ def test_the_remedy_fits_what_is_wrong(llama: Path, tmp_path: Path, changes: dic
     with pytest.raises(AdapterError, match="does not fit") as caught, adapters.attached(loaded, found(llama, folder)):
         pass
     assert re.search(remedy, caught.value.remedy)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+@pytest.mark.parametrize("pickled", [False, True])
+def test_an_adapter_of_a_senseless_type_is_refused_by_name(llama: Path, tmp_path: Path, dtype: torch.dtype, pickled: bool) -> None:
+    folder = make(llama, tmp_path / "one", lora("causal"))
+    edit(folder, lambda tensors: {name: value.to(dtype) if "lora_B" in name else value for name, value in tensors.items()})
+    if pickled:
+        path = folder / "adapter_model.safetensors"
+        torch.save(load_file(path), folder / "adapter_model.bin")
+        path.unlink()
+    with pytest.raises(AdapterError, match=rf"lora_B.* is of type {str(dtype).removeprefix('torch.')}"):
+        adapters.check_finite(found(llama, folder, pickles=pickled), pickles=pickled)
+
+
+def test_a_model_of_a_senseless_type_is_refused_unless_it_is_quantized(llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(llama, folder)
+    path = folder / "model.safetensors"
+    name = "model.layers.0.self_attn.q_proj.weight"
+    save_file(load_file(path) | {name: torch.ones(32, 32, dtype=torch.int8)}, path, {"format": "pt"})
+    with pytest.raises(ModelError, match=f"{name} is of type int8"):
+        check_weights(cards.resolve(str(folder)))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
+    check_weights(cards.resolve(str(folder)))
