@@ -15,8 +15,10 @@ from harness.options import Clock, Options, Watch
 from harness.report.comparison import Comparison, Plan, compare_runs
 from harness.report.forgetting.noise import NoiseOf, measure
 from harness.report.naming import opened
+from harness.report.same import one_system
 from harness.run import Finished, run
 from harness.store import runs
+from harness.store.verifying import refuse_changed
 from harness.systems import open_encoder
 from harness.tasks.registry import Registry
 
@@ -86,8 +88,12 @@ def compare(before: Path, after: Sequence[Path], plan: Plan, noise: Path | None 
 
     Raises:
         InputError: a name is unknown, or results were not measured alike.
-        StorageError: results cannot be read.
+        StorageError: results cannot be read, or files beside them are missing or were changed.
     """
+    for one in (before, *after, *([] if noise is None else [noise])):
+        refuse_changed(one if one.is_dir() else one.parent, runs.read(one))
+    if noise is not None:
+        _refuse_another_system(before, noise)
     comparisons = tuple(compare_runs(before, one, metrics.load, _named(plan, before, one)) for one in after)
     places = (before, *after)
     if noise is None:
@@ -107,6 +113,20 @@ def check_margins(margins: Iterable[str], tasks: Sequence[str]) -> None:
     if margins and not theirs:
         entries = Registry.default().select(own).entries
         _refuse_unknown(margins, {entry.task.task: [spec.key for spec in entry.task.metrics] for entry in entries})
+
+
+def _refuse_another_system(before: Path, noise: Path) -> None:
+    """Make sure that a second scoring is one of the same system: another system's flips would pass for rounding.
+
+    Raises:
+        InputError: it is not.
+    """
+    base, second = runs.read(before).system, runs.read(noise).system
+    if not one_system(base, second):
+        raise InputError(
+            f"The second scoring in {noise} is of another system ({second.name}) than {before} ({base.name}).",
+            "Make it again: harness forgetting --model … --adapter … --noise.",
+        )
 
 
 def noise_folder(before: Path) -> Path:

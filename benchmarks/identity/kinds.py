@@ -20,9 +20,7 @@ TASK: dict[str, Any] = {
     "answer": "choices",
     "choices": [" yes", " no"],
     "target": "a",
-    "templates": [
-        {"name": "plain", "delimiter": "", "prompt": "<|im_start|>user\nIs the {{ q }} blue?<|im_end|>\n<|im_start|>assistant\n"}
-    ],
+    "templates": [{"name": "plain", "delimiter": "", "prompt": "<|im_start|>user\nIs the {{ q }} blue?<|im_end|>\n<|im_start|>assistant"}],
     "metrics": ["accuracy"],
 }
 INVOCATION = "<|im_start|>assistant"
@@ -133,9 +131,10 @@ def _senseless(bench: _Bench) -> Iterator[Case]:
         _recast(model / "model.safetensors", "q_proj", cast)
         shutil.copytree(bench.place.scratch / "lora", adapter)
         _recast(adapter / "adapter_model.safetensors", "lora_B", cast)
-        for kind, options in {"a model": {"model": model}, "an adapter": {"model": None}}.items():
-            given = () if kind == "a model" else ("--adapter", adapter)
-            done = bench.run(bench.place.scratch / "out" / f"{kind}-{name}", *given, **options)
+        for kind in ("a model", "an adapter"):
+            of_model = kind == "a model"
+            given = () if of_model else ("--adapter", adapter)
+            done = bench.run(bench.place.scratch / "out" / f"{kind}-{name}", *given, model=model if of_model else None)
             said = next((line for line in done.stderr.splitlines() if line.startswith("Error")), done.stdout[:100])
             refused = done.returncode == 2 and name in said
             seen = f"exit {done.returncode}: {said.replace(str(bench.place.scratch), '')}"

@@ -6,6 +6,7 @@ else that can change a score stands here. What cannot (batch size, device, folde
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,11 @@ def template_digest(jobs: Sequence[Job]) -> str:
 
 
 def data_digest(job: Job) -> str:
-    """SHA-256 (hex) over the content of the items that are scored, in their order."""
-    return text_digest("".join(asked.question.item.digest for asked in job.asked))
+    """SHA-256 (hex) over the ids and the content of the items that are scored, in their order.
+
+    Ids seed what is drawn for an item. They may be row numbers, which rows that a filter leaves out move.
+    """
+    return text_digest("".join(f"{json.dumps(asked.question.item.id)}:{asked.question.item.digest}\n" for asked in job.asked))
 
 
 def metric_signature(signature: Signature, read: Iterable[str], labels: Mapping[str, str]) -> Signature:

@@ -37,7 +37,8 @@ class Decision:
     Attributes:
         candidate, baseline: the results.
         judged: every rule, in the policy's order.
-        on_undecided: what counts instead where rules cannot tell; None: that the data cannot tell is the answer.
+        on_undecided: what counts instead where rules cannot tell; None: that the data cannot tell is the answer. "pass" does not hold
+            where results cannot be verified.
     """
 
     candidate: Results
@@ -52,8 +53,14 @@ class Decision:
 
     @property
     def outcome(self) -> Outcome:
-        """What counts."""
-        return self.on_undecided if self.found == "cannot tell" and self.on_undecided else self.found
+        """What counts. What cannot be verified never passes, whatever counts where the data cannot tell: it may be edited."""
+        if self.found != "cannot tell" or self.on_undecided is None or (self.on_undecided == "pass" and self._from_unverified):
+            return self.found
+        return self.on_undecided
+
+    @property
+    def _from_unverified(self) -> bool:
+        return any(side is not None and bool(side.record.unverified) for side in (self.candidate, self.baseline))
 
     @property
     def exit_code(self) -> int:
@@ -85,7 +92,9 @@ class Decision:
         if self.found == "cannot tell":
             more = f"To tell: {'; '.join(wanted)}." if wanted else "More items, or a wider margin, would tell."
             found.append(more)
-            if self.on_undecided is None:
+            if self._from_unverified:
+                found.append("Results that cannot be verified never pass: --on-undecided pass does not hold for them.")
+            elif self.on_undecided is None:
                 found.append("To decide without: --on-undecided pass or --on-undecided fail.")
         return found
 

@@ -189,9 +189,9 @@ def check_finite(adapter: Adapter, *, pickles: bool = False) -> None:
     if adapter.full:
         return
     stored, path = _stored_weights(adapter.folder, pickles), adapter_weights(adapter.folder, pickles=pickles)[0]
-    for name, value in stored.items():
-        if value.is_complex() or not (value.is_floating_point() or any(part in name for part in _WHOLE_NUMBERS)):
-            raise weights.senseless_type(path, name, str(value.dtype).removeprefix("torch."), AdapterError)
+    for stored_name, value in stored.items():
+        if value.is_complex() or not (value.is_floating_point() or any(part in stored_name for part in _WHOLE_NUMBERS)):
+            raise weights.senseless_type(path, stored_name, str(value.dtype).removeprefix("torch."), AdapterError)
     if name := weights.first_not_finite(stored):
         raise AdapterError(
             f"{path}: the tensor {name} holds NaN or infinite values.",

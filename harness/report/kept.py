@@ -155,6 +155,33 @@ def refuse_unlike(before: Results, after: Results, tasks: Sequence[str]) -> None
             f"{name} was not measured alike in {before.folder} and {after.folder} ({'; '.join(notes)}){more}.",
             f"Run it again with the same settings, or leave it out: {', '.join(unlike)}.",
         )
+    for name in tasks:
+        _refuse_other_ids(before, after, name)
+
+
+def _refuse_other_ids(before: Results, after: Results, name: str) -> None:
+    """Make sure that items of equal content have equal ids where something was drawn by an item's id.
+
+    Raises:
+        InputError: they have not, so that the same item was asked with other examples, or sampled or perturbed otherwise.
+    """
+    one, other = before.record.tasks[name], after.record.tasks[name]
+    if not _drawn_by_id(one) or one.signature.get("data_digest") == other.signature.get("data_digest"):
+        return
+    wording = next(iter(one.wordings), None)
+    pairs = join(before.kept(name, wording), after.kept(name, wording), wording).pairs
+    moved = [(mine, theirs) for mine, theirs in pairs if mine.id != theirs.id]
+    if moved:
+        mine, theirs = moved[0]
+        raise InputError(
+            f"{name} was not measured alike in {before.folder} and {after.folder}: {len(moved)} of {len(pairs)} items have other ids "
+            f"({mine.id!r} and {theirs.id!r} the first), by which examples, samples or perturbations were drawn.",
+            "Give items an id of their own with data.id, and run both again.",
+        )
+
+
+def _drawn_by_id(task: TaskRecord) -> bool:
+    return any(field in task.signature for field in ("shot_seed", "sampling_seed")) or bool(task.disturbances)
 
 
 def _without_items(signature: Signature) -> Signature:

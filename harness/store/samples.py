@@ -128,7 +128,7 @@ def statistics_lines(kept: Mapping[str, StatisticsRecord]) -> Iterator[str]:
 
 
 def read_statistics(folder: Path, place: str, files: Files) -> dict[str, StatisticsRecord]:
-    """The statistics of one task by metric; none where the file is missing.
+    """The statistics of one task by metric; none where the run wrote no file.
 
     Args:
         folder: the results folder.
@@ -136,16 +136,23 @@ def read_statistics(folder: Path, place: str, files: Files) -> dict[str, Statist
         files: what the task's record says of its files (`TaskRecord.files`).
 
     Raises:
-        StorageError: the file cannot be read, is not the one that was recorded, or holds something else.
+        StorageError: the file was recorded and is missing, cannot be read, is not the one that was recorded, or holds something else.
     """
     path = statistics_path_of(folder, place)
     try:
         content = json.loads(checked(folder, path, place, files))
         return {name: _unpacked(packed) for name, packed in content.items()}
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if path.relative_to(folder).as_posix() in (files or {}):
+            raise missing(path, place) from error
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise StorageError(f"Cannot read {path}: {error}.", _AGAIN) from error
+
+
+def missing(path: Path, place: str) -> StorageError:
+    """The error for a file that was recorded and is not there."""
+    return StorageError(f"{path} ({place}) is missing, and the results.json beside it records it.", _RESTORE)
 
 
 def checked(folder: Path, path: Path, place: str, files: Files) -> bytes:

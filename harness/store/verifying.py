@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator
@@ -93,15 +92,21 @@ def verify_folder(folder: Path) -> Checked:
 
 
 def refuse_changed(folder: Path, record: RunRecord) -> None:
-    """Make sure that the samples and statistics beside a run are those that it recorded; those that are not there are no concern.
+    """Make sure that the samples and statistics beside a run are those that it recorded, and that all of them are there.
 
     Raises:
-        StorageError: a file was changed after it was written, or belongs to another run.
+        StorageError: a file is missing, was changed after it was written, or belongs to another run.
     """
     for task, one in record.tasks.items():
         for name in one.files or ():
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 samples.checked(folder, folder / name, task, one.files)
+            except FileNotFoundError as error:
+                raise samples.missing(folder / name, task) from error
+            except OSError as error:
+                raise StorageError(
+                    f"{folder / name} ({task}) cannot be read: {error.strerror or error}.", "Check its permissions."
+                ) from error
 
 
 def lines(checked: Checked) -> Iterator[str]:

@@ -23,7 +23,7 @@ from tests.gate.made import policy, quiz, run
 from tests.report.comparing import Made, choices
 from tests.report.test_comparison import ACCURACY, flipped, hits
 from tests.stats.populations import accuracy, bounded_means, exchangeable
-from tests.store import records
+from tests.store import records, written
 
 BEFORE = hits(0.7, 400)
 
@@ -48,6 +48,17 @@ def tuned(tmp_path: Path, lost: int, gained: int) -> Path:
 def test_the_worst_rule_decides(tmp_path: Path, lines: list[str], outcome: str, code: int, headline: str) -> None:
     found = made.judged(run(tmp_path / "tuned", {"quiz": quiz(280, 400)}), None, policy(*lines))
     assert (found.outcome, found.exit_code, found.headline) == (outcome, code, headline)
+
+
+@pytest.mark.parametrize(("chosen", "code"), [("pass", 3), ("fail", 1), (None, 3)])
+@pytest.mark.parametrize("right", [280, 400])
+def test_what_cannot_be_verified_never_passes(tmp_path: Path, chosen: OnUndecided | None, code: int, right: int) -> None:
+    """Neither where the rule is met, nor where it is undecided: the folder may be edited."""
+    candidate = run(tmp_path / "tuned", {"quiz": quiz(right, 400)})
+    written.as_version_1(candidate)
+    found = made.judged(candidate, None, policy("quiz >= 0.7"), chosen)
+    assert (found.found, found.exit_code) == ("cannot tell", code)
+    assert "Results that cannot be verified never pass: --on-undecided pass does not hold for them." in found.advice
 
 
 @pytest.mark.parametrize(("chosen", "code"), [("pass", 0), ("fail", 1), (None, 3)])
