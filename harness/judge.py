@@ -97,7 +97,7 @@ class Judge:
         for name, metric in self.metrics.items():
             read.clear()
             table = metric.statistics(outcomes)
-            signature = metric_signature(metric.signature_for(outcomes), read, self.labels)
+            signature = metric_signature(type(metric), metric.signature_for(outcomes), read, self.labels)
             own = None if clusters is None else _of_rows(metric, outcomes, clusters, len(table))
             scores[name] = Score(metric, table, signature, seed, clusters=own)
         lost: list[DisturbanceRecord] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from benchmarks.identity.case import Case, Place
+from benchmarks.identity.contents import _environment
 
 ROWS = [
     {"question": f"Is {number} even or odd?", "label": number % 2, "group": number // 2, "answer": "even" if number % 2 == 0 else "odd"}
@@ -88,6 +90,7 @@ def cases(place: Place) -> Iterator[Case]:
     """Two runs for each setting, and a task file that names a script."""
     for number, setting in enumerate(SETTINGS):
         yield _compared(place, setting, place.scratch / str(number))
+    yield _plugin(place, place.scratch / "plug-in")
     yield from _moved(place, place.scratch / "moved")
     yield _script(place, place.scratch / "script")
 
@@ -122,6 +125,36 @@ def _run(
         return None
     found: dict[str, Any] = json.loads((folder / "out" / "results.json").read_text())
     return found
+
+
+PLUGIN = """
+from harness.metrics.base import Metric, metric, per_item
+
+
+@metric("own")
+class Own(Metric):
+    form = "generate"
+
+    def statistics(self, outcomes):
+        return per_item([{value} for _ in outcomes])
+"""
+
+
+def _plugin(place: Place, folder: Path) -> Case:
+    """A metric of the user's own that counts otherwise, its file's size and time kept."""
+    path = folder / "own" / "metrics" / "own.py"
+    path.parent.mkdir(parents=True)
+    found = []
+    for name, value in (("one", 0.25), ("two", 0.75)):
+        path.write_text(PLUGIN.format(value=value))
+        os.utime(path, ns=(10**18, 10**18))
+        with _environment(HARNESS_PATH=str(folder / "own")):
+            done = _run(place, folder / name, TEXTS | {"metrics": ["own"]}, (), "train")
+        found.append(done["tasks"]["say"]["metrics"]["own"] if done else {})
+    mine, theirs = found
+    told = mine.get("signature") != theirs.get("signature") and (mine.get("value"), theirs.get("value")) == (0.25, 0.75)
+    seen = f"{mine.get('value')} and {theirs.get('value')}; {_shown(mine.get('signature'), theirs.get('signature'))}"
+    return Case("signature", "the code of a metric from HARNESS_PATH", "marked" if told else "SLIPPED", seen)
 
 
 def _moved(place: Place, folder: Path) -> Iterator[Case]:

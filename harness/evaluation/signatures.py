@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.models.digests import text_digest
+from harness.plugins import code_of
 from harness.store.signature import AVERAGE_FIELDS, Signature
 
 if TYPE_CHECKING:
@@ -82,21 +83,22 @@ def data_digest(job: Job) -> str:
     return text_digest("".join(f"{json.dumps(asked.question.item.id)}:{asked.question.item.digest}\n" for asked in job.asked))
 
 
-def metric_signature(signature: Signature, read: Iterable[str], labels: Mapping[str, str]) -> Signature:
-    """A metric's signature with the expressions that give the labels it reads.
+def metric_signature(metric: type, signature: Signature, read: Iterable[str], labels: Mapping[str, str]) -> Signature:
+    """A metric's signature with the expressions that give the labels it reads, and with its code where it came as a plug-in.
 
     Args:
+        metric: the metric's class.
         signature: the metric's own, for these outcomes.
         read: names of the labels that it reads.
         labels: the expression of every label of the task.
     """
     decisive = {name: labels[name] for name in sorted(read) if name in labels}
-    return signature.with_fields(labels=decisive) if decisive else signature
+    return signature.with_fields(**code_of(metric), **({"labels": decisive} if decisive else {}))
 
 
 def perturbation_signature(perturbation: Perturbation, seed: int, columns: Iterable[str]) -> Signature:
-    """What decides the perturbed items: the perturbation, its seed, and the columns that it may change."""
-    return perturbation.signature.with_fields(seed=seed, columns=sorted(columns))
+    """What decides the perturbed items: the perturbation with its code, its seed, and the columns that it may change."""
+    return perturbation.signature.with_fields(**code_of(type(perturbation)), seed=seed, columns=sorted(columns))
 
 
 def worst_signature(signature: Signature, perturbations: Sequence[Signature]) -> Signature:

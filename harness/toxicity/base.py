@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import MetricError, NumericError
-from harness.plugins import Plugins
+from harness.plugins import Plugins, code_of
 from harness.store.signature import Signature
 
 FloatArray = NDArray[np.float64]
@@ -88,8 +88,8 @@ class Scorer:
 
     @property
     def identity(self) -> Signature:
-        """Everything that decides a score: the scorer, its version and its settings."""
-        return Signature.of(self.name, {"version": self.version, **self.settings()})
+        """Everything that decides a score: the scorer, its version, its settings, and its code where it came as a plug-in."""
+        return Signature.of(self.name, {"version": self.version, **self.settings(), **code_of(type(self))})
 
     @property
     def signature(self) -> Signature:
