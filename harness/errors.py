@@ -62,3 +62,7 @@ class StorageError(InputError):
 
 class NumericError(HarnessError):
     """The model produced something that is not a number; scores would be meaningless."""
+
+
+class BrokenModelError(NumericError, ModelError):
+    """A model gives no numbers from its first tokens on: told before anything is computed."""

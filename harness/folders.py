@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import DataError, InputError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -18,8 +18,16 @@ def shipped(kind: str) -> Path:
 
 def added(kind: str) -> list[Path]:
     """The user's own folders of a kind (`tasks`, `metrics`, `adapters`, `models`): below each folder of HARNESS_PATH."""
-    roots = [_of_environment("HARNESS_PATH", part) for part in os.environ.get("HARNESS_PATH", "").split(os.pathsep) if part]
-    return [root / kind for root in roots if (root / kind).is_dir()]
+    return [root / kind for root in _roots() if (root / kind).is_dir()]
+
+
+def absent() -> list[Path]:
+    """Folders of HARNESS_PATH that are not there."""
+    return [root for root in _roots() if not root.is_dir()]
+
+
+def _roots() -> list[Path]:
+    return [_of_environment("HARNESS_PATH", part) for part in os.environ.get("HARNESS_PATH", "").split(os.pathsep) if part]
 
 
 def expanded(name: str | Path) -> Path:
@@ -52,8 +60,14 @@ def cache() -> Path:
 
 
 def data_folder(chosen: Path | None) -> Path | None:
-    """The folder of dataset and model snapshots: `--data`, else HARNESS_DATA, else none."""
+    """The folder of dataset and model snapshots: `--data`, else HARNESS_DATA, else none.
+
+    Raises:
+        DataError: the one that was chosen is not there.
+    """
     if chosen is not None:
+        if not chosen.is_dir():
+            raise DataError(f"The data folder {chosen} does not exist.", "Give another with --data or HARNESS_DATA.")
         return chosen
     from_environment = os.environ.get("HARNESS_DATA")
     return _of_environment("HARNESS_DATA", from_environment) if from_environment else None

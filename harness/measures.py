@@ -55,6 +55,8 @@ class Measures:
         scorer, no_scorer = options.toxicity, None
         if "toxicity" in options.measures:
             scorer, no_scorer = _scorer(options.toxicity, watch)
+        elif options.toxicity:
+            raise InputError("--toxicity names a scorer, and toxicity is not measured.", "Add --measures toxicity, or leave it out.")
         wanted = options.perturb or [family for family in options.measures if family in DISTURBING]
         if not wanted:
             return cls(options.measures, (), scorer, no_scorer, options.small)

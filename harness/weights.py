@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ _WIDE_BYTES = 4
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
 """Bytes; the library refuses longer ones as well."""
+_WHOLE = frozenset({"F64", "F32", "F16", "BF16"})
+"""Types of weights that are not quantized."""
 _TYPES = {
     **{"BOOL": "bool", "C64": "complex64", "C128": "complex128"},
     **{f"{sign}{bits}": f"{word}{bits}" for sign, word in {"I": "int", "U": "uint"}.items() for bits in (8, 16, 32, 64)},
@@ -82,6 +84,40 @@ def check_types(paths: Iterable[Path], error: type[InputError], parameters: Cont
                 if kind.startswith(("F", "BF")) or not (kind.startswith("C") or _is_weight(name, len(part.get_shape()), parameters)):
                     continue
                 raise senseless_type(path, name, _TYPES.get(kind, kind), error)
+
+
+def check_quantized(paths: Sequence[Path], error: type[InputError]) -> None:
+    """Stop where a configuration says that weights are quantized, and none of them is stored so.
+
+    Args:
+        paths: files of weights; where one is no safetensors file, nothing is said.
+        error: what to raise.
+
+    Raises:
+        InputError: of the kind asked for.
+    """
+    from safetensors import safe_open
+
+    if not paths or any(path.suffix != ".safetensors" for path in paths):
+        return
+    for path in paths:
+        with safe_open(path, framework="np") as file:
+            if any(str(file.get_slice(name).get_dtype()) not in _WHOLE for name in file.keys()):  # noqa: SIM118 - not a mapping
+                return
+    raise error(
+        f"The config.json in {paths[0].parent} says that the weights are quantized (quantization_config), and {paths[0].name} holds none.",
+        "Take quantization_config out of config.json (and pass --quantize), or save the quantized model.",
+    )
+
+
+def shapes(paths: Iterable[Path]) -> Iterator[tuple[Path, str, tuple[int, ...]]]:
+    """File, name and shape of every tensor in safetensors files."""
+    from safetensors import safe_open
+
+    for path in paths:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="np") as file:
+                yield from ((path, name, tuple(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118 - not a mapping
 
 
 def senseless_type(path: Path, name: str, kind: str, error: type[InputError]) -> InputError:
@@ -175,7 +211,7 @@ def _promised(header: bytes) -> int | None:
 def _check_index(index: Path, error: type[InputError]) -> None:
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as reason:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as reason:
         raise error(f"{index} cannot be read: {reason!r}.", "Copy or download it again.") from reason
     missing = [name for name in shards if not (index.parent / str(name)).is_file()]
     if missing:

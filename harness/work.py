@@ -56,9 +56,13 @@ class Work:
             measures = Measures.of(options, watch)
             judges = {entry.task.task: Judge.of(entry.task, measures, remote_code=options.trust_remote_code) for entry in selection.entries}
             evaluation = Evaluation.open(options, watch)
+        for root in folders.absent():
+            watch.note(f"HARNESS_PATH names {root}, which is no folder: nothing is taken from there.")
         if theirs and measures.families:
             watch.note("Measures beside the tasks' own, and perturbations, are not taken of lm_eval: tasks.")
         jobs = _prepare(options, selection, judges, measures, evaluation.encoder, clock)
+        if options.texts > 1 and all(job.task.answer != "generate" or job.task.generation.temperature == 0 for job in jobs):
+            watch.note(f"--texts {options.texts} has no effect: none of these tasks samples its texts.")
         names = _samples(jobs)
         for folder in evaluation.outputs.values():
             check_files(samples.path_of(folder, name) for name in names)

@@ -24,6 +24,7 @@ from harness.cli.arguments import (
     whole_number,
 )
 from harness.contract import LARGEST_SEED
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.options import Options
@@ -119,6 +120,8 @@ def run(
     from harness.run import run as run_all
 
     devices = split([device])
+    if not devices:
+        raise InputError("--device names no device.", "Give auto, cpu, cuda or cuda:i, or several separated by commas.")
     options = Options(
         model=model,
         tasks=tuple(split(tasks)),
@@ -130,7 +133,7 @@ def run(
         chat=chat,
         dtype=dtype.value,
         quantize=quantize.value if quantize else None,
-        device=devices[0] if devices else "auto",
+        device=devices[0],
         devices=tuple(devices) if len(devices) > 1 else (),
         batch_tokens=_batch_tokens(batch_tokens),
         seed=seed,

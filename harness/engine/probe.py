@@ -16,6 +16,7 @@ from harness.engine.planning import Row, rows_of
 from harness.engine.seq2seq import Seq2SeqForward
 from harness.engine.slots import CausalSlots, Seq2SeqSlots, Waiting
 from harness.engine.soft_prompts import SoftPrompt, SourcePrompt, soft_prompt, source_prompt
+from harness.errors import BrokenModelError
 
 Found = TypeVar("Found")
 
@@ -155,9 +156,19 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
     questions = [rows_of(ScoreChoices("", context, choices), None) for context in contexts]
     strips = [[*questions[0], *questions[1]], [*questions[2]]]
     rows: list[Row] = [row for strip in strips for row in strip]
-    shared, here = forward.packed(strips, (words[:1], words[1:2]))
     plain, there = forward.plain(rows)
+    _check_numbers(plain)
+    shared, here = forward.packed(strips, (words[:1], words[1:2]))
     return shared[[place for own in here for place in own]], plain[[place for own in there for place in own]]
+
+
+def _check_numbers(logits: torch.Tensor) -> None:
+    """Raise BrokenModelError where no token can be chosen from logits, or any is NaN."""
+    if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
+        raise BrokenModelError(
+            f"The model gives logits that are no numbers in {str(logits.dtype).removeprefix('torch.')}: every score would be meaningless.",
+            "Half precision can overflow: try --dtype float32 or bfloat16; otherwise its weights or a setting in config.json are broken.",
+        )
 
 
 def _stepped(forward: CausalForward, words: TokenIds, content: list[KeysValues]) -> tuple[torch.Tensor, torch.Tensor]:

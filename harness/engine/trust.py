@@ -18,7 +18,7 @@ import torch
 from harness.contract import ChoiceScores, ScoreChoices, TokenIds, Usage
 from harness.engine.caches import silence_peft_warnings
 from harness.engine.probe import invocation_tokens, trial_words, tried
-from harness.errors import AdapterError, NumericError
+from harness.errors import AdapterError, BrokenModelError, NumericError
 
 if TYPE_CHECKING:
     from harness.engine.transformers import TransformersEngine
@@ -40,7 +40,10 @@ def trusted(engine: TransformersEngine, name: str) -> TransformersEngine:
     if not all(map(math.isfinite, expected)):
         raise _not_finite(engine.module, name, requests, start)
     for one in (engine, replace(engine, share=False, usage=Usage(), notes=[])):
-        fits = _agrees(one, requests, expected)
+        try:
+            fits = _agrees(one, requests, expected)
+        except BrokenModelError as error:
+            raise _not_finite(engine.module, name, requests, start) from error
         for spent in fields(Usage):
             setattr(one.usage, spent.name, spent.default)
         if fits:
@@ -93,7 +96,9 @@ def _agrees(engine: TransformersEngine, requests: Sequence[ScoreChoices], expect
     def difference() -> float:
         try:
             scores = {one.id: one for batch in engine.score(requests) for one in batch}
-        except NumericError:
+        except NumericError as error:
+            if isinstance(error, BrokenModelError):
+                raise
             return math.inf
         found = list(_values(scores[request.id] for request in requests))
         return max(abs(one - other) for one, other in zip(found, expected, strict=True)) / max(1.0, *map(abs, expected))

@@ -18,6 +18,7 @@ from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import Source, fetch
 from harness.models.digests import adapter_weights, model_digest, text_digest
 from harness.models.loading import Loaded, check_head, is_quantized, load_model
+from harness.models.settings import check_numbers
 
 _WHOLE_NUMBERS = ("indices", "position_ids", "num_batches_tracked")
 """Parts of names of an adapter's tensors that are no weights."""
@@ -160,10 +161,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "adapter_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise AdapterError(f"{path} is nested too deeply to be an adapter's configuration.", "Copy it again.") from error
     except (OSError, ValueError) as error:
         raise AdapterError(f"{path} cannot be read: {error}.", "Copy it again, or save the adapter again with peft.") from error
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         raise AdapterError(f"{path} is no adapter's configuration: it has no peft_type.", "Save the adapter again with peft.")
+    check_numbers(path, config, AdapterError)
     return config
 
 

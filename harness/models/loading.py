@@ -15,6 +15,7 @@ from harness.errors import ModelError
 from harness.models.cards import Source
 from harness.models.code import code_revision
 from harness.models.digests import weights_files
+from harness.models.settings import check_model_settings
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +87,7 @@ def load_config(source: Source, *, remote_code: bool = False) -> Any:
     """The configuration of a model folder; raises ModelError where it cannot be read."""
     from transformers import AutoConfig
 
+    check_model_settings(source.folder, ModelError)
     try:
         return AutoConfig.from_pretrained(source.folder, **_code(source.folder, remote_code))
     except Exception as error:
@@ -111,6 +113,8 @@ def _unreadable(folder: Path) -> ModelError | None:
                 return ModelError(f"{path} is damaged: it holds no JSON object.", "Copy or download it again.")
         except (OSError, ValueError) as error:
             return ModelError(f"{path} is damaged: {error}.", "Copy or download it again.")
+        except RecursionError:
+            return ModelError(f"{path} is damaged: it is nested too deeply.", "Copy or download it again.")
     return None
 
 
@@ -125,7 +129,9 @@ def check_weights(source: Source, *, pickles: bool = False) -> None:
         found = "only pickled weights" if list(source.folder.glob("*.bin")) else "no weights"
         raise ModelError(f"{source.folder} holds {found}.", "Save safetensors, or pass --allow-pickle if you trust who made the file.")
     weights.check_whole(files, ModelError)
-    if not is_quantized(source.folder):
+    if is_quantized(source.folder):
+        weights.check_quantized(files, ModelError)
+    else:
         weights.check_types(files, ModelError)
 
 
@@ -237,7 +243,9 @@ def load_model(
     try:
         module, report = factory.from_pretrained(source.folder, config=config, output_loading_info=True, **options)
     except Exception as error:
-        raise ModelError(f"The model in {source.folder} cannot be loaded: {type(error).__name__}: {error}", "Check its files.") from error
+        raise _other_shape(config, factory, source.folder) or ModelError(
+            f"The model in {source.folder} cannot be loaded: {_reason(error)}.", "Check its files."
+        ) from error
     _complete(report, source.folder)
     if not is_quantized(source.folder):
         weights.check_types(weights_files(source.folder, pickles=pickles), ModelError, _parameter_names(module))
@@ -252,6 +260,29 @@ def load_model(
     _plain_generation(module, tokenizer)
     architecture: Literal["causal", "seq2seq"] = "seq2seq" if seq2seq else "causal"
     return Loaded(module, tokenizer, architecture, where, kind, quantize, int(module.num_parameters()), source, contents)
+
+
+def _other_shape(config: Any, factory: Any, folder: Path) -> ModelError | None:
+    """An error that names the first tensor whose shape is not the one that the configuration asks for; None where there is none.
+
+    The library says how to load such a checkpoint all the same, and not which tensor it is.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            module = factory.from_config(config)
+    except Exception:  # noqa: BLE001 - it cannot be built at all: that error is told
+        return None
+    prefix = f"{module.base_model_prefix}."
+    wanted = {other: tuple(value.shape) for name, value in module.named_parameters() for other in (name, name.removeprefix(prefix))}
+    for path, name, shape in weights.shapes(weights_files(folder)):
+        if name in wanted and wanted[name] != shape:
+            return ModelError(
+                f"{path}: the tensor {name} has the shape {list(shape)}, and config.json asks for {list(wanted[name])}.",
+                "config.json does not belong to these weights: copy or download the whole model again.",
+            )
+    return None
 
 
 def _parameter_names(module: Any) -> frozenset[str]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from harness.contract import ChoiceScores, Generate, Generation, ScoreChoices, Usage
+from harness.engine.budget import Budget
 from harness.engine.transformers import TransformersEngine
 from harness.engine.trust import trusted
 from harness.errors import AdapterError
@@ -45,7 +46,7 @@ def alora(base: Path, folder: Path) -> Path:
 
 
 def opened(loaded: Loaded, module: Any) -> TransformersEngine:
-    return trusted(engine(replace(loaded, module=module)), "mine")
+    return trusted(TransformersEngine(module, loaded.tokenizer, loaded.architecture, Budget(64, 64)), "mine")
 
 
 def test_an_alora_adapter_scores_as_in_pefts_forward(llama: Path, tmp_path: Path) -> None:

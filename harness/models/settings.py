@@ -1,0 +1,66 @@
+"""JSON settings of models and adapters, looked through before a library believes them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+
+_MAY_BE_INFINITE = frozenset({"time_step_limit"})
+"""Settings that are bounds, such as Mamba's."""
+
+_LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+
+
+def check_numbers(path: Path, content: Any, error: type[InputError]) -> None:
+    """Stop where a setting is NaN or infinite: JSON has no such number, but Python reads it, and every score would be meaningless.
+
+    Args:
+        path: of the file, for the message.
+        content: what it holds.
+        error: what to raise.
+
+    Raises:
+        InputError: of the kind asked for; names file and field.
+    """
+    for field, value in _numbers(content, ""):
+        last = field.partition("[")[0].rpartition(".")[2]
+        if not math.isfinite(value) and not (math.isinf(value) and last in _MAY_BE_INFINITE):
+            raise error(f"{path}: {field} is {value}, which is no number to compute with.", "Correct the file, or copy it again.")
+
+
+def check_model_settings(folder: Path, error: type[InputError]) -> None:
+    """Stop where a model folder's configuration holds what is no number, or no length where it should be one.
+
+    A file that cannot be read is passed over: whoever loads it says so.
+    """
+    for name in ("config.json", "generation_config.json"):
+        path = folder / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if not isinstance(content, dict):
+            continue
+        check_numbers(path, content, error)
+        inner = content.get("text_config")
+        for part in (content, inner if isinstance(inner, dict) else {}):
+            for field in _LENGTHS if name == "config.json" else ():
+                length = part.get(field)
+                if isinstance(length, int) and length < 1:
+                    raise error(f"{path}: {field} is {length}; a model reads at least one token.", "Correct the file, or copy it again.")
+
+
+def _numbers(value: Any, field: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        yield field, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers(inner, f"{field}.{name}" if field else str(name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _numbers(inner, f"{field}[{number}]")
