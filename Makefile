@@ -33,7 +33,7 @@ test-lowest: browser  ## the suite with the lowest releases that pyproject.toml 
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n $(WORKERS) --dist worksteal
 
 constraints: $(LATEST)/.passed  ## write constraints.txt: the releases with which `make test-latest` has passed
-	{ sed -n '/^#/p' constraints.txt; $(LATEST)/bin/python -m pip freeze --exclude-editable | sed -n 's/^\([A-Za-z0-9._-]*==[^+ ]*\).*/\1/p'; } > $(LATEST)/constraints
+	{ sed -n '/^#/p' constraints.txt; $(LATEST)/bin/python -m pip freeze --all --exclude-editable | sed -n '/^pip==/d;s/^\([A-Za-z0-9._-]*==[^+ ]*\).*/\1/p'; } > $(LATEST)/constraints
 	mv $(LATEST)/constraints constraints.txt
 
 $(LATEST)/.passed:
