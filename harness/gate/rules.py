@@ -90,25 +90,28 @@ class Relative:
             return self._efficiency(evidence, quantity)
         findings = []
         for one in evidence.compared(self.subject):
-            if told := self._same_system(evidence, one):
+            if told := self._same_system(one):
                 findings.append(told)
                 continue
             sides = (baseline, evidence.candidate)
             findings.append(self._score(one, excess(sides, evidence.load, evidence.plan, one.owner, one.score.metric, self.factor)))
         return combined(findings, "scores")
 
-    def _same_system(self, evidence: Evidence, one: Compared) -> Finding | None:
-        """Where nothing can have changed, the multiple alone decides; None where it does not, or something may have changed."""
+    def _same_system(self, one: Compared) -> Finding | None:
+        """Where nothing can have changed both sides are equal and the rule is decided; None where something may have changed."""
         score = one.score
-        if not _same(score) or score.after is None:
+        if not _same(score):
             return None
-        if _HOLDS[self.operator](score.after, self.factor * score.after) and (self.factor == 1 or evidence.at_least_zero(one)):
+        if score.after is None:  # as of any score above 0
+            holds, times = _HOLDS[self.operator](1.0, self.factor), "it has no value on either side"
+        else:
+            holds = _HOLDS[self.operator](score.after, self.factor * score.after)
             times = f"{number(score.after)} {self.operator} {self.factor:g} × {number(score.after)}"
+        if holds:
             return Finding("pass", f"{one.name}: {_SAME}, and {times}", reason=_SAME)
-        if self.factor == 1 or (self.factor > 1 and score.after > 0 and evidence.at_least_zero(one)):
-            times = "itself" if self.factor == 1 else f"{self.factor:g} × itself"
-            return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} {times}")
-        return None
+        itself = "itself" if self.factor == 1 else f"{self.factor:g} × itself"
+        score_is = "" if score.after is None else f", which is {number(score.after)}"
+        return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} {itself}{score_is}")
 
     def _score(self, one: Compared, found: Excess | str) -> Finding:
         if isinstance(found, str):

@@ -133,6 +133,7 @@ class Measured:
         flips: items lost and gained, where items are right or wrong.
         resampled: see `MetricComparison`.
         pairs, difference: None where `reason` says why.
+        steady: whether one system gave the same responses twice, so that nothing can have changed even where nothing can be resampled.
     """
 
     key: str
@@ -146,6 +147,7 @@ class Measured:
     pairs: Pairs | None
     difference: Difference | None
     reason: str | None
+    steady: bool = False
 
     @property
     def sign(self) -> int:
@@ -183,10 +185,13 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None, tests: 
             before=before,
             after=after,
             margin=one.margin,
-            verdict="cannot tell",
+            verdict="kept" if one.steady else "cannot tell",
+            low=same.NO_CHANGE.low if one.steady else None,
+            high=same.NO_CHANGE.high if one.steady else None,
+            method=same.METHOD if one.steady else None,
             lost=lost,
             gained=gained,
-            reason=one.reason,
+            reason=None if one.steady else one.reason,
         )
     bounds, power_of = found.interval, _forgetting(one, found, tests)
     steady = bounds is not None and bounds.method == same.METHOD
