@@ -15,7 +15,7 @@ import numpy as np
 from harness.stats import effects, power
 from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
 from harness.stats.contrast import FEW, contrast, difference_interval, unseen_room
-from harness.stats.discordant import Flips, mcnemar, unseen_share
+from harness.stats.discordant import Flips, mcnemar
 from harness.stats.pairs import MacroPairs, Pairs
 from harness.stats.permutation import Permuted, p_value, permuted
 
@@ -134,11 +134,9 @@ def _scatter(pairs: Pairs) -> float:
 
 def _detectable(pairs: Pairs, error: float, level: float) -> float:
     least = power.detectable(error, level)
-    if not isinstance(pairs, MacroPairs) and (room := unseen_room(pairs, level)):
+    if pairs.flips is None and (room := unseen_room(pairs, level)):
         scatter = power.QUANTILE * error
         return least - scatter + math.hypot(scatter, room)
-    if pairs.flips is None and pairs.changed < FEW and math.isfinite(pairs.span) and not isinstance(pairs, MacroPairs):
-        return max(least, unseen_share(pairs.rows, level) * pairs.span)
     return least
 
 
