@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,13 +113,13 @@ def _hair(rows: int, share: float) -> Draw:
     return draw
 
 
-def exponential(rows: int, each: int) -> Draw:
-    """Clusters of which each loses by an exponential amount, 0.05 on average."""
+def exponential(clusters: int, each: int) -> Draw:
+    """Scores without bounds, in clusters of which each loses an exponential amount, 1 on average."""
 
     def draw(generator: np.random.Generator) -> Pairs:
-        labels = np.repeat(np.arange(rows), each)
-        lost = np.minimum(generator.exponential(0.05, rows), 0.9)[labels]
-        return of_values(np.full(len(labels), 0.95), 0.95 - lost, labels)
+        labels = np.repeat(np.arange(clusters), each)
+        lost = generator.exponential(1.0, clusters)[labels]
+        return replace(of_values(np.full(len(labels), 5.0), 5.0 - lost, labels), span=np.inf)
 
     return draw
 
@@ -194,8 +194,8 @@ def rare() -> Iterator[Rare]:
     yield Rare(name, "100 of 5, x >= 0.98 × baseline", graded_clusters(100, 5, 0.02), 0.0, 0.98)
     yield Rare(name, "mean of 4 tasks of 50 of 5", _group("macro", 4, graded_clusters(50, 5, 0.01)), -0.005)
     yield Rare("graded, by a hair", "over all items of 25 tasks of 4", _group("micro", 25, _hair(4, 0.02)), -0.01)
-    for rows in (20, 50):
-        yield Rare("graded in clusters, exponential loss", f"{rows} of 3", exponential(rows, 3), -0.05 * (1 - np.exp(-18)))
+    for clusters in (20, 50):
+        yield Rare("unbounded in clusters, exponential loss", f"{clusters} of 3", exponential(clusters, 3), -1.0)
     for metric in ("f1_macro", "mcc"):
         for rows, share, lost, flips in ((1_000, 0.005, 0.3, 0.03), (300, 0.02, 0.2, 0.08), (100, 0.1, 0.3, 0.25)):
             corpus = rare_class(metric, share, lost, flips)

@@ -227,7 +227,7 @@ def rates(setting: Setting, replications: int, methods: Sequence[Callable[[Pairs
                 found = Interval(-math.inf, math.inf, "none")
             false[place] += found.low > setting.limit if setting.limit < 0 else found.low >= setting.limit
             held[place] += found.low - 1e-12 <= truth <= found.high + 1e-12
-            width[place] += min(found.high - found.low, 2.0 * pairs.span)
+            width[place] += min(found.high - found.low, 2.0 * min(pairs.span, 100.0))
     return [Rates(*row) for row in (np.stack([false, held, width], axis=1) / replications).tolist()]
 
 

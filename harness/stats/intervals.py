@@ -50,6 +50,9 @@ SEEN = 5
 
 Of fewer than 16 rows, 1 and a quarter of them."""
 
+ALIKE = "unseen"
+"""How an interval was made that has nothing but room for what was not drawn."""
+
 NO_SCATTER = "every resample of these items has the same score, which says nothing of others"
 """Why a score whose interval would be a point has none."""
 
@@ -192,7 +195,7 @@ def _with_room(found: Interval, tasks: Sequence[Task], weights: Sequence[float],
     if not below and not above:
         return found
     low, high = estimate - math.hypot(estimate - found.low, below), estimate + math.hypot(found.high - estimate, above)
-    return Interval(low, high, f"{found.method}, unseen" if found.low == found.high else found.method)
+    return Interval(low, high, ALIKE if found.low == found.high else found.method)
 
 
 def _room(part: Part, level: float) -> tuple[float, float]:
