@@ -431,6 +431,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=REPLICATIONS, help="samples of each setting")
     parser.add_argument("--only", default=",".join(SECTIONS), help="tables to make, of these")
+    parser.add_argument("--write", action="store_true", help="put the tables into the document with another number of samples too")
     given = parser.parse_args()
     replications: int = given.replications
     wanted = given.only.split(",")
@@ -449,7 +450,7 @@ def main() -> None:
         legend, lines = sections[name]
         text = f"{legend}\n\n" + "\n".join(lines)
         print(f"{name}\n\n{text}\n", flush=True)
-        if replications == REPLICATIONS:
+        if replications == REPLICATIONS or given.write:
             put(DOCUMENT, f"coverage of {name}", text)
 
 

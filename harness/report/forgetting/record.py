@@ -72,7 +72,7 @@ class ScoreRecord(_Record):
     items_needed: NonNegativeInt | None
     detectable_loss: FiniteFloat | None
     items_for_loss: NonNegativeInt | None
-    items_for_change: NonNegativeInt | None = None
+    items_for_change: NonNegativeInt | None
     reason: str | None
 
 
