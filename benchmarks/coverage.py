@@ -35,8 +35,9 @@ ITEMS = (10, 20, 30, 50, 100, 300)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """And by symmetry what they lack to 1."""
 
-SECTIONS = ("shares", "means", "corpora", "clusters", "averages")
+SECTIONS = ("shares", "means", "rare", "corpora", "clusters", "averages")
 MEAN: Score = load("accuracy").score
+UNBOUNDED = (-math.inf, math.inf)
 
 Draw = Callable[[int, np.random.Generator], Sequence[Task]]
 """Tasks of so many items (clusters, where there are any), drawn at random."""
@@ -73,12 +74,13 @@ def formerly(tasks: Sequence[Task], seed: int) -> Interval | None:
     return interval_of(np.mean([np.mean(own, axis=0) for own in drawn], axis=0))
 
 
-def presently(tasks: Sequence[Task], seed: int) -> Interval | None:
+def presently(tasks: Sequence[Task], seed: int, resamples: int = RESAMPLES) -> Interval | None:
     """The product's interval."""
     if len(tasks) == len(tasks[0]) == 1:
         part = tasks[0][0]
-        return interval(part.statistics, part.score, clusters=part.clusters, seed=seed, resamples=RESAMPLES, threads=1)
-    return mean_interval(tasks, [1.0] * len(tasks), seed=seed, resamples=RESAMPLES, threads=1)
+        rows = part.statistics
+        return interval(rows, part.score, clusters=part.clusters, bounds=part.bounds, seed=seed, resamples=resamples, threads=1)
+    return mean_interval(tasks, [1.0] * len(tasks), seed=seed, resamples=resamples, threads=1)
 
 
 def measured(population: Population, items: int, replications: int) -> tuple[Measured, Measured]:
@@ -136,18 +138,18 @@ def _weighed(found: Sequence[Interval | None], chances: FloatArray, truth: float
 # Populations of single items
 
 
-def mean_of(values: Callable[[int, np.random.Generator], FloatArray], truth: float) -> Population:
+def mean_of(values: Callable[[int, np.random.Generator], FloatArray], truth: float, bounds: tuple[float, float] = (0.0, 1.0)) -> Population:
     """A plain mean of independent values."""
-    return Population(lambda items, generator: [[Part(per_item(values(items, generator)), MEAN)]], truth)
+    return Population(lambda items, generator: [[Part(per_item(values(items, generator)), MEAN, None, bounds)]], truth)
 
 
-def of_rows(rows: FloatArray, *scores: Score) -> Population:
+def of_rows(rows: FloatArray, *scores: Score, bounds: tuple[float, float] = (0.0, 1.0)) -> Population:
     """Scores of rows drawn from a large table; of several, their mean."""
     totals = rows.sum(axis=0)
 
     def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
         drawn = rows[generator.integers(0, len(rows), size=items)]
-        return [[Part(drawn, score) for score in scores]]
+        return [[Part(drawn, score, None, bounds) for score in scores]]
 
     return Population(draw, float(np.mean([score(totals) for score in scores])))
 
@@ -168,9 +170,62 @@ def means() -> dict[str, Population]:
         "ROUGE, 40 % zeros": mean_of(_mixed(0.4, 0.0, 2.0, 3.0), 0.6 * 0.4),
         "ROUGE, 85 % zeros": mean_of(_mixed(0.85, 0.0, 2.0, 2.0), 0.15 * 0.5),
         "token F1, half zeros": mean_of(_mixed(0.5, 0.2, 2.0, 2.0), 0.2 + 0.3 * 0.5),
-        "exponential": mean_of(lambda n, g: g.exponential(1.0, n), 1.0),
-        "lognormal": mean_of(lambda n, g: g.lognormal(0.0, 1.0, n), math.exp(0.5)),
+        "exponential": mean_of(lambda n, g: g.exponential(1.0, n), 1.0, UNBOUNDED),
+        "lognormal": mean_of(lambda n, g: g.lognormal(0.0, 1.0, n), math.exp(0.5), UNBOUNDED),
     }
+
+
+def rare() -> dict[str, tuple[Population, tuple[int, ...]]]:
+    """Bounded means of which a few items, or a few clusters as a whole, are far from all others, and how many there are."""
+    populations: dict[str, tuple[Population, tuple[int, ...]]] = {}
+    for share, sizes in ((0.06, (50,)), (0.02, (50,)), (0.01, (100, 300)), (0.005, (300,))):
+        populations[f"beta(90, 10), {share:.1%} zeros"] = mean_of(_mixed(share, 0.0, 90.0, 10.0), (1 - share) * 0.9), sizes
+    for share, items in ((0.01, 100), (0.005, 300)):
+        populations[f"toxicity, {share:.1%} toxic"] = mean_of(_toxic(share), share * 0.9 + (1 - share) / 61), (items,)
+    populations["9 of 10 items whole, else uniform"] = mean_of(_mixed(0.0, 0.9, 1.0, 1.0), 0.95), (5, 10)
+    for share, each, count in ((0.05, 5, 20), (0.01, 7, 100)):
+        name = f"beta(9, 1) in clusters of {each}, {share:.0%} of them zero"
+        populations[name] = _failing(share, each), (count,)
+    populations["beta(90, 10), 2% zeros, n = 50, and a share of 1000"] = _beside_a_share(), (50,)
+    for mean, each, strength, counts in ((0.98, 10, 0.5, (60, 100, 200)), (0.97, 20, 0.5, (50,)), (0.98, 10, 1.0, (83,))):
+        name = f"share {mean:g} in clusters of {each}, strength {strength:g}"
+        populations[name] = clustered_share(Clustered(mean, strength, (each, each))), counts
+    populations["share 0.95, clusters of 1, 5 % of 40"] = _unequal(0.95, 4.0, lambda n, g: np.where(g.random(n) < 0.05, 40, 1)), (20, 60)
+    populations["share 0.7, clusters of geometric size"] = _unequal(0.7, 2.0, lambda n, g: g.geometric(0.1, n)), (8, 20, 60)
+    return populations
+
+
+def _toxic(share: float) -> Callable[[int, np.random.Generator], FloatArray]:
+    return lambda n, g: np.where(g.random(n) < share, g.uniform(0.8, 1.0, n), g.beta(1.0, 60.0, n))
+
+
+def _failing(share: float, each: int) -> Population:
+    def draw(clusters: int, generator: np.random.Generator) -> Sequence[Task]:
+        codes = np.repeat(np.arange(clusters), each)
+        failed = (generator.random(clusters) < share)[codes]
+        values = np.where(failed, 0.0, generator.beta(9.0, 1.0, len(codes)))
+        return [[Part(per_item(values), MEAN, codes, (0.0, 1.0))]]
+
+    return Population(draw, (1 - share) * 0.9)
+
+
+def _beside_a_share() -> Population:
+    values = _mixed(0.02, 0.0, 90.0, 10.0)
+
+    def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
+        both = values(items, generator), (generator.random(1_000) < 0.6).astype(float)
+        return [[Part(per_item(one), MEAN, None, (0.0, 1.0))] for one in both]
+
+    return Population(draw, (0.98 * 0.9 + 0.6) / 2)
+
+
+def _unequal(mean: float, strength: float, sized: Callable[[int, np.random.Generator], NDArray[np.int64]]) -> Population:
+    def draw(clusters: int, generator: np.random.Generator) -> Sequence[Task]:
+        own = generator.beta(mean * strength, (1 - mean) * strength, size=clusters)
+        codes = np.repeat(np.arange(clusters), sized(clusters, generator))
+        return [[Part(per_item((generator.random(len(codes)) < own[codes]).astype(float)), MEAN, codes, (0.0, 1.0))]]
+
+    return Population(draw, mean)
 
 
 def corpora() -> dict[str, Population]:
@@ -183,11 +238,13 @@ def corpora() -> dict[str, Population]:
     nats = tokens * generator.gamma(4.0, 0.75, size)
     cells = classified().before
     return {
-        "BLEU": of_rows(translations().before, load("bleu").score),
-        "Matthews correlation": of_rows(cells, load("mcc").score),
+        "BLEU": of_rows(translations().before, load("bleu").score, bounds=(0.0, 100.0)),
+        "Matthews correlation": of_rows(cells, load("mcc").score, bounds=(-1.0, 1.0)),
         "macro F1": of_rows(cells, load("f1_macro").score),
-        "Pearson correlation 0.8": of_rows(np.stack([np.ones(size), first, second, first**2, second**2, first * second], axis=1), _pearson),
-        "perplexity": of_rows(np.stack([nats, tokens], axis=1), lambda totals: np.exp(totals[..., 0] / totals[..., 1])),
+        "Pearson correlation 0.8": of_rows(
+            np.stack([np.ones(size), first, second, first**2, second**2, first * second], axis=1), _pearson, bounds=(-1.0, 1.0)
+        ),
+        "perplexity": of_rows(np.stack([nats, tokens], axis=1), lambda totals: np.exp(totals[..., 0] / totals[..., 1]), bounds=UNBOUNDED),
     }
 
 
@@ -227,7 +284,7 @@ def clustered_share(kind: Clustered) -> Population:
 
     def draw(clusters: int, generator: np.random.Generator) -> Sequence[Task]:
         right, codes = kind.draw(clusters, generator)
-        return [[Part(per_item(right), MEAN, codes)]]
+        return [[Part(per_item(right), MEAN, codes, (0.0, 1.0))]]
 
     return Population(draw, kind.mean)
 
@@ -238,7 +295,9 @@ def clustered_mean(kind: Clustered) -> Population:
     def draw(clusters: int, generator: np.random.Generator) -> Sequence[Task]:
         right, codes = kind.draw(clusters, generator)
         partly = generator.random(len(codes)) < 0.4
-        return [[Part(per_item(np.where(partly, 0.5 * right + 0.5 * generator.beta(2.0, 2.0, len(codes)), right)), MEAN, codes)]]
+        return [
+            [Part(per_item(np.where(partly, 0.5 * right + 0.5 * generator.beta(2.0, 2.0, len(codes)), right)), MEAN, codes, (0.0, 1.0))]
+        ]
 
     return Population(draw, 0.6 * kind.mean + 0.4 * (0.5 * kind.mean + 0.25))
 
@@ -256,8 +315,8 @@ def multirc(both: bool) -> Population:
         whole = np.ones(len(questions))
         np.minimum.at(whole, answers, right.astype(float))
         cells = np.stack([target & said, said, target], axis=1).astype(float)
-        parts = [Part(cells, _f1, questions[answers])]
-        return [[*parts, Part(per_item(whole), MEAN, questions)] if both else parts]
+        parts = [Part(cells, _f1, questions[answers], (0.0, 1.0))]
+        return [[*parts, Part(per_item(whole), MEAN, questions, (0.0, 1.0))] if both else parts]
 
     large = made(60_000, np.random.default_rng(4))[0]
     return Population(made, float(np.mean([part.value for part in large])))
@@ -372,6 +431,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=REPLICATIONS, help="samples of each setting")
     parser.add_argument("--only", default=",".join(SECTIONS), help="tables to make, of these")
+    parser.add_argument("--write", action="store_true", help="put the tables into the document with another number of samples too")
     given = parser.parse_args()
     replications: int = given.replications
     wanted = given.only.split(",")
@@ -381,6 +441,7 @@ def main() -> None:
     sections = {
         "shares": ("Coverage in % (mean width), before → after, exact over the binomial distribution.", share_table()),
         "means": (f"Coverage in % (mean width), before → after; {size}.", item_table(means(), replications)),
+        "rare": (f"Coverage in % and mean width; {size}.", sized_table(rare(), "items (clusters)", replications)),
         "corpora": (f"Coverage in % (mean width), before → after; {size}.", item_table(corpora(), replications)),
         "clusters": (f"Coverage in % and mean width; {size}.", sized_table(clusters(), "clusters", replications)),
         "averages": (f"Coverage in % and mean width; {size}.", sized_table(averages(), "items (clusters) a task", replications)),
@@ -389,7 +450,7 @@ def main() -> None:
         legend, lines = sections[name]
         text = f"{legend}\n\n" + "\n".join(lines)
         print(f"{name}\n\n{text}\n", flush=True)
-        if replications == REPLICATIONS:
+        if replications == REPLICATIONS or given.write:
             put(DOCUMENT, f"coverage of {name}", text)
 
 

@@ -14,7 +14,7 @@ from harness.contract import Family
 from harness.evaluation.signatures import average_signature
 from harness.metrics.base import FloatArray, Metric
 from harness.stats.bootstrap import Interval, interval_of, is_ratio, reflected, replicates
-from harness.stats.intervals import Codes, Part, all_clusters, interval, mean_interval
+from harness.stats.intervals import NO_SCATTER, Codes, Part, all_clusters, interval, mean_interval
 from harness.store.runs import GroupRecord, MetricRecord, SpreadRecord
 from harness.store.signature import Signature
 
@@ -77,11 +77,6 @@ class Score:
         """Why these items have no score, or None."""
         return next((reason for part in self.parts if (reason := self.metric.refused(part))), None)
 
-    @property
-    def _alike(self) -> bool:
-        """Whether every item says the same, so that a point is what they all say."""
-        return bool((self.statistics == self.statistics[:1]).all())
-
     @cached_property
     def part(self) -> Part:
         """What is resampled. Means over the same items in several wordings are one mean of the items' mean values."""
@@ -110,7 +105,7 @@ class Score:
         if metric.pulled:
             found = interval_of(replicates(part.resampled, part.score, seed=self.seed)) if len(part.resampled) > 1 else None
             return reflected(found, self.value, (metric.low, metric.high)) if found and found.low < found.high else found
-        found = interval(part.statistics, part.score, clusters=part.clusters, seed=self.seed)
+        found = interval(part.statistics, part.score, clusters=part.clusters, bounds=self._range, seed=self.seed)
         return found and Interval(max(found.low, metric.low), min(found.high, metric.high), found.method)
 
     def record(self) -> MetricRecord:
@@ -136,8 +131,8 @@ class Score:
         if reason := self.too_few:
             return reason, None
         bounds = self._interval()
-        if bounds and bounds.low == bounds.high and not self._alike:
-            return "every resample of these items has the same score, which says nothing of others", None
+        if bounds and bounds.low == bounds.high:
+            return NO_SCATTER, None
         return None, bounds
 
     def _spread_record(self) -> SpreadRecord | None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from harness.errors import InputError
 from harness.stats import power
+from harness.stats.intervals import ALIKE
 
 Outcome = Literal["fail", "cannot tell", "pass"]
 OUTCOMES: tuple[Outcome, ...] = ("fail", "cannot tell", "pass")
@@ -28,6 +29,7 @@ class Finding:
         advice: what would let it tell, one phrase each; empty where it passes or fails.
         parts: where a rule holds for several scores, why those that decide it found what they did, a line each.
         reason: of a pass, what is told even where a rule passes for several scores.
+        grave: whether it is told before others of the same outcome.
     """
 
     outcome: Outcome
@@ -35,6 +37,7 @@ class Finding:
     advice: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     reason: str = ""
+    grave: bool = False
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -67,14 +70,16 @@ def combined(findings: Sequence[Finding], named: str) -> Finding:
         reasons = Counter(one.reason for one in findings if one.reason)
         told = [reason if count == len(findings) else f"{reason} ({count} of {len(findings)})" for reason, count in reasons.items()]
         return Finding(outcome, ": ".join([head, "; ".join(told)]) if told else head)
-    shown = [one.told for one in findings if one.outcome == outcome]
+    shown = [one.told for one in sorted(findings, key=lambda one: not one.grave) if one.outcome == outcome]
     more = (f"and {len(shown) - _MOST_TOLD} more",) if len(shown) > _MOST_TOLD else ()
     advice = tuple(dict.fromkeys(part for one in findings for part in one.advice))
-    return Finding(outcome, head, advice, (*shown[:_MOST_TOLD], *more))
+    return Finding(outcome, head, advice, (*shown[:_MOST_TOLD], *more), grave=any(one.grave for one in findings))
 
 
 def number(value: float) -> str:
-    """A number with four digits that say something; of shares four decimals."""
+    """A number with four digits that say something; of shares four decimals; what rounding left of 0 is 0."""
+    if abs(value) < 1e-12:
+        return "0"
     if 5e-5 <= abs(value) < 1:
         return f"{value:.4f}"
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
@@ -100,7 +105,7 @@ def items_to_decide(items: int, value: float, interval: tuple[float, float], lim
         value: the score.
         interval: its 95 % interval, which holds the limit.
         limit: to be reached or not.
-        method: how the interval was made; that of a share observed to be 0 or 1 shrinks faster, and exactly.
+        method: how the interval was made; that of a share observed to be 0 or 1, or of rows that are all alike, shrinks faster.
 
     Returns:
         None where the score lies on the limit, so that no number of items would do.
@@ -111,4 +116,6 @@ def items_to_decide(items: int, value: float, interval: tuple[float, float], lim
     if method == "clopper-pearson" and distance < 1:
         return power.items_without_change(distance, 1.0)
     reach = value - interval[0] if value > limit else interval[1] - value
+    if method == ALIKE:
+        return max(items + 1, power.Reach.of(reach, 0.0, items, items).needed(distance) or 0)
     return max(items + 1, math.ceil(items * (reach / distance) ** 2 - _ROUNDING))

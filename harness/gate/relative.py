@@ -12,6 +12,7 @@ from harness.report.scored import Plan
 from harness.stats.bootstrap import Interval
 from harness.stats.contrast import contrast
 from harness.stats.pairs import Pairs
+from harness.stats.power import Reach
 
 _STREAM = 7_919
 """Sets this resampling apart from the comparison's own."""
@@ -26,6 +27,7 @@ class Excess:
         value: after less the multiple of before.
         interval: 95 % interval of it; None where it has none.
         items: rows that were resampled.
+        scatter: standard error of the value, by what was seen.
     """
 
     before: float
@@ -33,6 +35,19 @@ class Excess:
     value: float
     interval: Interval | None
     items: int
+    scatter: float = 0.0
+
+    def items_to_decide(self, items: int) -> int | None:
+        """How many items would put the interval on one side of 0, if the value stays; None where it is 0, or has no interval.
+
+        Args:
+            items: now.
+        """
+        if self.interval is None:
+            return None
+        distance = self.value - self.interval.low if self.value > 0 else self.interval.high - self.value
+        needed = Reach.of(distance, self.scatter, items, self.items).needed(abs(self.value))
+        return None if needed is None else max(items + 1, needed)
 
 
 def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner: str, key: str, factor: float) -> Excess | str:
@@ -55,8 +70,9 @@ def excess(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner:
     before, after = pairs.scores
     if not np.isfinite([before, after]).all():
         return "undefined on these items"
-    _, interval = contrast(pairs, factor=factor, seed=(plan.seed, _STREAM), resamples=plan.resamples, threads=plan.threads)
-    return Excess(before, after, after - factor * before, interval, pairs.rows)
+    drawn, interval = contrast(pairs, factor=factor, seed=(plan.seed, _STREAM), resamples=plan.resamples, threads=plan.threads)
+    scatter = float(np.nanstd(drawn[1] - factor * drawn[0]))
+    return Excess(before, after, after - factor * before, interval, pairs.rows, scatter)
 
 
 def _pairs(sides: tuple[Results, Results], load: LoadMeasure, plan: Plan, owner: str, key: str) -> Pairs | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 from harness.gate.evidence import Compared, Evidence, Scored
@@ -13,7 +13,6 @@ from harness.gate.relative import Excess, excess
 from harness.report import same
 from harness.report.comparison import MetricComparison, TaskComparison
 from harness.report.leaderboard import differences
-from harness.stats import power
 from harness.stats.bootstrap import Interval
 from harness.stats.verdict import FORGOT_AT, IMPROVED_AT, Verdict, change, verdict
 from harness.store.runs import EfficiencyRecord
@@ -90,25 +89,28 @@ class Relative:
             return self._efficiency(evidence, quantity)
         findings = []
         for one in evidence.compared(self.subject):
-            if told := self._same_system(evidence, one):
+            if told := self._same_system(one):
                 findings.append(told)
                 continue
             sides = (baseline, evidence.candidate)
             findings.append(self._score(one, excess(sides, evidence.load, evidence.plan, one.owner, one.score.metric, self.factor)))
         return combined(findings, "scores")
 
-    def _same_system(self, evidence: Evidence, one: Compared) -> Finding | None:
-        """Where nothing can have changed, the multiple alone decides; None where it does not, or something may have changed."""
+    def _same_system(self, one: Compared) -> Finding | None:
+        """Where nothing can have changed both sides are equal and the rule is decided; None where something may have changed."""
         score = one.score
-        if not _same(score) or score.after is None:
+        if not _same(score):
             return None
-        if _HOLDS[self.operator](score.after, self.factor * score.after) and (self.factor == 1 or evidence.at_least_zero(one)):
+        if score.after is None:  # as of any score above 0
+            holds, times = _HOLDS[self.operator](1.0, self.factor), "it has no value on either side"
+        else:
+            holds = _HOLDS[self.operator](score.after, self.factor * score.after)
             times = f"{number(score.after)} {self.operator} {self.factor:g} × {number(score.after)}"
+        if holds:
             return Finding("pass", f"{one.name}: {_SAME}, and {times}", reason=_SAME)
-        if self.factor == 1 or (self.factor > 1 and score.after > 0 and evidence.at_least_zero(one)):
-            times = "itself" if self.factor == 1 else f"{self.factor:g} × itself"
-            return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} {times}")
-        return None
+        itself = "itself" if self.factor == 1 else f"{self.factor:g} × itself"
+        score_is = "" if score.after is None else f", which is {number(score.after)}"
+        return Finding("fail", f"{one.name}: {_SAME}, so it cannot be {self.operator} {itself}{score_is}")
 
     def _score(self, one: Compared, found: Excess | str) -> Finding:
         if isinstance(found, str):
@@ -118,7 +120,7 @@ class Relative:
             return Finding("cannot tell", f"{said}; on {found.items} items there is no interval")
         ends = found.interval.low, found.interval.high
         said += f", {number(found.after)} - {self.factor:g} × {number(found.before)} = {bounds(found.value, *ends)}"
-        needed = items_to_decide(one.score.items, found.value, ends, 0.0)
+        needed = found.items_to_decide(one.score.items)
         return _by_interval(self.operator, ends, 0.0, said, "0", one.owner, needed)
 
     def _efficiency(self, evidence: Evidence, quantity: str) -> Finding:
@@ -171,7 +173,7 @@ class Improved:
             return Finding("fail", f"{said}: not better")
         if low > 0:
             return Finding("cannot tell", f"{said}: better, but for {number(IMPROVED_AT)} the adjusted p is too large")
-        needed = items_to_decide(score.items, score.change, found, 0.0)
+        needed = score.items_beyond(0.0)
         return _undecided(f"{said}: the interval holds 0", one.owner, needed)
 
 
@@ -251,7 +253,7 @@ def _by_interval(
 
 def _kept(one: Compared, margin: float) -> Finding:
     score = one.score
-    if (ends := _turned(score)) is None:
+    if _turned(score) is None:
         return Finding("cannot tell", f"{one.name}: {score.reason or 'it has no interval'}")
     if _same(score):
         return Finding("pass", f"{one.name}: {_SAME}, on {score.items:,} items", reason=_SAME)
@@ -262,9 +264,9 @@ def _kept(one: Compared, margin: float) -> Finding:
     if found == "likely forgot":
         needed = score.items_for_change if margin == score.margin and (score.items_for_change or 0) > score.items else None
         why = f"likely forgot, lost beyond the margin, but the verdict needs an adjusted p of {FORGOT_AT}"
-        return _undecided(f"{said}: {why}", one.owner, needed)
+        return replace(_undecided(f"{said}: {why}", one.owner, needed), grave=True)
     if found == "cannot tell":
-        return _undecided(f"{said}: the interval holds the margin", one.owner, _items_for(score, margin, ends))
+        return _undecided(f"{said}: the interval holds the margin", one.owner, score.items_to_tell(margin))
     return Finding("pass", f"{said}: {found}")
 
 
@@ -276,16 +278,6 @@ def _verdict(score: MetricComparison, margin: float) -> Verdict:
     if score.low is None or score.high is None:
         return "cannot tell"
     return verdict(Interval(score.low, score.high, score.method or ""), score.p_holm, margin, score.higher_is_better)
-
-
-def _items_for(score: MetricComparison, margin: float, ends: tuple[float, float]) -> int | None:
-    """How many items would show the margin in 80 % of cases; if these are as many, how many would tell, the change staying as it is."""
-    needed = score.items_needed
-    if margin != score.margin and score.detectable is not None:
-        needed = power.items_needed(score.items, score.detectable, margin) if margin > 0 else None
-    if needed is not None and needed > score.items:
-        return needed
-    return items_to_decide(score.items, score.change or 0.0, ends, -margin)
 
 
 def _turned(score: MetricComparison) -> tuple[float, float] | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.errors import InputError
 from harness.report import groups, items, same
-from harness.report.kept import Joined, LoadMeasure, Reader, Results, Table, join
+from harness.report.kept import DISAGREE, Joined, LoadMeasure, Reader, Results, Table, join
 from harness.report.overall import Placed, on_scale
 from harness.report.scored import Measured, Plan, difference_of
 from harness.stats.paired import Difference
@@ -157,6 +157,7 @@ class Drafter:
             pairs=pairs,
             difference=self._difference(pairs, seed, self.tests, steady) if pairs else None,
             reason=reason,
+            steady=_unmoved(steady, (before, after), reason),
         )
 
     def _difference(self, pairs: Pairs, seed: Sequence[int], tests: int, steady: bool) -> Difference:
@@ -256,7 +257,13 @@ class Drafter:
             pairs=pairs,
             difference=self._difference(pairs, seed, self.tests, all(member.same for member in members)) if pairs else None,
             reason=found if isinstance(found, str) else None,
+            steady=_unmoved(all(member.same for member in members), records, found if isinstance(found, str) else None),
         )
+
+
+def _unmoved(steady: bool, records: tuple[MetricRecord, MetricRecord], reason: str | None) -> bool:
+    """Whether a score that cannot be resampled, for this reason, is of one system's same responses, so that nothing can have changed."""
+    return steady and reason != DISAGREE and records[0].value == records[1].value
 
 
 def _pooled(average: str, tables: Mapping[str, Table | None]) -> tuple[Pairs, bool] | str:

@@ -23,6 +23,9 @@ from harness.store.signature import Signature
 
 _TOLERANCE = 1e-9
 
+ONE_CLUSTER = "all items are of one cluster, which says nothing of others"
+DISAGREE = "the statistics kept do not give the score beside them; run the task again"
+
 
 class Measure(Protocol):
     """What is needed of a metric to score kept statistics."""
@@ -250,10 +253,12 @@ class Reader:
     def _record(self, task: TaskRecord, key: str, wording: str | None) -> MetricRecord:
         return task.metrics[key] if wording is None else task.wordings[wording].metrics[key]
 
-    def _clustered(self, table: Table) -> Table:
+    def _clustered(self, table: Table) -> Table | str:
         labels = table.clusters if table.items is None else self.clusters()
-        if labels is None or len(set(labels)) in (1, len(labels)):
+        if labels is None or len(set(labels)) == len(labels):
             return table
+        if len(set(labels)) == 1:
+            return ONE_CLUSTER
         rows = table.pairs
         pairs = Pairs(by_cluster(rows.before, labels), by_cluster(rows.after, labels), rows.score, rows.span)
         return Table(pairs, table.items, True)
@@ -305,8 +310,10 @@ def _from_statistics(
     for table, record in ((first, records[0]), (second, records[1])):
         if reason := measure.no_interval(table):
             return reason
+        if record.value is None:
+            return record.reason or "it has no value"
         if not _agrees(measure.score(table.sum(axis=0)), record.value):
-            return "the statistics kept do not give the score beside them; run the task again"
+            return DISAGREE
     if len(first) == len(joined.before.samples) and len(second) == len(joined.after.samples):
         return _per_item(first, second, joined, measure.score, span, measure.gather)
     if joined.same_items and len(first) == len(second):

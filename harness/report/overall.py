@@ -13,9 +13,11 @@ from harness.report.scored import Measured, Plan
 from harness.stats import mover
 from harness.stats.bootstrap import FloatArray, Interval, interval_of, joint_replicates
 from harness.stats.contrast import FEW
+from harness.stats.intervals import Part, mean_interval
 from harness.stats.paired import Difference
-from harness.stats.pairs import Pairs
+from harness.stats.pairs import MacroPairs, Pairs
 from harness.stats.verdict import VERDICTS, Verdict, scale_end, worst
+from harness.store.runs import MetricRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,27 @@ def on_scale(headlines: Sequence[Measured], chance: float, plan: Plan, seed: Seq
     before = float(np.mean([factor * found.before for factor, _, found in parts]))
     after = float(np.mean([factor * found.after for factor, _, found in parts]))
     replicates = _replicates(parts, plan, seed)
-    bounds = interval_of(replicates[0])
-    above = all(one.sign > 0 for one in headlines) and bounds is not None and bounds.low > chance
+    above = all(one.sign > 0 for one in headlines) and _surely_above(headlines, chance, plan)
     return Placed(before, after, replicates, _interval(parts, replicates), chance, above)
+
+
+def _surely_above(headlines: Sequence[Measured], chance: float, plan: Plan) -> bool:
+    """Whether the interval of the mean of the scores before, as a single run has it, lies above what guessing scores."""
+    tasks: list[list[Part]] = [[_before(one.pairs, one.record) for one in headlines if one.pairs is not None]]
+    weights: tuple[float, ...] = (1.0,)
+    first = headlines[0].pairs
+    if isinstance(first, MacroPairs):
+        tasks, weights = [[_before(part, headlines[0].record)] for part in first.parts], first.weights
+    found = mean_interval(tasks, weights, seed=plan.seed, resamples=plan.resamples, threads=plan.threads)
+    return found is not None and found.low > chance
+
+
+def _before(pairs: Pairs, record: MetricRecord) -> Part:
+    """The scores before, on the scale from 0 to 1."""
+    scale = scale_end(record.high, record.unit) or 1.0
+    low, high = (-math.inf if record.low is None else record.low), (math.inf if record.high is None else record.high)
+    score = pairs.score if scale == 1.0 else lambda totals: pairs.score(totals) / scale
+    return Part(pairs.before, score, None, (low / scale, high / scale))
 
 
 def _interval(parts: Sequence[tuple[float, Pairs, Difference]], replicates: FloatArray) -> tuple[float, float] | None:

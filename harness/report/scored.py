@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.report import same
 from harness.stats import power
-from harness.stats.bootstrap import RESAMPLES
+from harness.stats.bootstrap import RESAMPLES, Interval
 from harness.stats.multiplicity import adjusted
 from harness.stats.paired import Difference, Test, compare
-from harness.stats.pairs import MacroPairs, Pairs
+from harness.stats.pairs import Pairs
 from harness.stats.power import Forgetting
-from harness.stats.verdict import Verdict, default_margin, verdict
+from harness.stats.verdict import Verdict, change, default_margin, verdict
 from harness.store.runs import MetricRecord
 
 
@@ -76,6 +76,7 @@ class MetricComparison:
             together; None where none is.
         items_for_loss: how many items would call a loss of twice the margin forgot in as many cases.
         items_for_change: how many would so call the loss that was seen; None where it is within the margin.
+        scatter: standard error of the difference, by the changes that were seen.
         reason: why there is no test and no verdict.
     """
 
@@ -108,6 +109,7 @@ class MetricComparison:
     detectable_loss: float | None = None
     items_for_loss: int | None = None
     items_for_change: int | None = None
+    scatter: float | None = None
     reason: str | None = None
 
     @property
@@ -119,6 +121,30 @@ class MetricComparison:
     def change(self) -> float | None:
         """The difference, turned so that more is better."""
         return self.difference if self.difference is None or self.higher_is_better else -self.difference
+
+    def items_for_kept(self, margin: float) -> int | None:
+        """How many items would show with 80 % power that no more than a margin was lost, if nothing was; None where none can."""
+        found = self._reach(-math.inf)
+        return found.needed(margin, power.POWER) if found else None
+
+    def items_to_tell(self, margin: float) -> int | None:
+        """The same; if these are as many, how many would put the interval on one side of the margin, the change staying as it is."""
+        needed = self.items_needed if margin == self.margin else self.items_for_kept(margin)
+        return needed if needed is not None and needed > self.items else self.items_beyond(-margin)
+
+    def items_beyond(self, limit: float) -> int | None:
+        """How many items would put the interval of the change on one side of a limit, if the change stays; None where it is the limit."""
+        found = self._reach(limit)
+        needed = found.needed(abs((self.change or 0.0) - limit)) if found else None
+        return None if needed is None else max(self.items + 1, needed)
+
+    def _reach(self, limit: float) -> power.Reach | None:
+        """From the change to the end of its interval on the side of a limit; None where there is no interval, or it cannot shrink."""
+        if self.low is None or self.high is None or self.scatter is None or self.change is None or not math.isfinite(self.scatter):
+            return None
+        low, high = change(Interval(self.low, self.high, ""), self.higher_is_better)
+        distance = self.change - low if self.change > limit else high - self.change
+        return power.Reach.of(distance, self.scatter, self.items, self.items if self.resampled == "tasks" else self.rows)
 
 
 @dataclass(frozen=True)
@@ -133,6 +159,7 @@ class Measured:
         flips: items lost and gained, where items are right or wrong.
         resampled: see `MetricComparison`.
         pairs, difference: None where `reason` says why.
+        steady: whether one system gave the same responses twice, so that nothing can have changed even where nothing can be resampled.
     """
 
     key: str
@@ -146,6 +173,7 @@ class Measured:
     pairs: Pairs | None
     difference: Difference | None
     reason: str | None
+    steady: bool = False
 
     @property
     def sign(self) -> int:
@@ -183,15 +211,18 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None, tests: 
             before=before,
             after=after,
             margin=one.margin,
-            verdict="cannot tell",
+            verdict="kept" if one.steady else "cannot tell",
+            low=same.NO_CHANGE.low if one.steady else None,
+            high=same.NO_CHANGE.high if one.steady else None,
+            method=same.METHOD if one.steady else None,
             lost=lost,
             gained=gained,
-            reason=one.reason,
+            reason=None if one.steady else one.reason,
         )
     bounds, power_of = found.interval, _forgetting(one, found, tests)
     steady = bounds is not None and bounds.method == same.METHOD
     odds = _odds(found, record.higher_is_better)
-    return MetricComparison(
+    told = MetricComparison(
         metric=one.key,
         unit=record.unit,
         higher_is_better=record.higher_is_better,
@@ -217,11 +248,12 @@ def _comparison(one: Measured, p_holm: float | None, p_bh: float | None, tests: 
         gained=gained,
         odds_ratio=odds,
         detectable=None if steady else found.detectable,
-        items_needed=None if steady else _items_needed(one, one.pairs, found),
         detectable_loss=power_of.least(one.items, one.pairs.span) if power_of else None,
         items_for_loss=power_of.items(2 * one.margin) if power_of else None,
         items_for_change=power_of.items(-one.sign * found.value) if power_of and one.margin > 0 else None,
+        scatter=None if steady else found.scatter,
     )
+    return replace(told, items_needed=told.items_for_kept(one.margin))
 
 
 def _odds(found: Difference, higher_is_better: bool) -> float | None:
@@ -249,12 +281,3 @@ def _room(one: Measured, found: Difference) -> float:
         return 0.0
     reach = found.interval.high - found.value if one.sign > 0 else found.value - found.interval.low
     return math.sqrt(max(0.0, reach**2 - (power.QUANTILE * found.error) ** 2))
-
-
-def _items_needed(one: Measured, pairs: Pairs, found: Difference) -> int | None:
-    if one.margin <= 0 or not math.isfinite(found.detectable):
-        return None
-    if isinstance(pairs, MacroPairs):
-        return power.items_needed(one.items, found.detectable, one.margin)
-    variance = found.flips.changed / found.rows if found.flips else found.error**2 * found.rows
-    return math.ceil(power.items_for_kept(one.margin, variance, pairs.span) * one.items / found.rows)

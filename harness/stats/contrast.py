@@ -9,14 +9,19 @@ from functools import cache
 import numpy as np
 
 from harness.stats import mover
-from harness.stats.bca import bca_interval
+from harness.stats.bca import bca_interval, influence
 from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
 from harness.stats.bounded import mean_interval
 from harness.stats.discordant import unseen_share
 from harness.stats.pairs import MacroPairs, Pairs
+from harness.stats.student import widened
+from harness.stats.unseen import heaviness, largest_influence, row_weights
 
 FEW = 20
 """With fewer rows changed, resampling those few shows too little of what may happen; measured in tests/stats/test_coverage.py."""
+
+HANDFUL = 20
+"""Of fewer rows that all change alike the score interval ends too early: of four that all gain, the other kind may be 0.60 of all."""
 
 
 def contrast(
@@ -56,12 +61,10 @@ def contrast(
 def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LEVEL, factor: float = 1.0) -> Interval | None:
     """Interval of after less `factor` times before, of one task.
 
-    * BCa from the paired bootstrap, as long as at least `FEW` rows change and the jackknife is defined (else percentile). Of bounded
-      means it is at least as wide as what may have stayed unseen: see `unseen_room`.
-    * Bounded means with fewer changes: the score interval, whose hypotheses allow items that lost or gained everything. Of right and
-      wrong, and with the factor 1, it is Tango's (1998).
-    * Other bounded scores with fewer changes: at least as wide, to both sides, as what may have stayed unseen among so many rows
-      (a kind of item of which none was drawn may make up `unseen_share` of all, and move by the whole span).
+    * BCa from the paired bootstrap (percentile where the jackknife is not defined), its level widened as that of single runs. Of bounded
+      scores what may have stayed unseen is added in quadrature: see `unseen_room`.
+    * Bounded means with fewer than `FEW` changed rows: the score interval, whose hypotheses allow rows that lost or gained everything,
+      clusters by their weight. Of right and wrong single items, and with the factor 1, it is Tango's (1998).
     * Unbounded scores with fewer changes: none. A change that stayed unseen may be of any size.
 
     Args:
@@ -72,46 +75,96 @@ def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LE
     """
     if pairs.rows < 2 or (pairs.changed < FEW and math.isinf(pairs.span)):
         return None
-    few = pairs.changed < FEW
-    if few and pairs.mean:
-        values = pairs.after[:, 0] - factor * pairs.before[:, 0]
-        return mean_interval(values, _range(values, pairs.span, factor), level)
-    value = pairs.scores[1] - factor * pairs.scores[0]
-    influence = pairs.jackknife(factor)
-    found = bca_interval(differences, value, influence.acceleration if influence else 0.0, level)
+    few, value = pairs.changed < FEW, pairs.scores[1] - factor * pairs.scores[0]
+    if few and (rows := _weighed_rows(pairs, level, factor)) is not None:
+        return _within(_few_interval(*rows, level), pairs, factor)
+    influences = pairs.jackknife(factor)
+    acceleration = influences.acceleration if influences else 0.0
+    found = bca_interval(differences, value, acceleration, widened(level, pairs.rows))
     if found is None:
         return None
-    if not few:
-        room = unseen_room(pairs, level, factor)
-        return Interval(value - math.hypot(value - found.low, room), value + math.hypot(found.high - value, room), found.method)
-    room = unseen_share(pairs.rows, level) * pairs.span * max(1.0, factor)
-    return Interval(min(found.low, value - room), max(found.high, value + room), "unseen")
+    room = unseen_room(pairs, level, factor)
+    low, high = value - math.hypot(value - found.low, room), value + math.hypot(found.high - value, room)
+    return _within(Interval(low, high, "unseen" if few else found.method), pairs, factor)
 
 
 def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> float:
-    """How far items of a kind that stayed unseen may move a bounded mean of single items; 0 for other scores, and where rows are tasks.
+    """How far rows of a kind that stayed unseen may move a bounded score; 0 for scores without bounds, and where rows are tasks.
 
-    Resampling knows changes of the sizes that it has seen. A kind of item of which none was drawn may make up `unseen_share` of all,
-    and each such item may change by up to the whole span: by that much more than the change that was reached `FEW` times. Where items are
-    right or wrong and at least `FEW` flip, nothing larger can be unseen.
+    Resampling knows changes of the sizes that it has seen. A kind of row of which none was drawn may make up `unseen_share` of all. Each
+    row of it may move the score by as much as one row can, more than the change that was reached `FEW` times: in a mean by the whole span
+    times what a row weighs, see `unseen_weight`; in other scores by what the rows seen can, see `largest_influence`, and at least by the
+    span. Where items are right or wrong and at least `FEW` flip, nothing larger can be unseen.
 
     Args:
-        pairs: the two systems, of which at least `FEW` rows change.
+        pairs: the two systems.
         level: coverage aimed at.
         factor: of the score before.
     """
-    if math.isinf(pairs.span) or isinstance(pairs, MacroPairs) or not pairs.mean or pairs.changed < FEW:
+    if math.isinf(pairs.span) or isinstance(pairs, MacroPairs) or pairs.rows < 2:
         return 0.0
-    seen = float(np.partition(np.abs(pairs.after[:, 0] - pairs.before[:, 0]), -FEW)[-FEW])
-    return unseen_share(pairs.rows, level) * max(0.0, pairs.span * max(1.0, factor) - seen)
+    most = pairs.span * max(1.0, factor)
+    if (weights := _weights(pairs)) is not None:
+        moved = (pairs.after[:, 0] - pairs.before[:, 0]) / weights.mean()
+        most *= heaviness(weights, level)
+    else:
+        before, after = (influence(side, pairs.score) for side in (pairs.before, pairs.after))
+        moved = np.zeros(pairs.rows) if before is None or after is None else pairs.rows * (after - factor * before)
+        most = max(most, factor * largest_influence(pairs.before, pairs.score), largest_influence(pairs.after, pairs.score))
+    seen = float(np.partition(np.abs(moved), -FEW)[-FEW]) if pairs.changed >= FEW else 0.0
+    return unseen_share(pairs.rows, level) * max(0.0, most - seen)
+
+
+def _weights(pairs: Pairs) -> FloatArray | None:
+    """What each row weighs in a mean, such as a cluster by its items; None for other scores, and where rows are tasks."""
+    if isinstance(pairs, MacroPairs) or not np.array_equal(pairs.before[:, 1:], pairs.after[:, 1:]):
+        return None
+    return row_weights(pairs.before, pairs.score)
+
+
+def _weighed_rows(pairs: Pairs, level: float, factor: float) -> tuple[FloatArray, tuple[float, float]] | None:
+    """What each row brings to a mean of after less `factor` times before, and between what a row that was not drawn does so.
+
+    Rows of unequal weight bring the mean, and beyond it their distance from it times their weight, as the mean of one weight is the ratio
+    of sums linearized (Cochran, 1977, section 6.3). None for other scores.
+    """
+    if (weights := _weights(pairs)) is None:
+        return None
+    own = (pairs.after[:, 0] - factor * pairs.before[:, 0]) / weights
+    low, high = _range(own, pairs.span, factor)
+    if (weights == weights[0]).all():
+        return own, (low, high)
+    mean, heavy = pairs.scores[1] - factor * pairs.scores[0], heaviness(weights, level)
+    values = mean + weights / weights.mean() * (own - mean)
+    return values, (min(float(values.min()), mean + heavy * (low - mean)), max(float(values.max()), mean + heavy * (high - mean)))
+
+
+def _few_interval(values: FloatArray, bounds: tuple[float, float], level: float) -> Interval:
+    """The score interval; of a handful of rows at least what a kind of row that was not drawn may change, which is exact."""
+    found, mean, unseen = mean_interval(values, bounds, level), float(values.mean()), unseen_share(len(values), level)
+    if len(values) >= HANDFUL:
+        return found
+    low, high = mean - unseen * (mean - bounds[0]), mean + unseen * (bounds[1] - mean)
+    return Interval(min(found.low, low), max(found.high, high), found.method)
+
+
+def _within(found: Interval, pairs: Pairs, factor: float) -> Interval:
+    """Cut at what after less `factor` times before can be, whatever the lowest score is that a span about both scores can begin at."""
+    before, after = pairs.scores
+    least, most = max(before, after) - pairs.span, min(before, after)
+    if math.isinf(pairs.span):
+        return found
+    lowest = min((1 - factor) * least, (1 - factor) * most) - factor * pairs.span
+    highest = max((1 - factor) * least, (1 - factor) * most) + pairs.span
+    return Interval(max(found.low, lowest), min(found.high, highest), found.method)
 
 
 def macro_interval(pairs: MacroPairs, draw: Callable[[int], FloatArray], level: float = LEVEL, factor: float = 1.0) -> Interval | None:
     """Interval of a mean over tasks of after less `factor` times before, the items being what varies.
 
     Tasks with fewer than `FEW` changed rows are taken together where they are bounded means: each of their rows counts by its
-    task's weight over its task's rows, so an item that stayed unseen may be one of the task in which it weighs most. Every other
-    task has its own interval. These are put together by MOVER.
+    task's weight over its task's rows, a cluster by its own weight too. An item that stayed unseen may be one of the task in which it
+    weighs most. Every other task has its own interval. These are put together by MOVER.
 
     Args:
         pairs: the tasks and their weights.
@@ -125,7 +178,7 @@ def macro_interval(pairs: MacroPairs, draw: Callable[[int], FloatArray], level: 
     values, intervals, weights = [], [], []
     pooled = []
     for place, (part, weight) in enumerate(zip(pairs.parts, pairs.weights, strict=True)):
-        if part.mean and part.changed < FEW and math.isfinite(part.span):
+        if part.changed < FEW and math.isfinite(part.span) and _weights(part) is not None:
             pooled.append((part, weight))
             continue
         drawn = draw(place)
@@ -148,8 +201,9 @@ def _pooled_interval(parts: list[tuple[Pairs, float]], level: float, factor: flo
     rows = sum(part.rows for part, _ in parts)
     values, lowest, highest = [], [], []
     for part, weight in parts:
-        own = part.after[:, 0] - factor * part.before[:, 0]
-        low, high = _range(own, part.span, factor)
+        if (weighed := _weighed_rows(part, level, factor)) is None:
+            raise ValueError("a part that is not a mean")
+        own, (low, high) = weighed
         times = rows * weight / part.rows
         values.append(times * own)
         lowest.append(times * low)

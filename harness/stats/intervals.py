@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
 
@@ -37,12 +37,24 @@ from harness.stats.bootstrap import (
 from harness.stats.discordant import unseen_share
 from harness.stats.share import wilson_bounds
 from harness.stats.student import t_quantile
+from harness.stats.unseen import row_weights, unseen_weight
 
 Codes = NDArray[np.intp]
 """Number of each row's cluster [rows]; equal numbers are resampled together."""
 
 FEW = 10
 """Of fewer rows no resample reaches as far as Student's quantile; the interval is then at least Student's own."""
+
+SEEN = 5
+"""Values that so many rows reach are known to resampling; beyond them, fewer were drawn than tell how many there are.
+
+Of fewer than 16 rows, 1 and a quarter of them."""
+
+ALIKE = "unseen"
+"""How an interval was made that has nothing but room for what was not drawn."""
+
+NO_SCATTER = "every resample of these items has the same score, which says nothing of others"
+"""Why a score whose interval would be a point has none."""
 
 _NORMAL = NormalDist()
 
@@ -92,6 +104,7 @@ def interval(
     score: Score,
     *,
     clusters: Codes | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     seed: Seed = 0,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
@@ -100,13 +113,14 @@ def interval(
 ) -> Interval | None:
     """Interval of one score over its rows.
 
-    Where every row has the same statistics the interval is a point, unless the score is a share. Resamples in which the score is
-    not a number are left out.
+    Where every row has the same statistics, or every resample the same score, the interval is a point, unless the score is a bounded
+    mean. Resamples in which the score is not a number are left out.
 
     Args:
         statistics: array [rows, statistics].
         score: from totals [..., statistics] to scores [...].
         clusters: of the rows [rows].
+        bounds: the lowest and the highest score there can be; without them nothing is known of rows that were not drawn.
         seed: of the resampling.
         resamples: number of replicates.
         level: coverage aimed at, between 0 and 1.
@@ -116,12 +130,15 @@ def interval(
     Returns:
         The interval, or None for fewer than 2 rows or clusters, or where no resample has a score.
     """
-    part = Part(statistics, score, clusters)
+    part = Part(statistics, score, clusters, bounds)
     if len(part.resampled) < 2:
         return None
     if proportion and part.share:
         return _share_interval([part], [1.0], level)
-    return _bca([[part]], [1.0], [seed], level, resamples, threads)
+    found = _bca([[part]], [1.0], [seed], level, resamples, threads)
+    if found is None or (found.low == found.high and row_weights(part.resampled, score) is None):
+        return found
+    return _with_room(found, [[part]], [1.0], level)
 
 
 def mean_interval(
@@ -153,31 +170,56 @@ def mean_interval(
         return None
     if all(len(task) == 1 and task[0].share for task in tasks):
         return _share_interval([task[0] for task in tasks], shares, level)
+    if any(_silent(part) for task, share in zip(tasks, shares, strict=True) for part in task if share):
+        return None
     found = _bca(tasks, shares, [(seed, number) for number in range(len(tasks))], level, resamples, threads)
     return found and _with_room(found, tasks, shares, level)
 
 
-def _with_room(found: Interval, tasks: Sequence[Task], weights: Sequence[float], level: float) -> Interval | None:
-    """The interval of a mean, widened by what tasks whose rows are all alike may hide: resampling finds no scatter in them.
+def _silent(part: Part) -> bool:
+    """Whether rows say nothing of those that were not drawn: all are alike, and there is no bound that would say how much."""
+    return not np.isfinite(part.bounds).all() and bool((part.resampled == part.resampled[:1]).all())
 
-    A kind of row of which none was drawn may make up `unseen_share` of all, and be worth either bound. None where there is no bound.
+
+def _with_room(found: Interval, tasks: Sequence[Task], weights: Sequence[float], level: float) -> Interval:
+    """The interval of a mean, to each side widened in quadrature by what rows of a kind that was not drawn may add; see `_room`.
+
+    The scores of one task are of the same rows and may all be lower together.
     """
     below, above, estimate = 0.0, 0.0, 0.0
     for task, weight in zip(tasks, weights, strict=True):
         estimate += weight * float(np.mean([part.value for part in task]))
-        alike = [part for part in task if (part.resampled == part.resampled[:1]).all()]
-        if not weight or not alike:
-            continue
-        rooms = [(part.value - part.bounds[0], part.bounds[1] - part.value) for part in alike]
-        share = weight * unseen_share(len(alike[0].resampled), level) / len(task)
-        if not np.isfinite(rooms).all():
-            return None
-        below = math.hypot(below, share * sum(low for low, _ in rooms))
-        above = math.hypot(above, share * sum(high for _, high in rooms))
+        rooms = [_room(part, level) for part in task] if weight else [(0.0, 0.0)]
+        below = math.hypot(below, weight * sum(low for low, _ in rooms) / len(rooms))
+        above = math.hypot(above, weight * sum(high for _, high in rooms) / len(rooms))
     if not below and not above:
         return found
     low, high = estimate - math.hypot(estimate - found.low, below), estimate + math.hypot(found.high - estimate, above)
-    return Interval(low, high, f"{found.method}, unseen")
+    return Interval(low, high, ALIKE if found.low == found.high else found.method)
+
+
+def _room(part: Part, level: float) -> tuple[float, float]:
+    """How far below and above a score rows of a kind may bring it of which none was drawn; 0 to a side without a bound.
+
+    A kind of row of which none was drawn may make up `unseen_weight` of all, and be worth either bound. What resampling knows is the
+    values that it has seen: the room is from the value that `SEEN` rows reach on that side to the bound. Of a corpus score a row's
+    value is its pseudo-value (Efron and Tibshirani, 1993, section 11.5); where no row moves it, a coefficient of constant predictions may
+    still grow with the root of the share of others.
+    """
+    rows = len(part.resampled)
+    if rows < 2 or not np.isfinite(part.bounds).any():
+        return 0.0, 0.0
+    if (weights := row_weights(part.resampled, part.score)) is not None:
+        share = unseen_weight(weights, level)
+        values = part.value + weights / weights.mean() * (part.resampled[:, 0] / weights - part.value)
+    else:
+        share, moved = unseen_share(rows, level), influence(part.resampled, part.score)
+        values = part.value + (np.zeros(rows) if moved is None else (rows - 1) * moved)
+        share = math.sqrt(share) if moved is not None and not np.ptp(moved) else share
+    place = min(SEEN, 1 + rows // 4) - 1
+    low, high = float(np.partition(values, place)[place]), -float(np.partition(-values, place)[place])
+    below, above = min(low, part.value) - part.bounds[0], part.bounds[1] - max(high, part.value)
+    return (share * max(0.0, below) if math.isfinite(below) else 0.0), (share * max(0.0, above) if math.isfinite(above) else 0.0)
 
 
 def all_clusters(tasks: Sequence[tuple[Codes | None, int]]) -> Codes | None:
@@ -204,6 +246,24 @@ def _share_interval(parts: Sequence[Part], weights: Sequence[float], level: floa
     tell more than their items do so by chance (Korn and Graubard, 1998); in clusters the quantile is Student's (Dean and Pagano,
     2015). Tasks are strata: their mean may be surer than that of as many items drawn from all of them together.
     """
+    found = _score_interval(parts, weights, level)
+    share = math.fsum(weight * part.value for part, weight in zip(parts, weights, strict=True))
+    rooms = [
+        [weight * room for room in _room(replace(part, bounds=(0.0, 1.0)), level)]
+        for part, weight in zip(parts, weights, strict=True)
+        if len(part.resampled) < len(part.statistics)
+    ]
+    if not rooms:
+        return found
+    below, above = (math.hypot(*side) for side in zip(*rooms, strict=True))
+    if found.method == "clopper-pearson":  # is such a room itself
+        return Interval(min(found.low, max(0.0, share - below)), max(found.high, min(1.0, share + above)), found.method)
+    low, high = share - math.hypot(share - found.low, below), share + math.hypot(found.high - share, above)
+    return Interval(max(0.0, low), min(1.0, high), found.method)
+
+
+def _score_interval(parts: Sequence[Part], weights: Sequence[float], level: float) -> Interval:
+    """The same without room for clusters of a kind that was not drawn, such as those that are wrong as a whole."""
     known = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight]
     share = math.fsum(weight * part.value for part, weight in known)
     sizes = [_independent(part.resampled[:, 1]) for part, _ in known]

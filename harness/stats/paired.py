@@ -15,7 +15,7 @@ import numpy as np
 from harness.stats import effects, power
 from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
 from harness.stats.contrast import FEW, contrast, difference_interval, unseen_room
-from harness.stats.discordant import Flips, mcnemar, unseen_share
+from harness.stats.discordant import Flips, mcnemar
 from harness.stats.pairs import MacroPairs, Pairs
 from harness.stats.permutation import Permuted, p_value, permuted
 
@@ -34,6 +34,7 @@ class Difference:
         p: two-sided, of no difference; exact McNemar for right and wrong, a paired permutation test for the rest.
         p_bootstrap: the paired bootstrap test of machine translation; None for right and wrong.
         error: standard error of the difference.
+        scatter: the same without what is added for rows that were not drawn; of right and wrong as if nothing had changed on the whole.
         effect: Cohen's h for right and wrong, d_z for the rest; None where nothing scatters.
         flips: rows lost and gained; None where rows are not right or wrong.
         detectable: the least true difference that so many rows find in 80 % of cases.
@@ -48,6 +49,7 @@ class Difference:
     p: float
     p_bootstrap: float | None
     error: float
+    scatter: float
     effect: float | None
     flips: Flips | None
     detectable: float
@@ -97,6 +99,7 @@ def compare(
         p=mcnemar(flips) if flips else p_value(null, value) if null else 1.0,
         p_bootstrap=p_bootstrap,
         error=error,
+        scatter=_seen_scatter(pairs, error),
         effect=effects.cohen_h(*pairs.scores) if flips else effects.standardized(value, error, pairs.rows),
         flips=flips,
         detectable=_detectable(pairs, error, level),
@@ -132,13 +135,18 @@ def _scatter(pairs: Pairs) -> float:
     return float(values.std(ddof=1)) / math.sqrt(pairs.rows) if pairs.rows > 1 else 0.0
 
 
+def _seen_scatter(pairs: Pairs, error: float) -> float:
+    """Standard error of the difference by the changes that were seen."""
+    if isinstance(pairs, MacroPairs) and not pairs.whole and all(part.mean for part in pairs.parts):
+        return math.hypot(*(weight * _scatter(part) for part, weight in zip(pairs.parts, pairs.weights, strict=True)))
+    return math.sqrt(flips.changed) / flips.rows if (flips := pairs.flips) else error
+
+
 def _detectable(pairs: Pairs, error: float, level: float) -> float:
     least = power.detectable(error, level)
-    if not isinstance(pairs, MacroPairs) and (room := unseen_room(pairs, level)):
+    if pairs.flips is None and (room := unseen_room(pairs, level)):
         scatter = power.QUANTILE * error
         return least - scatter + math.hypot(scatter, room)
-    if pairs.flips is None and pairs.changed < FEW and math.isfinite(pairs.span) and not isinstance(pairs, MacroPairs):
-        return max(least, unseen_share(pairs.rows, level) * pairs.span)
     return least
 
 

@@ -41,28 +41,61 @@ def detectable(error: float, level: float = LEVEL, wanted: float = POWER) -> flo
     return error * (_NORMAL.inv_cdf((1 + level) / 2) + _NORMAL.inv_cdf(wanted))
 
 
-def items_needed(items: int, least: float, margin: float) -> int:
-    """How many items would make `margin` the least difference, given that `items` make it `least`: errors shrink with the root."""
-    return max(1, math.ceil(items * (least / margin) ** 2))
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far an end of an interval is from its score, and how that shrinks with more items.
 
+    The interval adds in quadrature what scatters, which shrinks with the root of the items, and room for what may have stayed unseen, which
+    shrinks with the items: as z² / (n + z²), as the score interval of unchanged items does and a share of which none was seen nearly so.
 
-def items_for_kept(margin: float, variance: float, span: float = math.inf, level: float = LEVEL) -> int:
-    """How many items show with 80 % power that no more than a margin was lost, if nothing was.
-
-    So many that scatter leaves room for the margin; and of a bounded score at least so many that the score interval of unchanged items,
-    z² / (n + z²) of the span, does.
-
-    Args:
-        margin: in the score's unit, more than 0.
-        variance: of one item's difference.
-        span: from the lowest to the highest score; infinite where there is no bound.
-        level: of the two-sided interval.
+    Attributes:
+        items: now.
+        scatter: standard error.
+        room: the rest.
+        shift: how many items z² rows are.
     """
-    z = _NORMAL.inv_cdf((1 + level) / 2)
-    scatter = math.ceil(variance * ((z + _NORMAL.inv_cdf(POWER)) / margin) ** 2)
-    share = margin / span
-    unchanged = math.floor(z**2 * (1 - share) / share) + 1 if 0 < share < 1 else 1
-    return max(1, scatter, unchanged)
+
+    items: int
+    scatter: float
+    room: float
+    shift: float
+
+    @classmethod
+    def of(cls, distance: float, scatter: float, items: int, rows: int) -> Reach:
+        """From an interval.
+
+        Args:
+            distance: from the score to the end.
+            scatter: the score's standard error, without what was added for rows that were not drawn.
+            items: so many.
+            rows: in so many rows that are resampled.
+        """
+        room = math.sqrt(max(0.0, distance**2 - (QUANTILE * scatter) ** 2))
+        return cls(items, scatter, room, QUANTILE**2 * items / rows)
+
+    def needed(self, distance: float, wanted: float | None = None) -> int | None:
+        """The least number of items whose interval ends within a distance; None for no distance.
+
+        Args:
+            distance: from the score, which stays; or, where a power is wanted, from the true score.
+            wanted: chance that the end is so near, the score scattering about the true one; None: the score stays.
+        """
+        if distance <= 0:
+            return None
+        beyond = 0.0 if wanted is None else _NORMAL.inv_cdf(wanted)
+
+        def near(items: int) -> bool:
+            error = self.scatter * math.sqrt(self.items / items)
+            room = self.room * (self.items + self.shift) / (items + self.shift)
+            return math.hypot(QUANTILE * error, room) + beyond * error <= distance * (1 + 1e-12)
+
+        low, high = 0, 1
+        while not near(high):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if near(middle) else (middle, high)
+        return high
 
 
 def items_without_change(margin: float, span: float, level: float = LEVEL) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness import metrics
 from harness.errors import InputError
 from harness.gate.findings import Finding, combined, items_to_decide, number, p_text
+from harness.report.comparison import compare_runs
 from harness.store import runs
 from harness.store.runs import RequestsRecord
 from harness.tasks.schema import Aggregate, Group
 from tests.gate.made import exam, finding, judged, policy, quiz, run, texts, with_efficiency
 from tests.report.comparing import Made, choices
-from tests.report.test_comparison import ACCURACY, flipped, hits
+from tests.report.test_comparison import ACCURACY, PLAN, flipped, hits
 from tests.store import records
 
 BEFORE = hits(0.7, 400)
@@ -372,3 +375,28 @@ def test_different_systems_with_the_same_responses_are_undecided(tmp_path: Path)
     candidate, baseline = sides(tmp_path, quiz(140, 200), quiz(140, 200))
     for line in ("no task forgot", "quiz >= baseline", "quiz: improved"):
         assert finding(line, candidate, baseline).outcome == "cannot tell"
+
+
+@pytest.mark.parametrize("margin", [0.001, 0.01])
+def test_the_gate_asks_for_as_many_items_as_the_report(tmp_path: Path, margin: float) -> None:
+    candidate, baseline = (
+        run(tmp_path / "tuned", {"quiz": quiz(140, 200)}),
+        run(tmp_path / "base", {"quiz": quiz(140, 200)}, dtype="bfloat16"),
+    )
+    found = finding(f"quiz: non_inferior within {margin}", candidate, baseline)
+    needed = 3_838 if margin == 0.001 else 381
+    assert f"about {needed:,} items would tell" in found.told
+    comparison = compare_runs(baseline, candidate, metrics.load, dataclasses.replace(PLAN, margins={"quiz": margin}))
+    assert comparison.tasks[0].scores["accuracy"].items_needed == needed
+
+
+@pytest.mark.parametrize(("factor", "least", "most"), [(0.999, 6_300, 6_500), (0.99, 600, 660), (0.98, 300, 330)])
+def test_unchanged_items_for_a_multiple_of_the_baseline(tmp_path: Path, factor: float, least: int, most: int) -> None:
+    """Of 60 % right, 6,396, 634 and 314 unchanged items suffice; formerly 197,146, 1,958 and 486 were told."""
+    candidate, baseline = (
+        run(tmp_path / "tuned", {"quiz": quiz(120, 200)}),
+        run(tmp_path / "base", {"quiz": quiz(120, 200)}, dtype="bfloat16"),
+    )
+    found = finding(f"quiz >= {factor} × baseline", candidate, baseline)
+    told = int(found.told.split("about ")[1].split(" items")[0].replace(",", ""))
+    assert least <= told <= most

@@ -127,8 +127,10 @@ def test_a_verdict_that_cannot_be_told_says_what_would_tell() -> None:
         f"'kept' within the margin of 0.010 needs about {needed} items."
     )
     near = dataclasses.replace(row, score=dataclasses.replace(row.score, items_needed=200))
-    assert "This change is too close to the margin of 0.010 to tell." in (facts.undecided(near) or "")
-    likely = dataclasses.replace(row, score=dataclasses.replace(row.score, verdict="likely forgot", p_holm=0.02))
+    stays = f"if it stays, about {row.score.items_beyond(-0.01):,} items would."
+    assert f"This change is too close to the margin of 0.010 to tell; {stays}" in (facts.undecided(near) or "")
+    likely = dataclasses.replace(row, score=dataclasses.replace(row.score, verdict="likely forgot", p_holm=0.02, items_for_change=1_234))
+    assert (facts.undecided(likely) or "").endswith("with 80 % power; about 1,234 items would call this loss so.")
     assert "exam: lost beyond the margin of 0.010; adjusted p 0.0200, the verdict needs 0.01." in (facts.undecided(likely) or "")
     assert (likely.verdict, likely.p, row.p) == ("likely forgot", "p 0.0200", "")
     tuned = dataclasses.replace(likely, task=dataclasses.replace(likely.task, target=True))
@@ -204,7 +206,7 @@ def with_overall(comparison: Comparison, forgot: int, gain: float, likely: int =
     kept = 3 - forgot - likely - unknown
     verdicts: dict[Verdict, int] = {"forgot": forgot, "likely forgot": likely, "cannot tell": unknown, "kept": kept, "improved": 0}
     over = dataclasses.replace(comparison.overall, verdicts=verdicts, plasticity=Estimate(gain, gain - 0.01, gain + 0.01))
-    return dataclasses.replace(comparison, overall=over)
+    return dataclasses.replace(comparison, overall=over, tasks=())
 
 
 @pytest.mark.parametrize(

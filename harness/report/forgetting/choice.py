@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report.comparison import Comparison
-from harness.report.numbers import plain
+from harness.report.forgetting.facts import ends
+from harness.report.numbers import plain, some
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,17 @@ def _reason(comparisons: Sequence[Comparison], best: int, by_gain: bool, rivals:
         parts.append(f"{whose} {'gained most on the targets' if by_gain else 'lost least'}{doubt}")
     if counts["likely forgot"]:
         parts.append(f"but it likely forgot {_tasks(counts['likely forgot'])}")
+    if lost := surely_lost(comparisons[best]):
+        parts.append(f"but it surely lost some of {some(lost)}")
     if counts["cannot tell"]:
         parts.append(f"forgetting is inconclusive on {_tasks(counts['cannot tell'])}")
     return "; ".join(parts)
+
+
+def surely_lost(comparison: Comparison) -> list[str]:
+    """Tasks that were not tuned for whose whole interval lies below 0, whatever the margin says."""
+    rest = [task for task in comparison.tasks if not task.target]
+    return [plain(task.name) for task in rest if any((found := ends(score)) is not None and found[1] < 0 for score in task.headlines)]
 
 
 def _forgotten(comparison: Comparison) -> tuple[int, int]:

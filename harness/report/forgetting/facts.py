@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.report.comparison import Comparison, MetricComparison, TaskComparison
 from harness.report.forgetting.noise import Noise, NoiseOf
 from harness.report.items import ItemChange
-from harness.report.numbers import NONE, plain, value_text
+from harness.report.numbers import NONE, plain, value_text, without_zero_sign
 from harness.report.overall import Estimate
 from harness.report.systems import system_notes
 from harness.stats.bootstrap import Interval
@@ -137,8 +137,8 @@ def signed(value: float | None, unit: str) -> str:
     """A difference with its sign, at the precision of its unit; small ones of shares with a digit more."""
     if value is None:
         return NONE
-    text = f"{value:.4f}" if unit == "share" and 0 < abs(value) < 0.001 else value_text(value, unit)
-    return f"+{text}" if value > 0 else text
+    text = f"{value:.4f}" if unit == "share" and 1e-12 < abs(value) < 0.001 else value_text(value, unit)
+    return without_zero_sign(f"+{text}" if value > 0 else text)
 
 
 def signed_interval(low: float | None, high: float | None, unit: str) -> str:
@@ -176,11 +176,15 @@ def undecided(row: Row) -> str | None:
         return f"{name}: {_count(score.items, 'item')} {'is' if score.items == 1 else 'are'} too few for an interval."
     margin = value_text(score.margin, score.unit)
     if score.verdict == "likely forgot":
-        return f"{name}: lost beyond the margin of {margin}; adjusted {row.p}, the verdict needs {FORGOT_AT}. W{_power(score)[1:]}."
+        needed = score.items_for_change
+        more = f"; about {needed:,} items would call this loss so" if needed is not None and needed > score.items else ""
+        return f"{name}: lost beyond the margin of {margin}; adjusted {row.p}, the verdict needs {FORGOT_AT}. W{_power(score)[1:]}{more}."
     if score.items_needed is None:
         return f"{name}: {_power(score)}."
     if score.items_needed <= score.items:
-        return f"{name}: {_power(score)}. This change is too close to the margin of {margin} to tell."
+        needed = score.items_to_tell(score.margin)
+        more = f"; if it stays, about {needed:,} items would" if needed else ""
+        return f"{name}: {_power(score)}. This change is too close to the margin of {margin} to tell{more}."
     return f"{name}: {_power(score)}; 'kept' within the margin of {margin} needs about {score.items_needed:,} items."
 
 

@@ -37,7 +37,8 @@ class ScoreRecord(_Record):
     `margin` is the largest loss that does not matter. `p` is two-sided; `p_holm` and `p_bh` are adjusted for all scores judged together.
     `rows` of the kind `resampled` were resampled. At 80 % power, `detectable` is the least true difference whose interval excludes 0,
     `items_needed` how many items are kept within the margin if nothing changed, `detectable_loss` the smallest true loss that these items
-    call forgot, with as many scores judged together, and `items_for_loss` how many items call a loss of twice the margin forgot.
+    call forgot, with as many scores judged together, `items_for_loss` how many items call a loss of twice the margin forgot, and
+    `items_for_change` how many the loss that was seen.
     `reason` says why there is no test.
     """
 
@@ -71,6 +72,7 @@ class ScoreRecord(_Record):
     items_needed: NonNegativeInt | None
     detectable_loss: FiniteFloat | None
     items_for_loss: NonNegativeInt | None
+    items_for_change: NonNegativeInt | None
     reason: str | None
 
 
