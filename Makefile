@@ -47,7 +47,7 @@ test-lowest:  ## every test with the lowest releases that pyproject.toml allows,
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest $(PARALLEL) --all
 
 constraints: $(LATEST)/.passed  ## write constraints.txt: the releases with which `make test-latest` has passed
-	{ sed -n '/^#/p' constraints.txt; $(LATEST)/bin/python -m pip freeze --exclude-editable | sed -n 's/^\([A-Za-z0-9._-]*==[^+ ]*\).*/\1/p'; } > $(LATEST)/constraints
+	{ sed -n '/^#/p' constraints.txt; $(LATEST)/bin/python -m pip freeze --all --exclude-editable | sed -n '/^pip==/d;s/^\([A-Za-z0-9._-]*==[^+ ]*\).*/\1/p'; } > $(LATEST)/constraints
 	mv $(LATEST)/constraints constraints.txt
 
 $(LATEST)/.passed:

@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.documents import put, table
-from harness.metrics import load
+from benchmarks.populations import MEAN, Population, averages, clusters, corpora, means, rare
 from harness.metrics.base import FloatArray, per_item
-from harness.stats.bootstrap import Interval, Score, clopper_pearson_at_bound, interval_of, is_ratio, replicates
-from harness.stats.intervals import ScoreStatistics, Task, interval, mean_interval
-from tests.stats.populations import classified, translations
+from harness.stats.bootstrap import Interval, clopper_pearson_at_bound, interval_of, is_ratio, replicates
+from harness.stats.intervals import Task, interval, mean_interval
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "design" / "statistics.md"
 REPLICATIONS = 1_600
@@ -35,19 +33,7 @@ ITEMS = (10, 20, 30, 50, 100, 300)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """And by symmetry what they lack to 1."""
 
-SECTIONS = ("shares", "means", "corpora", "clusters", "averages")
-MEAN: Score = load("accuracy").score
-
-Draw = Callable[[int, np.random.Generator], Sequence[Task]]
-"""Tasks of so many items (clusters, where there are any), drawn at random."""
-
-
-@dataclass(frozen=True)
-class Population:
-    """What samples are drawn from, and the mean of its tasks' true scores."""
-
-    draw: Draw
-    truth: float
+SECTIONS = ("shares", "means", "rare", "corpora", "clusters", "averages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +59,13 @@ def formerly(tasks: Sequence[Task], seed: int) -> Interval | None:
     return interval_of(np.mean([np.mean(own, axis=0) for own in drawn], axis=0))
 
 
-def presently(tasks: Sequence[Task], seed: int) -> Interval | None:
+def presently(tasks: Sequence[Task], seed: int, resamples: int = RESAMPLES) -> Interval | None:
     """The product's interval."""
     if len(tasks) == len(tasks[0]) == 1:
         part = tasks[0][0]
-        return interval(part.statistics, part.score, clusters=part.clusters, seed=seed, resamples=RESAMPLES, threads=1)
-    return mean_interval(tasks, [1.0] * len(tasks), seed=seed, resamples=RESAMPLES, threads=1)
+        rows = part.statistics
+        return interval(rows, part.score, clusters=part.clusters, bounds=part.bounds, seed=seed, resamples=resamples, threads=1)
+    return mean_interval(tasks, [1.0] * len(tasks), seed=seed, resamples=resamples, threads=1)
 
 
 def measured(population: Population, items: int, replications: int) -> tuple[Measured, Measured]:
@@ -133,206 +120,6 @@ def _weighed(found: Sequence[Interval | None], chances: FloatArray, truth: float
     return Measured(float((chances * held).sum()), float((chances * widths).sum()))
 
 
-# Populations of single items
-
-
-def mean_of(values: Callable[[int, np.random.Generator], FloatArray], truth: float) -> Population:
-    """A plain mean of independent values."""
-    return Population(lambda items, generator: [[ScoreStatistics(per_item(values(items, generator)), MEAN)]], truth)
-
-
-def of_rows(rows: FloatArray, *scores: Score) -> Population:
-    """Scores of rows drawn from a large table; of several, their mean."""
-    totals = rows.sum(axis=0)
-
-    def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
-        drawn = rows[generator.integers(0, len(rows), size=items)]
-        return [[ScoreStatistics(drawn, score) for score in scores]]
-
-    return Population(draw, float(np.mean([score(totals) for score in scores])))
-
-
-def _mixed(zeros: float, ones: float, low: float, high: float) -> Callable[[int, np.random.Generator], FloatArray]:
-    def values(items: int, generator: np.random.Generator) -> FloatArray:
-        chance = generator.random(items)
-        return np.where(chance < zeros, 0.0, np.where(chance < zeros + ones, 1.0, generator.beta(low, high, items)))
-
-    return values
-
-
-def means() -> dict[str, Population]:
-    """Means of values."""
-    return {
-        "beta(0.3, 3)": mean_of(lambda n, g: g.beta(0.3, 3.0, n), 0.3 / 3.3),
-        "beta(8, 0.5)": mean_of(lambda n, g: g.beta(8.0, 0.5, n), 8 / 8.5),
-        "ROUGE, 40 % zeros": mean_of(_mixed(0.4, 0.0, 2.0, 3.0), 0.6 * 0.4),
-        "ROUGE, 85 % zeros": mean_of(_mixed(0.85, 0.0, 2.0, 2.0), 0.15 * 0.5),
-        "token F1, half zeros": mean_of(_mixed(0.5, 0.2, 2.0, 2.0), 0.2 + 0.3 * 0.5),
-        "exponential": mean_of(lambda n, g: g.exponential(1.0, n), 1.0),
-        "lognormal": mean_of(lambda n, g: g.lognormal(0.0, 1.0, n), math.exp(0.5)),
-    }
-
-
-def corpora() -> dict[str, Population]:
-    """Scores of totals."""
-    generator = np.random.default_rng(9)
-    size = 200_000
-    first = generator.standard_normal(size)
-    second = 0.8 * first + 0.6 * generator.standard_normal(size)
-    tokens = generator.poisson(20, size) + 1.0
-    nats = tokens * generator.gamma(4.0, 0.75, size)
-    cells = classified().before
-    return {
-        "BLEU": of_rows(translations().before, load("bleu").score),
-        "Matthews correlation": of_rows(cells, load("mcc").score),
-        "macro F1": of_rows(cells, load("f1_macro").score),
-        "Pearson correlation 0.8": of_rows(np.stack([np.ones(size), first, second, first**2, second**2, first * second], axis=1), _pearson),
-        "perplexity": of_rows(np.stack([nats, tokens], axis=1), lambda totals: np.exp(totals[..., 0] / totals[..., 1])),
-    }
-
-
-def _pearson(totals: FloatArray) -> FloatArray:
-    count, x, y, xx, yy, xy = np.moveaxis(totals, -1, 0)
-    result: FloatArray = (count * xy - x * y) / np.sqrt((count * xx - x**2) * (count * yy - y**2))
-    return result
-
-
-# Populations of clusters
-
-
-@dataclass(frozen=True)
-class Clustered:
-    """Items of one cluster share how hard they are.
-
-    Attributes:
-        mean: share of right answers.
-        strength: of the beta distribution of a cluster's own share, about `mean`; the less, the more alike are its items.
-        sizes: least and most items of a cluster.
-    """
-
-    mean: float
-    strength: float
-    sizes: tuple[int, int]
-
-    def draw(self, clusters: int, generator: np.random.Generator) -> tuple[FloatArray, NDArray[np.intp]]:
-        """Whether each item is right, and its cluster."""
-        sizes = generator.integers(self.sizes[0], self.sizes[1] + 1, size=clusters)
-        own = generator.beta(self.mean * self.strength, (1 - self.mean) * self.strength, size=clusters)
-        codes = np.repeat(np.arange(clusters), sizes)
-        return (generator.random(len(codes)) < own[codes]).astype(float), codes
-
-
-def clustered_share(kind: Clustered) -> Population:
-    """Accuracy of items in clusters."""
-
-    def draw(clusters: int, generator: np.random.Generator) -> Sequence[Task]:
-        right, codes = kind.draw(clusters, generator)
-        return [[ScoreStatistics(per_item(right), MEAN, codes)]]
-
-    return Population(draw, kind.mean)
-
-
-def clustered_mean(kind: Clustered) -> Population:
-    """Token F1 of items in clusters: 0, 1 or between where the answer is partly right."""
-
-    def draw(clusters: int, generator: np.random.Generator) -> Sequence[Task]:
-        right, codes = kind.draw(clusters, generator)
-        partly = generator.random(len(codes)) < 0.4
-        return [[ScoreStatistics(per_item(np.where(partly, 0.5 * right + 0.5 * generator.beta(2.0, 2.0, len(codes)), right)), MEAN, codes)]]
-
-    return Population(draw, 0.6 * kind.mean + 0.4 * (0.5 * kind.mean + 0.25))
-
-
-def multirc(both: bool) -> Population:
-    """Answers to questions on passages; F1 of the right answers, and with `both` its mean with the share of questions answered whole."""
-
-    def made(passages: int, generator: np.random.Generator) -> Sequence[Task]:
-        questions = np.repeat(np.arange(passages), generator.integers(8, 16, size=passages))
-        answers = np.repeat(np.arange(len(questions)), generator.integers(4, 7, size=len(questions)))
-        target = generator.random(len(answers)) < 0.44
-        easy = generator.normal(size=passages)[questions] * 0.5 + generator.normal(size=len(questions)) * 0.7
-        right = generator.random(len(answers)) < 1 / (1 + np.exp(-1.3 - easy[answers]))
-        said = np.where(right, target, ~target)
-        whole = np.ones(len(questions))
-        np.minimum.at(whole, answers, right.astype(float))
-        cells = np.stack([target & said, said, target], axis=1).astype(float)
-        parts = [ScoreStatistics(cells, _f1, questions[answers])]
-        return [[*parts, ScoreStatistics(per_item(whole), MEAN, questions)] if both else parts]
-
-    large = made(60_000, np.random.default_rng(4))[0]
-    return Population(made, float(np.mean([part.value for part in large])))
-
-
-def clusters() -> dict[str, tuple[Population, tuple[int, ...]]]:
-    """Scores of items in clusters, and how many clusters there are."""
-    return {
-        "accuracy, 5 items a cluster": (clustered_share(Clustered(0.7, 2.0, (3, 7))), (5, 10, 20, 50, 100)),
-        "accuracy 0.95, 5 items a cluster": (clustered_share(Clustered(0.95, 4.0, (3, 7))), (5, 10, 20, 50, 100)),
-        "accuracy, 1 to 40 items a cluster": (clustered_share(Clustered(0.6, 4.0, (1, 40))), (5, 10, 20, 50, 100)),
-        "token F1, 7 items a dialogue": (clustered_mean(Clustered(0.5, 4.0, (4, 10))), (5, 10, 20, 50, 100)),
-        "MultiRC F1a, by passage": (multirc(both=False), (5, 10, 20, 50, 83)),
-    }
-
-
-# Averages
-
-
-def averages() -> dict[str, tuple[Population, tuple[int, ...]]]:
-    """Means of a task's two headline scores, and of several tasks' scores, and how many items each task has."""
-    generator = np.random.default_rng(5)
-    size = 200_000
-    quality = generator.beta(1.5, 1.0, size)
-    exact = (generator.random(size) < quality).astype(float)
-    overlap = np.where(exact == 1.0, 1.0, generator.beta(1.2, 2.0, size))
-    cells = classified().before
-    right = cells[:, 4:].sum(axis=1)
-    return {
-        "accuracy and F1 (MRPC)": (_paired((per_item(right), MEAN), (_matches(cells), _f1)), (50, 100, 300)),
-        "token F1 and exact match (ReCoRD)": (_paired((per_item(overlap), MEAN), (per_item(exact), MEAN)), (50, 100, 300)),
-        "F1a and exact match (MultiRC), clusters": (multirc(both=True), (20, 50, 83)),
-        "5 tasks, shares 0.3 to 0.9": (_shares(np.linspace(0.3, 0.9, 5)), (10, 30, 100)),
-        "2 tasks, shares 0.95": (_shares(np.full(2, 0.95)), (10, 30, 100)),
-        "20 tasks, shares 0.95": (_shares(np.full(20, 0.95)), (10, 30, 100)),
-        "57 tasks, shares 0.25 to 0.9": (_shares(np.linspace(0.25, 0.9, 57)), (10, 30, 100)),
-        "5 tasks, beta(0.3, 3)": (_betas(5), (10, 30, 100)),
-    }
-
-
-def _matches(cells: FloatArray) -> FloatArray:
-    """What F1 of the second class is made of: rightly said, said, and wanted [rows, 3]."""
-    return cells[:, [5, 3, 1]]
-
-
-def _f1(totals: FloatArray) -> FloatArray:
-    with np.errstate(invalid="ignore"):
-        result: FloatArray = 2 * totals[..., 0] / (totals[..., 1] + totals[..., 2])
-    return result
-
-
-def _paired(*parts: tuple[FloatArray, Score]) -> Population:
-    """Scores of the same items, each with statistics of its own, which are drawn in different ways when they are resampled apart."""
-
-    def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
-        places = generator.integers(0, len(parts[0][0]), size=items)
-        return [[ScoreStatistics(rows[places], score, None, (0.0, 1.0)) for rows, score in parts]]
-
-    return Population(draw, float(np.mean([score(rows.sum(axis=0)) for rows, score in parts])))
-
-
-def _shares(shares: FloatArray) -> Population:
-    def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
-        return [[ScoreStatistics(per_item((generator.random(items) < share).astype(float)), MEAN)] for share in shares]
-
-    return Population(draw, float(shares.mean()))
-
-
-def _betas(tasks: int) -> Population:
-    def draw(items: int, generator: np.random.Generator) -> Sequence[Task]:
-        return [[ScoreStatistics(per_item(generator.beta(0.3, 3.0, items)), MEAN, None, (0.0, 1.0))] for _ in range(tasks)]
-
-    return Population(draw, 0.3 / 3.3)
-
-
 # Tables
 
 
@@ -372,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=REPLICATIONS, help="samples of each setting")
     parser.add_argument("--only", default=",".join(SECTIONS), help="tables to make, of these")
+    parser.add_argument("--write", action="store_true", help="put the tables into the document with another number of samples too")
     given = parser.parse_args()
     replications: int = given.replications
     wanted = given.only.split(",")
@@ -381,6 +169,7 @@ def main() -> None:
     sections = {
         "shares": ("Coverage in % (mean width), before → after, exact over the binomial distribution.", share_table()),
         "means": (f"Coverage in % (mean width), before → after; {size}.", item_table(means(), replications)),
+        "rare": (f"Coverage in % and mean width; {size}.", sized_table(rare(), "items (clusters)", replications)),
         "corpora": (f"Coverage in % (mean width), before → after; {size}.", item_table(corpora(), replications)),
         "clusters": (f"Coverage in % and mean width; {size}.", sized_table(clusters(), "clusters", replications)),
         "averages": (f"Coverage in % and mean width; {size}.", sized_table(averages(), "items (clusters) a task", replications)),
@@ -389,7 +178,7 @@ def main() -> None:
         legend, lines = sections[name]
         text = f"{legend}\n\n" + "\n".join(lines)
         print(f"{name}\n\n{text}\n", flush=True)
-        if replications == REPLICATIONS:
+        if replications == REPLICATIONS or given.write:
             put(DOCUMENT, f"coverage of {name}", text)
 
 

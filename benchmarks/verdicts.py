@@ -1,6 +1,6 @@
 """How often "retained" and `x >= f × baseline` are said falsely, and how often the interval holds the truth, before and after.
 
-Run it as `python -m benchmarks.verdicts [--replications N] [--only macro|factor] [--resume FILE] [--write]`. Two systems are made
+Run it as `python -m benchmarks.verdicts [--replications N] [--only macro|factor|rare] [--resume FILE] [--write]`. Two systems are made
 up whose true difference lies exactly on the limit: a loss of the margin, or a score of exactly f times the baseline's. Whoever then
 says "retained" or passes is wrong. "Before" are the intervals that these replace, kept here as a reference: a bootstrap of all rows, for
 few changes at least as wide as what may have stayed unseen among all rows together; for f times the baseline a bootstrap alone.
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.documents import put, table
+from benchmarks.rare import rare
 from harness.compare.comparability import NotComparable
 from harness.compare.groups import pooled
 from harness.stats.bca import bca_interval
@@ -173,6 +174,12 @@ def settings_of_factors() -> Iterator[Setting]:
                     yield Setting(f"x >= {factor:g} × baseline", kind, draw, factor, 0.0)
 
 
+def settings_of_rare() -> Iterator[Setting]:
+    """Rare rows that lose much, see `benchmarks.rare`."""
+    for one in rare():
+        yield Setting(one.name, one.kind, one.draw, one.factor, one.truth)
+
+
 def _answering(rows: int, lost: float, gained: float) -> Draw:
     return lambda rng: answers(rows, lost, gained, rng)
 
@@ -221,7 +228,7 @@ def rates(setting: Setting, replications: int, methods: Sequence[Callable[[Pairs
                 found = Interval(-math.inf, math.inf, "none")
             false[place] += found.low > setting.limit if setting.limit < 0 else found.low >= setting.limit
             held[place] += found.low - 1e-12 <= truth <= found.high + 1e-12
-            width[place] += min(found.high - found.low, 2.0)
+            width[place] += min(found.high - found.low, 2.0 * min(pairs.span, 100.0))
     return [Rates(*row) for row in (np.stack([false, held, width], axis=1) / replications).tolist()]
 
 
@@ -232,14 +239,16 @@ def _truth(setting: Setting) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replications", type=int, default=REPLICATIONS, help="samples of each setting")
-    parser.add_argument("--only", choices=("macro", "factor"), help="one of the two tables")
+    parser.add_argument("--only", choices=("macro", "factor", "rare"), help="one of the three tables")
     parser.add_argument("--resume", type=Path, help="JSON of rows that are done, which is added to")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/design/statistics.md")
     arguments = parser.parse_args()
-    if arguments.only != "factor":
+    if arguments.only in (None, "macro"):
         _report("verdicts-macro", "sizes", settings_of_groups(), former, arguments)
-    if arguments.only != "macro":
+    if arguments.only in (None, "factor"):
         _report("verdicts-factor", "rule", settings_of_factors(), former_factor, arguments)
+    if arguments.only in (None, "rare"):
+        _report("verdicts-rare", "score", settings_of_rare(), former_factor, arguments)
 
 
 class _Done:

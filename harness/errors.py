@@ -2,6 +2,7 @@
 
 HarnessError                  exit code 1
 ├── NumericError
+│   └── BrokenModelError (also a ModelError, exit code 2)
 └── InputError                exit code 2
     ├── TaskError
     ├── DataError
@@ -80,3 +81,7 @@ class StorageError(InputError):
 
 class NumericError(HarnessError):
     """The model produced a value that is not finite; scores would be meaningless."""
+
+
+class BrokenModelError(NumericError, ModelError):
+    """The model's logits are not finite from the first tokens on; raised before anything is computed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_the_tested_releases_are_within_the_bounds() -> None:
     for name, requirement in direct().items():
         assert name in tested, f"constraints.txt lacks {name}: make constraints"
         assert requirement.specifier.contains(tested[name]), f"{name} {tested[name]}"
+
+
+def test_what_torch_needs_is_pinned_as_well() -> None:
+    """`pip freeze` leaves setuptools out unless it is asked for all."""
+    pins, seen, todo = pinned("constraints.txt"), set[str](), ["torch"]
+    while todo:
+        if (name := canonicalize_name(todo.pop())) not in seen:
+            seen.add(name)
+            needed = [Requirement(line) for line in importlib.metadata.requires(name) or ()]
+            todo += [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    assert not {name for name in seen if name not in pins}
+    assert "pip freeze --all" in (TOP / "Makefile").read_text(encoding="utf-8")
 
 
 def test_torch_is_the_makefiles_everywhere() -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness.errors import AdapterError, ModelError
-from harness.models.weight_files import check_whole, first_not_finite
+from harness.models.weight_files import check_types, check_whole, first_not_finite
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_every_cut_is_one_message_that_names_the_file(whole: Path) -> None:
     ("content", "told"),
     [
         (b"", "is empty"),
-        (b"\xff" * 5000, "is no safetensors file"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "is a pointer of Git LFS"),
+        (b"\xff" * 5000, "is not a safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "is a Git LFS pointer"),
         (struct.pack("<Q", 10) + b"not json !", "its header cannot be read"),
         (struct.pack("<Q", 2) + b"[]", "its header cannot be read"),
         (struct.pack("<Q", 2) + b"{}" + b"more", "is damaged"),
@@ -96,3 +96,30 @@ def test_large_numbers_are_numbers() -> None:
 def test_no_tensors_are_fine() -> None:
     assert first_not_finite({}) is None
     assert first_not_finite({"numbers": torch.arange(4)}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "kind"),
+    [
+        ("model.layers.0.q_proj.weight", torch.ones(2, 2, dtype=torch.int8), "int8"),
+        ("model.layers.0.q_proj.weight", torch.ones(2, 2, dtype=torch.bool), "bool"),
+        ("model.layers.0.q_proj.weight", torch.ones(2, 2, dtype=torch.complex64), "complex64"),
+        ("model.layers.0.q_proj.bias", torch.ones(2, dtype=torch.int64), "int64"),
+        ("model.layers.0.scale", torch.ones(2, dtype=torch.uint8), "uint8"),
+        ("rotation", torch.ones(2, 2, dtype=torch.complex64), "complex64"),
+    ],
+)
+def test_weights_of_a_type_that_cannot_hold_them(tmp_path: Path, name: str, tensor: torch.Tensor, kind: str) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({name: tensor, "other.weight": torch.ones(2)}, path)
+    with pytest.raises(ModelError, match=f"{name} has the dtype {kind}"):
+        check_types([path], ModelError, {"model.layers.0.scale"})
+
+
+def test_buffers_of_whole_numbers_and_floats_of_any_width_pass(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    floats = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn)
+    tensors = {f"{number}.weight": torch.ones(2).to(dtype) for number, dtype in enumerate(floats)}
+    tensors |= {"embeddings.position_ids": torch.arange(3), "h.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.bool)}
+    save_file(tensors, path)
+    check_types([path], ModelError)

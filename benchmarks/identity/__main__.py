@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.identity.case import Case, Place
 
-PARTS = ("contents", "results", "responses", "signatures")
+PARTS = ("contents", "results", "responses", "signatures", "kinds")
 
 
 def main() -> int:

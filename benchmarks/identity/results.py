@@ -132,6 +132,25 @@ def _version_1(place: Place, tuned: Path, commands: dict[str, tuple[str | Path, 
             "results folder", f"edited results of schema 1, {name}", "marked" if marked else "SLIPPED", marked[:150] or done.stdout[:150]
         )
     yield _asked(place, "edited results of schema 1, results verify", commands["results verify"])
+    for name, baseline in {"against a base": ("--baseline", place.scratch / "results" / "base"), "by thresholds": ()}.items():
+        (place.scratch / "policy.yaml").write_text(f"rules:\n  - {TASKS[0]} >= 0.5\n")
+        rules = () if baseline else ("--policy", place.scratch / "policy.yaml")
+        done = place.harness("gate", tuned, *baseline, *rules, "--on-undecided", "pass")
+        seen = f"exit {done.returncode}: {' '.join(done.stdout.split())[:150]}"
+        attempt = f"edited results of schema 1, gate {name}, --on-undecided pass"
+        yield Case("results folder", attempt, "SLIPPED" if done.returncode == 0 else "refused", seen)
+    yield _another_noise(place)
+
+
+def _another_noise(place: Place) -> Case:
+    """Results of another system as the base's second scoring, so that what it lost passes for rounding."""
+    base, other = place.scratch / "results" / "noisy", place.scratch / "results" / "noisy" / "noise"
+    shutil.copytree(place.scratch / "results" / "base", base)
+    done = place.harness(*_arguments(place, other, TASKS), "--dtype", "bfloat16")
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    command = ("forgetting", "--before", base, "--after", place.scratch / "whole", "--noise")
+    return _asked(place, "another system's results as noise, forgetting", command)
 
 
 def _killed(place: Place, tuned: Path, commands: dict[str, tuple[str | Path, ...]]) -> Iterator[Case]:
@@ -196,6 +215,10 @@ def _of_another_run(tuned: Path, base: Path) -> None:
     shutil.copyfile(base / "results.json", tuned / "results.json")
 
 
+def _gone(ending: str) -> Callable[[Path, Path], None]:
+    return lambda tuned, _: (tuned / "samples" / f"{TASKS[0]}{ending}").unlink()
+
+
 _ALL = ("gate", "forgetting", "leaderboard", "results verify")
 _SAMPLES = ("gate", "forgetting", "results verify")
 _CHANGES: dict[str, tuple[Callable[[Path, Path], None], tuple[str, ...]]] = {
@@ -204,6 +227,8 @@ _CHANGES: dict[str, tuple[Callable[[Path, Path], None], tuple[str, ...]]] = {
     "edited sample": (_sample, _SAMPLES),
     "edited statistics": (_statistic, _ALL),
     "samples swapped between tasks": (_swapped, _ALL),
+    "samples of a task removed": (_gone(".jsonl"), _ALL),
+    "statistics of a task removed": (_gone(".statistics.json"), _ALL),
     "results.json beside another run's samples": (_of_another_run, _ALL),
 }
 """What is changed, and the commands that read it. A leaderboard reads no samples."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from benchmarks.identity.case import Case, Place
+from benchmarks.identity.contents import _environment
 
 ROWS = [
     {"question": f"Is {number} even or odd?", "label": number % 2, "group": number // 2, "answer": "even" if number % 2 == 0 else "odd"}
@@ -88,6 +90,8 @@ def cases(place: Place) -> Iterator[Case]:
     """Two runs for each setting, and a task file that names a script."""
     for number, setting in enumerate(SETTINGS):
         yield _compared(place, setting, place.scratch / str(number))
+    yield _plugin(place, place.scratch / "plug-in")
+    yield from _moved(place, place.scratch / "moved")
     yield _script(place, place.scratch / "script")
 
 
@@ -106,11 +110,13 @@ def _compared(place: Place, setting: Setting, folder: Path) -> Case:
     return Case("signature", setting.what, "marked" if differing else "SLIPPED", seen or "no difference")
 
 
-def _run(place: Place, folder: Path, task: Mapping[str, Any], options: tuple[str, ...], pool: str) -> dict[str, Any] | None:
+def _run(
+    place: Place, folder: Path, task: Mapping[str, Any], options: tuple[str, ...], pool: str, given: Sequence[Any] = ROWS
+) -> dict[str, Any] | None:
     folder.mkdir(parents=True)
     (folder / "task.yaml").write_text(yaml.safe_dump(dict(task)))
     rows = [json.dumps(row) for row in ROWS]
-    (folder / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, given)) + "\n")
     (folder / "pool.jsonl").write_text("\n".join(rows[::-1] if pool == "train" else rows[1:4]) + "\n")
     chat = () if "--chat" in options else ("--no-chat",)
     command = ("run", "--model", place.models / "minimind2-small", "--tasks", folder / "task.yaml", "--output", folder / "out")
@@ -119,6 +125,56 @@ def _run(place: Place, folder: Path, task: Mapping[str, Any], options: tuple[str
         return None
     found: dict[str, Any] = json.loads((folder / "out" / "results.json").read_text())
     return found
+
+
+PLUGIN = """
+from harness.metrics.base import Metric, metric, per_item
+
+
+@metric("own")
+class Own(Metric):
+    form = "generate"
+
+    def statistics(self, outcomes):
+        return per_item([{value} for _ in outcomes])
+"""
+
+
+def _plugin(place: Place, folder: Path) -> Case:
+    """A metric of the user's own that counts otherwise, its file's size and time kept."""
+    path = folder / "own" / "metrics" / "own.py"
+    path.parent.mkdir(parents=True)
+    found = []
+    for name, value in (("one", 0.25), ("two", 0.75)):
+        path.write_text(PLUGIN.format(value=value))
+        os.utime(path, ns=(10**18, 10**18))
+        with _environment(HARNESS_PATH=str(folder / "own")):
+            done = _run(place, folder / name, TEXTS | {"metrics": ["own"]}, (), "train")
+        found.append(done["tasks"]["say"]["metrics"]["own"] if done else {})
+    mine, theirs = found
+    told = mine.get("signature") != theirs.get("signature") and (mine.get("value"), theirs.get("value")) == (0.25, 0.75)
+    seen = f"{mine.get('value')} and {theirs.get('value')}; {_shown(mine.get('signature'), theirs.get('signature'))}"
+    return Case("signature", "the code of a metric from HARNESS_PATH", "marked" if told else "SLIPPED", seen)
+
+
+def _moved(place: Place, folder: Path) -> Iterator[Case]:
+    """The same items under other row numbers, by which random examples are drawn: a row before them that a filter leaves out."""
+    data = {"files": {"test": "rows.jsonl", "train": "pool.jsonl"}, "split": "test", "filter": "group >= 0"}
+    task = CHOICES | {"data": data, "shots": {"split": "train", "number": 1, "select": "random"}}
+    both = [
+        _run(place, folder / name, task, (), "train", rows) for name, rows in (("one", ROWS), ("two", [{**ROWS[0], "group": -1}, *ROWS]))
+    ]
+    if both[0] is None or both[1] is None:
+        yield Case("signature", "row numbers", "SLIPPED", "a run failed")
+        return
+    mine, theirs = (one["tasks"]["parity"]["signature"] for one in both if one is not None)
+    attempt = "row numbers moved by a row that is left out, with random examples"
+    yield Case("signature", attempt, "marked" if mine != theirs else "SLIPPED", _shown(mine, theirs) or "no difference")
+    done = place.harness("forgetting", "--before", folder / "one" / "out", "--after", folder / "two" / "out")
+    said = next((line for line in done.stderr.splitlines() if line.startswith("Error")), done.stdout[:80])
+    yield Case(
+        "signature", f"{attempt}, forgetting", "refused" if done.returncode == 2 else "SLIPPED", said.replace(str(place.scratch), "")
+    )
 
 
 def _identity(results: Mapping[str, Any]) -> dict[str, Any]:

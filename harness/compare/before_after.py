@@ -11,8 +11,10 @@ from harness import metrics
 from harness.compare.comparison import ComparisonOptions, RunComparison, compare_runs
 from harness.compare.names import expand_globs
 from harness.compare.noise import NoiseByTask, measure
+from harness.compare.same_system import is_same_system
 from harness.errors import InputError
 from harness.store import runs
+from harness.store.verifying import refuse_changed
 from harness.tasks.registry import TaskRegistry
 
 
@@ -42,8 +44,12 @@ def compare(before: Path, after: Sequence[Path], options: ComparisonOptions, noi
 
     Raises:
         InputError: a name is unknown, or results were measured with different settings.
-        StorageError: results cannot be read.
+        StorageError: results cannot be read, or their files are missing or were changed.
     """
+    for folder in (before, *after, *([] if noise is None else [noise])):
+        refuse_changed(folder if folder.is_dir() else folder.parent, runs.read(folder))
+    if noise is not None:
+        _refuse_another_system(before, noise)
     comparisons = tuple(compare_runs(before, folder, metrics.load, _resolved(options, before, folder)) for folder in after)
     folders = (before, *after)
     if noise is None:
@@ -65,6 +71,20 @@ def check_margins(margins: Iterable[str], tasks: Sequence[str]) -> None:
     if margins:
         entries = TaskRegistry.default().select(tasks).entries
         _refuse_unknown_margins(margins, {entry.task.task: [spec.key for spec in entry.task.metrics] for entry in entries})
+
+
+def _refuse_another_system(before: Path, noise: Path) -> None:
+    """Make sure that a second scoring is one of the same system: flips of another system would be reported as noise.
+
+    Raises:
+        InputError: it is not.
+    """
+    base, second = runs.read(before).system, runs.read(noise).system
+    if not is_same_system(base, second):
+        raise InputError(
+            f"The second scoring in {noise} is of another system ({second.name}) than {before} ({base.name}).",
+            "Score the base again: harness forgetting --model … --adapter … --noise.",
+        )
 
 
 def noise_folder(before: Path) -> Path:

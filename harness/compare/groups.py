@@ -74,9 +74,11 @@ def pooled(average: str, members: Mapping[str, Pairs], gather: Gather = np.conca
         return NotComparable("the statistics of its tasks have different shapes")
     labels = [name for name, part in members.items() for _ in range(part.rows)]
     before, after = (gather([getattr(part, side) for part in parts]) for side in ("before", "after"))
+    every = Pairs(before, after, parts[0].score, span)
     if whole:
         before, after = by_cluster(before, labels), by_cluster(after, labels)
-    return Pairs(before, after, parts[0].score, span), whole
+        return MacroPairs(before, after, parts[0].score, span, parts=(every,), weights=(1.0,), whole=True), whole
+    return every, whole
 
 
 def _macro(parts: Sequence[Pairs], span: float, whole: bool) -> MacroPairs:

@@ -14,7 +14,7 @@ from harness.compare import groups, items, same_system
 from harness.compare.comparability import NotComparable
 from harness.compare.metric import ComparisonOptions, Measured, difference_of
 from harness.compare.overall import ScaledScore, on_common_scale
-from harness.compare.paired_tables import LoadMeasure, PairedReader, PairedTable
+from harness.compare.paired_tables import SCORE_NOT_REPRODUCED, LoadMeasure, PairedReader, PairedTable
 from harness.compare.pairing import PairedSamples, Results, join_task
 from harness.errors import InputError
 from harness.stats.paired import PairedDifference
@@ -193,6 +193,7 @@ class TaskMeasurer:
             pairs=pairs,
             difference=self._difference(pairs, seed, self.tests, steady) if pairs else None,
             reason=reason,
+            steady=_unchanged(steady, (before, after), reason),
         )
 
     def _difference(self, pairs: Pairs, seed: Sequence[int], tests: int, steady: bool) -> PairedDifference:
@@ -253,6 +254,7 @@ class TaskMeasurer:
         pairs, whole = (None, False) if isinstance(pool, NotComparable) else pool
         flips = [score.flips for member in members for score in member.measured if score.key == metric]
         present = [pair for pair in flips if pair is not None]
+        reason, steady = pool.reason if isinstance(pool, NotComparable) else None, all(member.same for member in members)
         return Measured(
             key=key,
             record=records[0],
@@ -263,9 +265,21 @@ class TaskMeasurer:
             flips=(sum(lost for lost, _ in present), sum(gained for _, gained in present)) if len(present) == len(members) else None,
             resampled="tasks" if whole else "items",
             pairs=pairs,
-            difference=self._difference(pairs, seed, self.tests, all(member.same for member in members)) if pairs else None,
-            reason=pool.reason if isinstance(pool, NotComparable) else None,
+            difference=self._difference(pairs, seed, self.tests, steady) if pairs else None,
+            reason=reason,
+            steady=_unchanged(steady, records, reason),
         )
+
+
+def _unchanged(steady: bool, records: tuple[MetricRecord, MetricRecord], reason: str | None) -> bool:
+    """Whether one system gave the same responses twice, so that nothing can have changed even where the score cannot be resampled.
+
+    Args:
+        steady: whether the system and its responses are the same.
+        records: the score before and after.
+        reason: why the score cannot be resampled, or None.
+    """
+    return steady and reason != SCORE_NOT_REPRODUCED.reason and records[0].value == records[1].value
 
 
 def _pooled(average: str, tables: Mapping[str, PairedTable | None]) -> tuple[Pairs, bool] | NotComparable:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.compare import same_system
 from harness.stats import power
-from harness.stats.bootstrap import RESAMPLES
+from harness.stats.bootstrap import RESAMPLES, Interval
 from harness.stats.multiplicity import adjusted
 from harness.stats.paired import PairedDifference, Test, compare
-from harness.stats.pairs import MacroPairs, Pairs
-from harness.stats.power import ForgettingPower
-from harness.stats.verdict import Verdict, default_margin, verdict
+from harness.stats.pairs import Pairs
+from harness.stats.power import ForgettingPower, IntervalReach
+from harness.stats.verdict import Verdict, change, default_margin, verdict
 from harness.store.records import MetricRecord
 
 
@@ -78,6 +78,7 @@ class MetricComparison:
             tested together; None where no loss does.
         items_for_loss: number of items with which a loss of twice the margin gets the verdict forgot with the same power.
         items_for_change: the same for the observed loss; None where it is within the margin.
+        observed_error: standard error of the difference, from the observed changes alone.
         reason: why there is no test and no verdict.
     """
 
@@ -110,6 +111,7 @@ class MetricComparison:
     detectable_loss: float | None = None
     items_for_loss: int | None = None
     items_for_change: int | None = None
+    observed_error: float | None = None
     reason: str | None = None
 
     @property
@@ -121,6 +123,31 @@ class MetricComparison:
     def change(self) -> float | None:
         """The difference, with its sign changed where lower is better: positive is better."""
         return self.difference if self.difference is None or self.higher_is_better else -self.difference
+
+    def items_for_retained(self, margin: float) -> int | None:
+        """Number of items that would show with 80 % power that no more than a margin was lost, if nothing was; None if no number does."""
+        reach = self._reach(-math.inf)
+        return reach.items_needed(margin, power.POWER) if reach else None
+
+    def items_to_resolve(self, margin: float) -> int | None:
+        """The same; where the present items suffice, the number that puts the interval on one side of the margin if the change stays."""
+        needed = self.items_needed if margin == self.margin else self.items_for_retained(margin)
+        return needed if needed is not None and needed > self.items else self.items_beyond(-margin)
+
+    def items_beyond(self, limit: float) -> int | None:
+        """Number of items that puts the interval of the change on one side of a limit, if the change stays; None where it is the limit."""
+        reach = self._reach(limit)
+        needed = reach.items_needed(abs((self.change or 0.0) - limit)) if reach else None
+        return None if needed is None else max(self.items + 1, needed)
+
+    def _reach(self, limit: float) -> IntervalReach | None:
+        """From the change to the end of its interval on the side of a limit; None without an interval, or where it cannot shrink."""
+        error = self.observed_error
+        if self.low is None or self.high is None or self.change is None or error is None or not math.isfinite(error):
+            return None
+        low, high = change(Interval(self.low, self.high, ""), self.higher_is_better)
+        distance = self.change - low if self.change > limit else high - self.change
+        return IntervalReach.of(distance, error, self.items, self.items if self.resampled == "tasks" else self.rows)
 
 
 @dataclass(frozen=True)
@@ -138,6 +165,7 @@ class Measured:
         resampled: see `MetricComparison`.
         pairs, difference: None where `reason` says why.
         reason: why the score cannot be compared item by item.
+        steady: whether one system gave the same responses twice, so that nothing can have changed even where nothing can be resampled.
     """
 
     key: str
@@ -151,6 +179,7 @@ class Measured:
     pairs: Pairs | None
     difference: PairedDifference | None
     reason: str | None
+    steady: bool = False
 
     @property
     def sign(self) -> int:
@@ -188,15 +217,18 @@ def _comparison(score: Measured, p_holm: float | None, p_bh: float | None, tests
             before=before,
             after=after,
             margin=score.margin,
-            verdict="inconclusive",
+            verdict="retained" if score.steady else "inconclusive",
+            low=same_system.NO_CHANGE.low if score.steady else None,
+            high=same_system.NO_CHANGE.high if score.steady else None,
+            method=same_system.METHOD if score.steady else None,
             lost=lost,
             gained=gained,
-            reason=score.reason,
+            reason=None if score.steady else score.reason,
         )
     bounds, power_to_detect = difference.interval, _forgetting_power(score, difference, tests)
     steady = bounds is not None and bounds.method == same_system.METHOD
     odds = _odds(difference, record.higher_is_better)
-    return MetricComparison(
+    comparison = MetricComparison(
         metric=score.key,
         unit=record.unit,
         higher_is_better=record.higher_is_better,
@@ -222,11 +254,12 @@ def _comparison(score: Measured, p_holm: float | None, p_bh: float | None, tests
         gained=gained,
         odds_ratio=odds,
         detectable=None if steady else difference.detectable,
-        items_needed=None if steady else _items_needed(score, score.pairs, difference),
         detectable_loss=power_to_detect.least(score.items, score.pairs.span) if power_to_detect else None,
         items_for_loss=power_to_detect.items(2 * score.margin) if power_to_detect else None,
         items_for_change=power_to_detect.items(-score.sign * difference.value) if power_to_detect and score.margin > 0 else None,
+        observed_error=None if steady else difference.observed_error,
     )
+    return replace(comparison, items_needed=comparison.items_for_retained(score.margin))
 
 
 def _odds(difference: PairedDifference, higher_is_better: bool) -> float | None:
@@ -254,12 +287,3 @@ def _room(score: Measured, difference: PairedDifference) -> float:
         return 0.0
     reach = difference.interval.high - difference.value if score.sign > 0 else difference.value - difference.interval.low
     return math.sqrt(max(0.0, reach**2 - (power.QUANTILE * difference.error) ** 2))
-
-
-def _items_needed(score: Measured, pairs: Pairs, difference: PairedDifference) -> int | None:
-    if score.margin <= 0 or not math.isfinite(difference.detectable):
-        return None
-    if isinstance(pairs, MacroPairs):
-        return power.items_needed(score.items, difference.detectable, score.margin)
-    variance = difference.flips.changed / difference.rows if difference.flips else difference.error**2 * difference.rows
-    return math.ceil(power.items_for_retained(score.margin, variance, pairs.span) * score.items / difference.rows)

@@ -13,9 +13,11 @@ from harness.compare.metric import ComparisonOptions, Measured
 from harness.stats import mover
 from harness.stats.bootstrap import FloatArray, Interval, interval_of, joint_replicates
 from harness.stats.contrast import FEW
+from harness.stats.intervals import ScoreStatistics, mean_interval
 from harness.stats.paired import PairedDifference
-from harness.stats.pairs import Pairs
+from harness.stats.pairs import MacroPairs, Pairs
 from harness.stats.verdict import VERDICTS, Verdict, scale_end, worst
+from harness.store.records import MetricRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,27 @@ def on_common_scale(headlines: Sequence[Measured], chance: float, options: Compa
     before = float(np.mean([factor * difference.before for factor, _, difference in parts]))
     after = float(np.mean([factor * difference.after for factor, _, difference in parts]))
     replicates = _replicates(parts, options, seed)
-    bounds = interval_of(replicates[0])
-    above = all(score.sign > 0 for score in headlines) and bounds is not None and bounds.low > chance
+    above = all(score.sign > 0 for score in headlines) and _above_chance(headlines, chance, options)
     return ScaledScore(before, after, replicates, _interval(parts, replicates), chance, above)
+
+
+def _above_chance(headlines: Sequence[Measured], chance: float, options: ComparisonOptions) -> bool:
+    """Whether the interval of the mean of the scores before, computed as that of a single run, lies above the score of guessing."""
+    tasks: list[list[ScoreStatistics]] = [[_scaled_before(score.pairs, score.record) for score in headlines if score.pairs is not None]]
+    weights: tuple[float, ...] = (1.0,)
+    first = headlines[0].pairs
+    if isinstance(first, MacroPairs):
+        tasks, weights = [[_scaled_before(part, headlines[0].record)] for part in first.parts], first.weights
+    bounds = mean_interval(tasks, weights, seed=options.seed, resamples=options.resamples, threads=options.threads)
+    return bounds is not None and bounds.low > chance
+
+
+def _scaled_before(pairs: Pairs, record: MetricRecord) -> ScoreStatistics:
+    """The score before, on the scale from 0 to 1."""
+    scale = scale_end(record.high, record.unit) or 1.0
+    low, high = (-math.inf if record.low is None else record.low), (math.inf if record.high is None else record.high)
+    score = pairs.score if scale == 1.0 else lambda totals: pairs.score(totals) / scale
+    return ScoreStatistics(pairs.before, score, None, (low / scale, high / scale))
 
 
 def _interval(parts: Sequence[tuple[float, Pairs, PairedDifference]], replicates: FloatArray) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from harness.compare.comparability import NotComparable
 from harness.compare.pairing import PairedSamples, TaskSamples
 from harness.errors import InputError, MetricError
 from harness.stats.bootstrap import FloatArray, Score, by_cluster
+from harness.stats.intervals import ONE_CLUSTER
 from harness.stats.pairs import Pairs
 from harness.store.records import MetricRecord, TaskRecord
 from harness.store.samples import StatisticsRecord
@@ -134,10 +135,12 @@ class PairedReader:
     def _record(self, task: TaskRecord, key: str, variant: str | None) -> MetricRecord:
         return task.metrics[key] if variant is None else task.template_variants[variant].metrics[key]
 
-    def _clustered(self, table: PairedTable) -> PairedTable:
+    def _clustered(self, table: PairedTable) -> PairedTable | NotComparable:
         labels = table.clusters if table.items is None else self.clusters()
-        if labels is None or len(set(labels)) in (1, len(labels)):
+        if labels is None or len(set(labels)) == len(labels):
             return table
+        if len(set(labels)) == 1:
+            return NotComparable(ONE_CLUSTER)
         rows = table.pairs
         pairs = Pairs(by_cluster(rows.before, labels), by_cluster(rows.after, labels), rows.score, rows.span)
         return PairedTable(pairs, table.items, True)
@@ -206,6 +209,8 @@ def _from_statistics(
     for table, record in ((first, records[0]), (second, records[1])):
         if reason := measure.no_interval(table):
             return NotComparable(reason)
+        if record.value is None:
+            return NotComparable(record.reason or "the score is undefined")
         if not agrees(measure.score(table.sum(axis=0)), record.value):
             return SCORE_NOT_REPRODUCED
     if len(first) == len(paired.before.samples) and len(second) == len(paired.after.samples):

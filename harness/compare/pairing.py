@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.compare.comparability import signature_differences
 from harness.errors import InputError
 from harness.store import runs, samples
-from harness.store.records import RunRecord
+from harness.store.records import RunRecord, TaskRecord
 from harness.store.samples import SampleRecord, StatisticsRecord
 from harness.store.signature import Signature
 
@@ -116,7 +116,8 @@ def refuse_unlike(before: Results, after: Results, tasks: Sequence[str]) -> None
     """Make sure that tasks were measured with the same settings. Their items may differ: items are paired by content.
 
     Raises:
-        InputError: a task or a metric of both results has another signature; says what differs.
+        InputError: a task or a metric of both results has another signature, or items of a task have other ids although something was
+            drawn by them; says what differs.
     """
     unlike: dict[str, tuple[str, ...]] = {}
     for name in tasks:
@@ -135,6 +136,34 @@ def refuse_unlike(before: Results, after: Results, tasks: Sequence[str]) -> None
             f"The settings of {name} differ between {before.folder} and {after.folder} ({'; '.join(notes)}){more}.",
             f"Evaluate both systems with the same settings, or leave out these tasks: {', '.join(unlike)}.",
         )
+    for name in tasks:
+        _refuse_other_ids(before, after, name)
+
+
+def _refuse_other_ids(before: Results, after: Results, task: str) -> None:
+    """Make sure that items of equal content have equal ids where something was drawn by an item's id.
+
+    Raises:
+        InputError: ids differ, so one item was given other few-shot examples, or was sampled or perturbed differently.
+    """
+    first, second = before.record.tasks[task], after.record.tasks[task]
+    if not _draws_by_id(first) or first.signature.get("data_digest") == second.signature.get("data_digest"):
+        return
+    variant = next(iter(first.template_variants), None)
+    pairs = join(before.task_samples(task, variant), after.task_samples(task, variant), variant).pairs
+    unlike = [(mine.id, theirs.id) for mine, theirs in pairs if mine.id != theirs.id]
+    if unlike:
+        mine, theirs = unlike[0]
+        raise InputError(
+            f"{task} gives {len(unlike)} of {len(pairs)} items other ids in {after.folder} than in {before.folder} (the first: {theirs!r} "
+            f"instead of {mine!r}). Few-shot examples, samples or perturbations are drawn by an item's id.",
+            "Name a field with unique ids in the task's data.id, and evaluate both systems again.",
+        )
+
+
+def _draws_by_id(task: TaskRecord) -> bool:
+    """Whether the task's few-shot examples, samples or perturbations depend on the items' ids."""
+    return any(field in task.signature for field in ("shot_seed", "sampling_seed")) or bool(task.perturbations)
 
 
 def _variants(record: RunRecord, task: str) -> list[str | None]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.compare.comparison import RunComparison
-from harness.util.text import plain
+from harness.compare.highlights import ends
+from harness.util.text import plain, some
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,18 @@ def _reason(comparisons: Sequence[RunComparison], best: int, by_gain: bool, riva
         parts.append(f"{subject} {'gained most on the targets' if by_gain else 'lost least'}{doubt}")
     if counts["likely forgot"]:
         parts.append(f"but it likely forgot {_tasks(counts['likely forgot'])}")
+    if lost := significant_losses(comparisons[best]):
+        parts.append(f"but it lost significantly on {some(lost)}")
     if counts["inconclusive"]:
         parts.append(f"forgetting is inconclusive on {_tasks(counts['inconclusive'])}")
     return "; ".join(parts)
+
+
+def significant_losses(comparison: RunComparison) -> list[str]:
+    """Names of tasks other than targets where the whole interval of a headline's change lies below 0, whatever the margin."""
+    rest = [task for task in comparison.tasks if not task.target]
+    intervals = {plain(task.name): [ends(score) for score in task.headlines] for task in rest}
+    return [name for name, changes in intervals.items() if any(change is not None and change[1] < 0 for change in changes)]
 
 
 def _forgotten(comparison: RunComparison) -> tuple[int, int]:

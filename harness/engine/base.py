@@ -267,7 +267,10 @@ def check_opening(backend: Backend, opening: Opening) -> None:
 
     Raises:
         InputError: says what, and names the backends that support it.
+        AdapterError: an adapter cannot be evaluated correctly with these options.
     """
+    from harness.models import adapters
+
     needs = [_Need("an encoder-decoder model", opening.encoder.architecture == "seq2seq", lambda can: can.encoder_decoder)]
     for adapter in opening.adapters:
         kind = None if adapter is None or opening.memory is not None else _kind(adapter)
@@ -275,6 +278,9 @@ def check_opening(backend: Backend, opening: Opening) -> None:
             what = "a fully fine-tuned model as an adapter" if kind == FULL else f"adapters of type {kind}"
             needs.append(_Need(what, True, _supports_adapter(kind)))
     _refuse(backend, needs)
+    for adapter in opening.adapters:
+        if isinstance(adapter, adapters.Adapter):
+            adapters.check_kind(adapter, opening.options.quantize, backend.name)
 
 
 def check_requests(backend: Backend, requests: Iterable[Request]) -> None:

@@ -14,7 +14,7 @@ from harness.contract import Family
 from harness.evaluation.signatures import average_signature
 from harness.metrics.base import FloatArray, Metric
 from harness.stats.bootstrap import Interval, interval_of, is_ratio, reflected, replicates
-from harness.stats.intervals import Codes, ScoreStatistics, all_clusters, interval, mean_interval
+from harness.stats.intervals import NO_VARIATION, ONE_CLUSTER, Codes, ScoreStatistics, all_clusters, interval, mean_interval
 from harness.store.records import GroupRecord, MetricRecord, SpreadRecord
 from harness.store.signature import Signature
 
@@ -77,11 +77,6 @@ class MetricScore:
         """Why these items have no score; None where they have one."""
         return next((reason for part in self.parts if (reason := self.metric.refused(part))), None)
 
-    @property
-    def _alike(self) -> bool:
-        """Whether all items have equal statistics, so that an interval of width 0 is correct."""
-        return bool((self.statistics == self.statistics[:1]).all())
-
     @cached_property
     def part(self) -> ScoreStatistics:
         """The statistics to resample. Means over the same items in several template variants become one mean of the items' mean values."""
@@ -110,7 +105,7 @@ class MetricScore:
         if metric.pulled:
             bounds = interval_of(replicates(part.resampled, part.score, seed=self.seed)) if len(part.resampled) > 1 else None
             return reflected(bounds, self.value, (metric.low, metric.high)) if bounds and bounds.low < bounds.high else bounds
-        bounds = interval(part.statistics, part.score, clusters=part.clusters, seed=self.seed)
+        bounds = interval(part.statistics, part.score, clusters=part.clusters, bounds=self._range, seed=self.seed)
         return bounds and Interval(max(bounds.low, metric.low), min(bounds.high, metric.high), bounds.method)
 
     def record(self) -> MetricRecord:
@@ -129,15 +124,15 @@ class MetricScore:
     def too_few(self) -> str | None:
         """Why a single cluster gives no interval; None where there are several clusters, or a single item."""
         alone = len(self.statistics) > 1 and self.clusters is not None and len(np.unique(self.clusters)) == 1
-        return "all items are of one cluster, so the variation between clusters is unknown" if alone else None
+        return ONE_CLUSTER if alone else None
 
     def _certainty(self) -> tuple[str | None, Interval | None]:
         """The reason why there is no interval, and the interval."""
         if reason := self.too_few:
             return reason, None
         bounds = self._interval()
-        if bounds and bounds.low == bounds.high and not self._alike:
-            return "every resample of these items has the same score, so the variation is unknown", None
+        if bounds and bounds.low == bounds.high:
+            return NO_VARIATION, None
         return None, bounds
 
     def _spread_record(self) -> SpreadRecord | None:

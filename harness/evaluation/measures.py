@@ -56,6 +56,8 @@ class Measures:
         scorer, no_scorer = options.toxicity, None
         if "toxicity" in options.families:
             scorer, no_scorer = _scorer(options.toxicity, progress)
+        elif options.toxicity:
+            raise InputError("--toxicity names a scorer, but toxicity is not measured.", "Add --measures toxicity, or remove --toxicity.")
         wanted = options.perturbations or [family for family in options.families if family in PERTURBED]
         if not wanted:
             return cls(options.families, (), scorer, no_scorer, options.small_samples)

@@ -142,6 +142,8 @@ class Options:
         object.__setattr__(self, "data", paths.data_folder(self.data))
         if not self.adapters:
             raise InputError("--adapter names no adapter.", "Give an adapter card, a folder or a Hub id; 'none' is the base model.")
+        if not split(self.device):
+            raise InputError("--device names no device.", "Give auto, cpu, cuda or cuda:N, or several separated by commas.")
         _ = self.families, self.seeds
 
     @property
@@ -171,7 +173,7 @@ class Options:
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices, at least one."""
-        return split(self.device) or ("auto",)
+        return split(self.device)
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -24,6 +24,7 @@ from harness.tasks import suites
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import TemplateVariant
 from harness.tasks.registry import Selection, TaskRegistry
+from harness.util import paths
 from harness.util.writable import check_files
 
 if TYPE_CHECKING:
@@ -127,7 +128,11 @@ def plan(options: Options, progress: Progress, timer: StageTimer, memory: InMemo
             entry.task.task: TaskScorer.of(entry.task, measures, remote_code=options.trust_remote_code) for entry in selection.entries
         }
         systems = open_systems(options, progress, memory=memory)
+    for root in paths.missing_roots():
+        progress.note(f"HARNESS_PATH names {root}, which is not a folder: it is ignored.")
     tasks = list(_planned(options, selection, scorers, measures, systems.encoder, timer))
+    if options.texts > 1 and not any(planned.task.answer == "generate" and planned.task.generation.temperature > 0 for planned in tasks):
+        progress.note(f"--texts {options.texts} has no effect: none of these tasks samples texts.")
     _check_outputs(tasks, systems)
     work = EvaluationPlan(selection, systems, tasks, _suites(suite_names, measures, systems, timer))
     check_requests(systems.backend, work.requests)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +125,7 @@ def _drop(score: MetricScore, before: FloatArray, after: FloatArray, clusters: C
         value = pairs.difference
         if clusters is not None and (distinct := len(np.unique(clusters))) < count:
             rows, names = distinct, clusters.tolist()
+            reason = reason or replace(score, statistics=before, clusters=clusters).too_few
             pairs = Pairs(by_cluster(first, names), by_cluster(second, names), metric.score, span)
         drawn = pairs.replicates(seed=score.seed)
         bounds = None if reason else difference_interval(pairs, drawn[1] - drawn[0])

@@ -99,7 +99,7 @@ class TaskScorer:
         for name, metric in self.metrics.items():
             read.clear()
             table = metric.statistics(outcomes)
-            signature = metric_signature(metric.signature_for(outcomes), read, self.labels)
+            signature = metric_signature(type(metric), metric.signature_for(outcomes), read, self.labels)
             row_clusters = None if clusters is None else _clusters_of_rows(metric, outcomes, clusters, len(table))
             scores[name] = MetricScore(metric, table, signature, seed, clusters=row_clusters)
         drops: list[PerturbationRecord] = []

@@ -7,11 +7,13 @@ in neither.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.models.digests import text_digest
 from harness.store.signature import AVERAGE_FIELDS, Signature
+from harness.util.plugins import code_of
 
 if TYPE_CHECKING:
     from harness.evaluation.plan import PlannedTask
@@ -78,25 +80,31 @@ def template_digest(variants: Sequence[PlannedTask]) -> str:
 
 
 def data_digest(planned: PlannedTask) -> str:
-    """SHA-256 (hex) over the content of the items that are scored, in their order."""
-    return text_digest("".join(item_requests.question.item.digest for item_requests in planned.item_requests))
+    """SHA-256 (hex) over the ids and the content of the items that are scored, in their order.
+
+    Few-shot examples and samples are drawn by an item's id. Ids may be row numbers, which shift when the data has other rows that a filter
+    leaves out.
+    """
+    items = (item_requests.question.item for item_requests in planned.item_requests)
+    return text_digest("".join(f"{json.dumps(item.id)}:{item.digest}\n" for item in items))
 
 
-def metric_signature(signature: Signature, read: Iterable[str], labels: Mapping[str, str]) -> Signature:
-    """A metric's signature with the expressions that give the labels it reads.
+def metric_signature(metric: type, signature: Signature, read: Iterable[str], labels: Mapping[str, str]) -> Signature:
+    """A metric's signature with the expressions that give the labels it reads, and with its code if it is a plug-in.
 
     Args:
+        metric: the metric's class.
         signature: the metric's own, for these outcomes.
         read: names of the labels that it reads.
         labels: the expression of every label of the task.
     """
     decisive = {name: labels[name] for name in sorted(read) if name in labels}
-    return signature.with_fields(labels=decisive) if decisive else signature
+    return signature.with_fields(**code_of(metric), **({"labels": decisive} if decisive else {}))
 
 
 def perturbation_signature(perturbation: Perturbation, seed: int, columns: Iterable[str]) -> Signature:
-    """What decides the perturbed items: the perturbation, its seed, and the columns that it may change."""
-    return perturbation.signature.with_fields(seed=seed, columns=sorted(columns))
+    """What decides the perturbed items: the perturbation with its code, its seed, and the columns that it may change."""
+    return perturbation.signature.with_fields(**code_of(type(perturbation)), seed=seed, columns=sorted(columns))
 
 
 def worst_signature(signature: Signature, perturbations: Sequence[Signature]) -> Signature:

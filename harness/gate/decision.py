@@ -43,7 +43,8 @@ class GateDecision:
     Attributes:
         candidate, baseline: the results.
         results: of every rule, in the policy's order.
-        on_undecided: what an inconclusive outcome counts as; None: the decision is "inconclusive".
+        on_undecided: what an inconclusive outcome counts as; None: the decision is "inconclusive". "pass" does not apply to results that
+            cannot be verified.
     """
 
     candidate: Results
@@ -58,8 +59,15 @@ class GateDecision:
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome after `on_undecided` is applied."""
-        return self.on_undecided if self.worst_outcome == "inconclusive" and self.on_undecided else self.worst_outcome
+        """The outcome after `on_undecided` is applied. Results that cannot be verified never pass: they may have been edited."""
+        unverified_pass = self.on_undecided == "pass" and self._has_unverified
+        if self.worst_outcome != "inconclusive" or self.on_undecided is None or unverified_pass:
+            return self.worst_outcome
+        return self.on_undecided
+
+    @property
+    def _has_unverified(self) -> bool:
+        return any(side is not None and bool(side.record.unverified) for side in (self.candidate, self.baseline))
 
     @property
     def exit_code(self) -> int:
@@ -91,7 +99,9 @@ class GateDecision:
         if self.worst_outcome == "inconclusive":
             more_items = "More items or a wider margin would give a conclusive result."
             sentences.append(f"For a conclusive result: {'; '.join(steps)}." if steps else more_items)
-            if self.on_undecided is None:
+            if self._has_unverified:
+                sentences.append("Results that cannot be verified never pass, even with --on-undecided pass.")
+            elif self.on_undecided is None:
                 sentences.append("To decide anyway: --on-undecided pass or --on-undecided fail.")
         return sentences
 

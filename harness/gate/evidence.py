@@ -109,11 +109,6 @@ class Evidence:
         record = self._records(owner).get(score.metric)
         return default_margin(record.high if record else None, score.unit, score.before or 0.0) * share / MARGIN
 
-    def at_least_zero(self, compared: ComparedScore) -> bool:
-        """Whether a score cannot be negative, so that a fraction of it is never larger than the score."""
-        record = self._records(compared.owner).get(compared.score.metric)
-        return record is not None and record.low is not None and record.low >= 0
-
     @property
     def _run(self) -> RunRecord:
         return self.candidate.record

@@ -10,6 +10,7 @@ from typing import Literal
 
 from harness.errors import InputError
 from harness.stats import power
+from harness.stats.intervals import UNSEEN
 
 Outcome = Literal["fail", "inconclusive", "pass"]
 OUTCOMES: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
@@ -31,6 +32,7 @@ class Finding:
         advice: steps that would make it conclusive, one phrase each; empty where it passes or fails.
         parts: for a rule that covers several scores, the messages of those that determine the outcome.
         reason: of a pass, an explanation that is repeated where the rule covers several scores.
+        listed_first: whether it is listed before others of the same outcome.
     """
 
     outcome: Outcome
@@ -38,6 +40,7 @@ class Finding:
     advice: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     reason: str = ""
+    listed_first: bool = False
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -71,14 +74,18 @@ def combined(findings: Sequence[Finding], noun: str) -> Finding:
         reasons = Counter(finding.reason for finding in findings if finding.reason)
         notes = [reason if count == len(findings) else f"{reason} ({count} of {len(findings)})" for reason, count in reasons.items()]
         return Finding(outcome, f"{head} ({'; '.join(notes)})" if notes else head)
-    shown = [finding.message for finding in findings if finding.outcome == outcome]
+    first_to_last = sorted(findings, key=lambda finding: not finding.listed_first)
+    shown = [finding.message for finding in first_to_last if finding.outcome == outcome]
     more = (f"and {len(shown) - _MOST_PARTS} more",) if len(shown) > _MOST_PARTS else ()
     advice = tuple(dict.fromkeys(step for finding in findings for step in finding.advice))
-    return Finding(outcome, head, advice, (*shown[:_MOST_PARTS], *more))
+    parts = (*shown[:_MOST_PARTS], *more)
+    return Finding(outcome, head, advice, parts, listed_first=any(finding.listed_first for finding in findings))
 
 
 def number(value: float) -> str:
-    """A number with four significant digits; of shares four decimals."""
+    """A number with four significant digits; of shares four decimals; 0 for what rounding left of it."""
+    if abs(value) < 1e-12:
+        return "0"
     if 5e-5 <= abs(value) < 1:
         return f"{value:.4f}"
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
@@ -109,7 +116,7 @@ def items_to_decide(items: int, value: float, interval: tuple[float, float], lim
         value: the score.
         interval: its 95 % interval, which contains the limit.
         limit: the threshold.
-        method: how the interval was computed; that of a share observed to be 0 or 1 shrinks faster, and exactly.
+        method: how the interval was computed; that of a share observed to be 0 or 1, or of rows that are all equal, shrinks faster.
 
     Returns:
         None where the score lies on the limit, so that no number of items suffices.
@@ -120,4 +127,6 @@ def items_to_decide(items: int, value: float, interval: tuple[float, float], lim
     if method == "clopper-pearson" and distance < 1:
         return power.items_without_change(distance, 1.0)
     reach = value - interval[0] if value > limit else interval[1] - value
+    if method == UNSEEN:
+        return max(items + 1, power.IntervalReach.of(reach, 0.0, items, items).items_needed(distance) or 0)
     return max(items + 1, math.ceil(items * (reach / distance) ** 2 - _ROUNDING))

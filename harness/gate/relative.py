@@ -14,6 +14,7 @@ from harness.compare.pairing import Results, join_task
 from harness.stats.bootstrap import Interval
 from harness.stats.contrast import contrast
 from harness.stats.pairs import Pairs
+from harness.stats.power import IntervalReach
 
 _STREAM = 7_919
 """Separates the random stream of this resampling from the comparison's."""
@@ -28,6 +29,7 @@ class Excess:
         value: after minus the multiple of before.
         interval: 95 % interval of `value`; None where there is none.
         items: number of rows that were resampled.
+        observed_error: standard error of `value`, from the observed changes alone.
     """
 
     before: float
@@ -35,6 +37,19 @@ class Excess:
     value: float
     interval: Interval | None
     items: int
+    observed_error: float = 0.0
+
+    def items_to_decide(self, items: int) -> int | None:
+        """Number of items that puts the interval on one side of 0, if the value stays; None where it is 0, or has no interval.
+
+        Args:
+            items: current number.
+        """
+        if self.interval is None:
+            return None
+        distance = self.value - self.interval.low if self.value > 0 else self.interval.high - self.value
+        needed = IntervalReach.of(distance, self.observed_error, items, self.items).items_needed(abs(self.value))
+        return None if needed is None else max(items + 1, needed)
 
 
 def excess(
@@ -56,8 +71,9 @@ def excess(
     before, after = pairs.scores
     if not np.isfinite([before, after]).all():
         return NotComparable("undefined on these items")
-    _, interval = contrast(pairs, factor=factor, seed=(options.seed, _STREAM), resamples=options.resamples, threads=options.threads)
-    return Excess(before, after, after - factor * before, interval, pairs.rows)
+    drawn, interval = contrast(pairs, factor=factor, seed=(options.seed, _STREAM), resamples=options.resamples, threads=options.threads)
+    observed_error = float(np.nanstd(drawn[1] - factor * drawn[0]))
+    return Excess(before, after, after - factor * before, interval, pairs.rows, observed_error)
 
 
 def _pairs(sides: tuple[Results, Results], load: LoadMeasure, options: ComparisonOptions, owner: str, key: str) -> Pairs | NotComparable:

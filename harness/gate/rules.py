@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 from harness.compare import same_system
@@ -14,7 +14,6 @@ from harness.gate import quantities
 from harness.gate.evidence import CandidateScore, ComparedScore, Evidence
 from harness.gate.findings import Finding, bounds, combined, item_count, items_to_decide, number, p_text
 from harness.gate.relative import Excess, excess
-from harness.stats import power
 from harness.stats.bootstrap import Interval
 from harness.stats.verdict import FORGOT_AT, IMPROVED_AT, Verdict, change, verdict
 
@@ -90,7 +89,7 @@ class Relative:
             return self._efficiency(evidence, quantity)
         findings = []
         for compared in evidence.compared(self.subject):
-            if finding := self._same_system(evidence, compared):
+            if finding := self._same_system(compared):
                 findings.append(finding)
                 continue
             sides = (baseline, evidence.candidate)
@@ -98,18 +97,21 @@ class Relative:
             findings.append(self._score(compared, excess_))
         return combined(findings, "scores")
 
-    def _same_system(self, evidence: Evidence, compared: ComparedScore) -> Finding | None:
-        """The finding where nothing can have changed and the multiple alone decides; None otherwise."""
+    def _same_system(self, compared: ComparedScore) -> Finding | None:
+        """The finding where nothing can have changed, so that both sides are equal; None where something may have changed."""
         score = compared.score
-        if not _same(score) or score.after is None:
+        if not _same(score):
             return None
-        if _HOLDS[self.operator](score.after, self.factor * score.after) and (self.factor == 1 or evidence.at_least_zero(compared)):
+        if score.after is None:  # decided like any score above 0
+            holds, times = _HOLDS[self.operator](1.0, self.factor), "neither side has a value"
+        else:
+            holds = _HOLDS[self.operator](score.after, self.factor * score.after)
             times = f"{number(score.after)} {self.operator} {self.factor:g} × {number(score.after)}"
+        if holds:
             return Finding("pass", f"{compared.name}: {_NO_CHANGE}, and {times}", reason=_NO_CHANGE)
-        if self.factor == 1 or (self.factor > 1 and score.after > 0 and evidence.at_least_zero(compared)):
-            times = "itself" if self.factor == 1 else f"{self.factor:g} × itself"
-            return Finding("fail", f"{compared.name} cannot be {self.operator} {times}: {_SAME_RESPONSES}")
-        return None
+        itself = "itself" if self.factor == 1 else f"{self.factor:g} × itself"
+        value = "" if score.after is None else f" ({number(score.after)})"
+        return Finding("fail", f"{compared.name}{value} cannot be {self.operator} {itself}: {_SAME_RESPONSES}")
 
     def _score(self, compared: ComparedScore, difference: Excess | NotComparable) -> Finding:
         if isinstance(difference, NotComparable):
@@ -120,7 +122,7 @@ class Relative:
             return Finding("inconclusive", f"{start}; there is no interval on {item_count(difference.items)}")
         ends = difference.interval.low, difference.interval.high
         start += f"; {after} - {self.factor:g} × {before} = {bounds(difference.value, *ends)}"
-        needed = items_to_decide(compared.score.items, difference.value, ends, 0.0)
+        needed = difference.items_to_decide(compared.score.items)
         return _by_interval(self.operator, ends, 0.0, start, "0", compared.owner, needed)
 
     def _efficiency(self, evidence: Evidence, quantity: str) -> Finding:
@@ -174,7 +176,7 @@ class Improved:
             return Finding("fail", f"{start}: not improved")
         if low > 0:
             return Finding("inconclusive", f"{start}: better, but the verdict improved requires an adjusted p of at most {IMPROVED_AT}")
-        needed = items_to_decide(score.items, score.change, ends, 0.0)
+        needed = score.items_beyond(0.0)
         return _inconclusive(f"{start}: the interval contains 0", compared.owner, needed)
 
 
@@ -248,8 +250,7 @@ def _by_interval(
 
 def _within_margin(compared: ComparedScore, margin: float) -> Finding:
     score = compared.score
-    ends = _change_interval(score)
-    if ends is None:
+    if _change_interval(score) is None:
         return Finding("inconclusive", f"{compared.name}: {score.reason or 'the change has no interval'}")
     if _same(score):
         return Finding("pass", f"{compared.name}: {_NO_CHANGE} ({item_count(score.items)})", reason=_NO_CHANGE)
@@ -260,9 +261,9 @@ def _within_margin(compared: ComparedScore, margin: float) -> Finding:
     if outcome == "likely forgot":
         needed = score.items_for_change if margin == score.margin and (score.items_for_change or 0) > score.items else None
         why = f"likely forgot: the loss exceeds the margin, but the verdict forgot requires an adjusted p of at most {FORGOT_AT}"
-        return _inconclusive(f"{start}: {why}", compared.owner, needed)
+        return replace(_inconclusive(f"{start}: {why}", compared.owner, needed), listed_first=True)
     if outcome == "inconclusive":
-        return _inconclusive(f"{start}: the interval contains the margin", compared.owner, _items_for(score, margin, ends))
+        return _inconclusive(f"{start}: the interval contains the margin", compared.owner, score.items_to_resolve(margin))
     return Finding("pass", f"{start}: {outcome}")
 
 
@@ -274,16 +275,6 @@ def _verdict(score: MetricComparison, margin: float) -> Verdict:
     if score.low is None or score.high is None:
         return "inconclusive"
     return verdict(Interval(score.low, score.high, score.method or ""), score.p_holm, margin, score.higher_is_better)
-
-
-def _items_for(score: MetricComparison, margin: float, ends: tuple[float, float]) -> int | None:
-    """Number of items that would show the margin with 80 % power; where these suffice, the number that decides if the change stays."""
-    needed = score.items_needed
-    if margin != score.margin and score.detectable is not None:
-        needed = power.items_needed(score.items, score.detectable, margin) if margin > 0 else None
-    if needed is not None and needed > score.items:
-        return needed
-    return items_to_decide(score.items, score.change or 0.0, ends, -margin)
 
 
 def _change_interval(score: MetricComparison) -> tuple[float, float] | None:

@@ -19,7 +19,7 @@ from harness.contract import TextOutcome
 from harness.errors import TaskError
 from harness.metrics.base import FloatArray, per_item
 from harness.stats.bootstrap import Interval, interval_of, replicates
-from harness.stats.intervals import ScoreStatistics, interval, mean_interval
+from harness.stats.intervals import NO_VARIATION, ScoreStatistics, interval, mean_interval
 from harness.store.records import MetricRecord
 from harness.store.signature import Signature
 
@@ -117,7 +117,10 @@ class LmEvalScore:
     def record(self) -> MetricRecord:
         """The score as results keep it."""
         reason = self.no_interval
-        return metric_record(self, self.value, None if reason else self._interval(), len(self.items), self.signature, reason)
+        bounds = None if reason else self._interval()
+        if bounds and bounds.low == bounds.high:
+            reason, bounds = NO_VARIATION, None
+        return metric_record(self, self.value, bounds, len(self.items), self.signature, reason)
 
     def resampled(self, seed: tuple[int, int]) -> FloatArray:
         """The score of resamples [resamples] of this task's items, for a group's interval."""
@@ -129,7 +132,7 @@ class LmEvalScore:
         if len(self.items) < 2 or not math.isfinite(self.value):
             return None
         if self.totals is not None:
-            return interval(self.totals.statistics, self.totals.score, seed=self.seed)
+            return interval(self.totals.statistics, self.totals.score, bounds=_bounds(self.metric), seed=self.seed)
         return interval_of(self._called(np.random.default_rng(self.seed), RESAMPLES))
 
     def _called(self, generator: np.random.Generator, resamples: int) -> FloatArray:
@@ -186,8 +189,7 @@ def group_record(scores: Sequence[LmEvalScore], value: float, *, by_size: bool, 
         return metric_record(scores[0], value, None, count, signature, reason)
     weights = [float(len(score.items)) if by_size else 1.0 for score in scores]
     totals = [score.totals for score in scores]
-    low, high, _ = _RANGES.get(scores[0].metric, (None, None, ""))
-    ends = (-math.inf if low is None else low, math.inf if high is None else high)
+    ends = _bounds(scores[0].metric)
     known = [[ScoreStatistics(part.statistics, part.score, None, ends)] for part in totals if part is not None]
     if len(known) == len(scores):
         bounds = mean_interval(known, weights, seed=scores[0].seed)
@@ -197,6 +199,12 @@ def group_record(scores: Sequence[LmEvalScore], value: float, *, by_size: bool, 
     shortest = min(map(len, columns))
     drawn = np.average([column[:shortest] for column in columns], axis=0, weights=weights)
     return metric_record(scores[0], value, interval_of(drawn), count, signature, None)
+
+
+def _bounds(metric: str) -> tuple[float, float]:
+    """The lowest and the highest possible score of a metric; infinite where there is no bound."""
+    low, high, _ = _RANGES.get(metric, (None, None, ""))
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _number(value: Any) -> float:

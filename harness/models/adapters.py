@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import AdapterError, ModelError
-from harness.models import digests, weight_files
+from harness.models import adapter_kinds, digests, weight_files
 from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import ModelSource, fetch
 from harness.models.digests import adapter_weights, text_digest
+from harness.models.settings import check_numbers, is_quantized
 from harness.util import paths
 from harness.util.contents import Contents
+
+_INTEGERS = ("indices", "position_ids", "num_batches_tracked")
+"""Parts of the names of an adapter's tensors that are not weights and may be integers."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ def _read(name: str, folder: Path, pickles: bool) -> Adapter:
     training = read_training(folder)
     if training is not None and training.method == "full":
         check_weights(folder, pickles, digests.weights_files)
+        if not is_quantized(folder):
+            weight_files.check_types(digests.weights_files(folder, pickles=pickles), AdapterError)
         contents = digests.model(folder, pickles=pickles)
         return Adapter(name, folder, contents.digest, training.base, training, contents=contents)
     base = str(read_config(folder).get("base_model_name_or_path") or "")
@@ -157,10 +163,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "adapter_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise AdapterError(f"{path} is nested too deeply for a PEFT configuration.", "Copy it again.") from error
     except (OSError, ValueError) as error:
         raise AdapterError(f"{path} cannot be read: {error}.", "Copy it again, or save the adapter again with peft.") from error
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         raise AdapterError(f"{path} is not a PEFT configuration: it has no peft_type.", "Save the adapter again with peft.")
+    check_numbers(path, config, AdapterError)
     return config
 
 
@@ -182,20 +191,32 @@ def check_weights(folder: Path, pickles: bool = False, listed: Callable[..., lis
 
 
 def check_finite(adapter: Adapter, *, pickles: bool = False) -> None:
-    """Raise AdapterError when a weight of the adapter is NaN or infinite; a fully tuned model's are checked when it is loaded."""
+    """Raise AdapterError if a weight is NaN or infinite, or its dtype is not a floating-point type.
+
+    The weights of a fully fine-tuned model are checked when it is loaded.
+    """
     if adapter.full:
         return
-    if name := weight_files.first_not_finite(stored_weights(adapter.folder, pickles)):
+    stored, path = stored_weights(adapter.folder, pickles), adapter_weights(adapter.folder, pickles=pickles)[0]
+    for name, value in stored.items():
+        if value.is_complex() or not (value.is_floating_point() or any(part in name for part in _INTEGERS)):
+            raise weight_files.invalid_dtype(path, name, str(value.dtype).removeprefix("torch."), AdapterError)
+    if invalid := weight_files.first_not_finite(stored):
         raise AdapterError(
-            f"{adapter_weights(adapter.folder, pickles=pickles)[0]}: the tensor {name} holds NaN or infinite values.",
+            f"{path}: the tensor {invalid} holds NaN or infinite values.",
             "The training diverged, or the file is damaged: take an earlier checkpoint, or copy it again.",
         )
 
 
+def names_base(adapter: Adapter, base: ModelSource) -> bool:
+    """Whether the adapter's configuration names this base, or no base."""
+    expected = adapter.base.rstrip("/").lower()
+    return not expected or bool({expected, expected.split("/")[-1]} & base.names)
+
+
 def check_base(adapter: Adapter, base: ModelSource) -> None:
     """Raise AdapterError if the adapter's configuration names another base model."""
-    expected = adapter.base.rstrip("/").lower()
-    if expected and not {expected, expected.split("/")[-1]} & base.names:
+    if not names_base(adapter, base):
         raise AdapterError(
             f"The adapter {adapter.name} was trained for {adapter.base}, not for {base.name}.",
             "Pass its base with --model; if both names mean the same weights, add --any-base.",
@@ -211,6 +232,12 @@ def check_precision(adapter: Adapter, quantization: str | None) -> None:
             "another model.",
             f"Pass --quantize {trained}, or --any-base to evaluate it anyway.",
         )
+
+
+def check_kind(adapter: Adapter, quantization: str | None, engine: str) -> None:
+    """Raise AdapterError if this kind of adapter cannot be evaluated correctly with these options; see `adapter_kinds.check_kind`."""
+    if not adapter.full:
+        adapter_kinds.check_kind(adapter, read_config(adapter.folder), quantization=quantization, engine=engine)
 
 
 def stored_weights(folder: Path, pickles: bool) -> dict[str, Any]:

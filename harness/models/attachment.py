@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import AdapterError
-from harness.models.adapters import Adapter, stored_weights
+from harness.models import adapter_kinds
+from harness.models.adapters import Adapter, names_base, read_config, stored_weights
 from harness.models.cards import ModelSource
 from harness.models.digests import model_digest
 from harness.models.loaded_weights import check_head
 from harness.models.loading import Loaded, load_model
+from harness.models.original_weights import OriginalWeights
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ def attached(loaded: Loaded, adapter: Adapter, *, pickles: bool = False) -> Iter
     if adapter.full:
         yield _full(loaded, adapter, pickles)
         return
+    settings = read_config(adapter.folder)
+    adapter_kinds.check_kind(adapter, settings, quantization=loaded.quantization, engine="transformers")
     before = _parameters(loaded.module)
+    original = OriginalWeights(loaded.module, adapter_kinds.rewrites_base(settings))
     stored = stored_weights(adapter.folder, pickles)
     overwritten = _base_weights(adapter, loaded, stored)
     try:
@@ -58,8 +63,9 @@ def attached(loaded: Loaded, adapter: Adapter, *, pickles: bool = False) -> Iter
             yield Attached(module, sum(value.numel() for value in held.values()), tuple(_warnings(loaded, adapter, config, held)))
     finally:
         detach(loaded.module)
+        original.restore()
         _put_back(overwritten.values())
-        if _parameters(loaded.module) != before:
+        if _parameters(loaded.module) != before or original.changed(frozenset(id(value) for value, _ in overwritten.values())):
             raise AdapterError(
                 f"The base model was not restored after the adapter {adapter.name}.", "Evaluate this adapter in a separate run."
             )
@@ -73,9 +79,21 @@ def _load(loaded: Loaded, adapter: Adapter) -> tuple[Any, Any]:
 
             config = PeftConfig.from_pretrained(str(adapter.folder))
             config.inference_mode = True
-            return PeftModel.from_pretrained(loaded.module, str(adapter.folder), config=config, torch_device=str(loaded.device)), config
+            with _fixed_seed(loaded.device):
+                options = {"config": config, "torch_device": str(loaded.device)}
+                return PeftModel.from_pretrained(loaded.module, str(adapter.folder), **options), config
     except Exception as error:
         raise _does_not_fit(adapter, loaded.source, error) from error
+
+
+@contextmanager
+def _fixed_seed(device: Any) -> Iterator[None]:
+    """Draw the same random numbers each time, as some initializations need (`pissa_niter_4`); the caller's random state is unchanged."""
+    import torch
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
 
 
 def _full(loaded: Loaded, adapter: Adapter, pickles: bool) -> Attached:
@@ -90,6 +108,11 @@ def _warnings(loaded: Loaded, adapter: Adapter, config: Any, held: Mapping[str, 
         yield f"The adapter {adapter.name} has no effect: its update is zero."
     if adapter.merge and loaded.dtype != "float32":
         yield f"The adapter {adapter.name} is merged in {loaded.dtype}: rounding changes its scores; --dtype float32 avoids this."
+    if (initialized := adapter_kinds.initialization(read_config(adapter.folder))) is not None:
+        yield (
+            f'The adapter {adapter.name} was initialized with "{initialized}": PEFT computes its initial values from the base\'s weights '
+            "whenever it attaches. Converted to plain LoRA, it would not depend on this."
+        )
     yield from _other_weights(loaded, adapter)
 
 
@@ -231,7 +254,16 @@ def _does_not_fit(adapter: Adapter, base: ModelSource, error: Exception) -> Adap
     text = str(error).splitlines()
     name = type(error).__name__
     first = next((line.strip() for line in text if "size mismatch" in line), f"{name}: {text[0]}" if text else name)
-    return AdapterError(
-        f"The adapter {adapter.name} does not fit {base.name}: {first[:300]}",
-        f"Its configuration names {adapter.base or 'no base'}; pass that one with --model.",
-    )
+    return AdapterError(f"The adapter {adapter.name} does not fit {base.name}: {first[:300]}", _remedy(adapter, base, first))
+
+
+def _remedy(adapter: Adapter, base: ModelSource, reason: str) -> str:
+    """What to do about an adapter that PEFT cannot attach: use another base if that may help; otherwise its files are wrong."""
+    if convert := adapter_kinds.conversion(read_config(adapter.folder)):
+        return convert
+    if adapter.base and not names_base(adapter, base):
+        return f"Its configuration names {adapter.base}; pass that one with --model."
+    if "size mismatch" in reason or "target modules" in reason.lower():
+        base_name = adapter.base or "no base"
+        return f"Its configuration names {base_name}: pass the base that it was trained on with --model, and do not edit its configuration."
+    return f"Correct {adapter.folder / 'adapter_config.json'}, or save the adapter again with peft."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,40 @@ def check_complete(report: dict[str, Any], folder: Path) -> None:
             f"The checkpoint {folder} has {len(unused)} weights of layers that the model does not have, for example {unused[0]}.",
             "config.json does not belong to these weights: it describes fewer layers or another architecture.",
         )
+
+
+def shape_error(config: Any, factory: Any, folder: Path) -> ModelError | None:
+    """The error for the first tensor of a checkpoint whose shape differs from the configuration; None if there is no such tensor.
+
+    transformers' own message does not name the tensor, and suggests ignoring the mismatch.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            module = factory.from_config(config)
+    except Exception:  # noqa: BLE001 - the model cannot be built at all; the caller reports that error
+        return None
+    expected = {name: tuple(value.shape) for name, value in _named_parameters(module)}
+    for path, name, shape in weight_files.shapes(weights_files(folder)):
+        if name in expected and expected[name] != shape:
+            return ModelError(
+                f"{path}: the tensor {name} has the shape {list(shape)}, but config.json requires {list(expected[name])}.",
+                "config.json does not belong to these weights: copy or download the whole model again.",
+            )
+    return None
+
+
+def parameter_names(module: Any) -> frozenset[str]:
+    """Names of a model's weights, both as in its own checkpoint and as in one of the bare model."""
+    return frozenset(name for name, _ in _named_parameters(module))
+
+
+def _named_parameters(module: Any) -> Iterator[tuple[str, Any]]:
+    prefix = f"{module.base_model_prefix}."
+    for full, value in module.named_parameters():
+        for name in (full, full.removeprefix(prefix)):
+            yield name, value
 
 
 def check_head(module: Any, folder: Path) -> None:

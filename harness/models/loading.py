@@ -13,7 +13,8 @@ from harness.models import weight_files
 from harness.models.cards import ModelSource
 from harness.models.code import code_revision
 from harness.models.digests import weights_files
-from harness.models.loaded_weights import check_complete, check_finite, check_head
+from harness.models.loaded_weights import check_complete, check_finite, check_head, parameter_names, shape_error
+from harness.models.settings import check_model_settings, is_quantized
 from harness.util.contents import Contents
 from harness.util.libraries import install_command
 
@@ -86,6 +87,7 @@ def load_config(source: ModelSource, *, remote_code: bool = False) -> Any:
     """Load the configuration of a model folder; raises ModelError if it cannot be read."""
     from transformers import AutoConfig
 
+    check_model_settings(source.folder, ModelError)
     try:
         return AutoConfig.from_pretrained(source.folder, **_code(source.folder, remote_code))
     except Exception as error:
@@ -111,6 +113,8 @@ def _unreadable(folder: Path) -> ModelError | None:
                 return ModelError(f"{path} is damaged: it is not a JSON object.", "Copy or download it again.")
         except (OSError, ValueError) as error:
             return ModelError(f"{path} is damaged: {error}.", "Copy or download it again.")
+        except RecursionError:
+            return ModelError(f"{path} is damaged: it is nested too deeply.", "Copy or download it again.")
     return None
 
 
@@ -125,6 +129,10 @@ def check_weights(source: ModelSource, *, pickles: bool = False) -> None:
         kind = "only pickled weights" if list(source.folder.glob("*.bin")) else "no weights"
         raise ModelError(f"{source.folder} has {kind}.", "Save safetensors, or pass --allow-pickle if you trust the author of the file.")
     weight_files.check_whole(files, ModelError)
+    if is_quantized(source.folder):
+        weight_files.check_quantized(files, ModelError)
+    else:
+        weight_files.check_types(files, ModelError)
 
 
 def generation_config(source: ModelSource) -> Any:
@@ -236,8 +244,12 @@ def load_model(
     try:
         module, report = factory.from_pretrained(source.folder, config=config, output_loading_info=True, **options)
     except Exception as error:
-        raise ModelError(f"The model in {source.folder} cannot be loaded: {type(error).__name__}: {error}", "Check its files.") from error
+        raise shape_error(config, factory, source.folder) or ModelError(
+            f"The model in {source.folder} cannot be loaded: {_reason(error)}.", "Check its files."
+        ) from error
     check_complete(report, source.folder)
+    if not is_quantized(source.folder):
+        weight_files.check_types(weights_files(source.folder, pickles=pickles), ModelError, parameter_names(module))
     if quantize is None:
         _to_device(module, where, kind)
     elif where.type == "cpu":

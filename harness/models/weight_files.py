@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,13 @@ _WIDE_BYTES = 4
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
 """Longest header in bytes; safetensors refuses longer ones as well."""
+_UNQUANTIZED = frozenset({"F64", "F32", "F16", "BF16"})
+"""Dtypes of weights that are not quantized."""
+_DTYPES = {
+    **{"BOOL": "bool", "C64": "complex64", "C128": "complex128"},
+    **{f"{sign}{bits}": f"{word}{bits}" for sign, word in {"I": "int", "U": "uint"}.items() for bits in (8, 16, 32, 64)},
+}
+"""torch's names of dtypes by their names in a file's header."""
 _POINTER = b"version https://git-lfs"
 
 
@@ -50,6 +57,80 @@ def check_whole(paths: Iterable[Path], error: type[InputError]) -> None:
     for folder in sorted(folders):
         for index in sorted(folder.glob("*.safetensors.index.json")):
             _check_index(index, error)
+
+
+def check_types(paths: Iterable[Path], error: type[InputError], parameters: Container[str] = ()) -> None:
+    """Check that no weight of a model that is not quantized has an integer, boolean or complex dtype.
+
+    transformers and peft would cast such weights silently. Buffers may be integers (position ids) or booleans (attention masks).
+
+    Args:
+        paths: files of weights; files in other formats than safetensors are skipped.
+        error: type of the error to raise.
+        parameters: names of weights, in addition to tensors called `weight` or `bias`.
+
+    Raises:
+        InputError: of type `error`; names file, tensor and dtype.
+    """
+    from safetensors import safe_open
+
+    for path in paths:
+        if path.suffix != ".safetensors":
+            continue
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                part = file.get_slice(name)
+                kind = str(part.get_dtype())
+                if kind.startswith(("F", "BF")) or not (kind.startswith("C") or _is_weight(name, len(part.get_shape()), parameters)):
+                    continue
+                raise invalid_dtype(path, name, _DTYPES.get(kind, kind), error)
+
+
+def check_quantized(paths: Sequence[Path], error: type[InputError]) -> None:
+    """Check that a checkpoint whose configuration has a `quantization_config` contains quantized weights.
+
+    Args:
+        paths: files of weights; nothing is checked if one of them is not a safetensors file.
+        error: type of the error to raise.
+
+    Raises:
+        InputError: of type `error`; no weight is quantized.
+    """
+    from safetensors import safe_open
+
+    if not paths or any(path.suffix != ".safetensors" for path in paths):
+        return
+    for path in paths:
+        with safe_open(path, framework="np") as file:
+            if any(str(file.get_slice(name).get_dtype()) not in _UNQUANTIZED for name in file.keys()):  # noqa: SIM118 - not a mapping
+                return
+    raise error(
+        f"The config.json in {paths[0].parent} has a quantization_config, but {paths[0].name} has no quantized weights.",
+        "Remove quantization_config from config.json (and pass --quantize), or save the quantized model.",
+    )
+
+
+def shapes(paths: Iterable[Path]) -> Iterator[tuple[Path, str, tuple[int, ...]]]:
+    """File, name and shape of every tensor in safetensors files."""
+    from safetensors import safe_open
+
+    for path in paths:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="np") as file:
+                yield from ((path, name, tuple(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118 - not a mapping
+
+
+def invalid_dtype(path: Path, name: str, dtype: str, error: type[InputError]) -> InputError:
+    """The error for a weight that is not quantized and whose dtype is not a floating-point type."""
+    return error(
+        f"{path}: the tensor {name} has the dtype {dtype}, which is not valid for weights that are not quantized.",
+        "Save it again in float32, float16 or bfloat16. The config.json of a quantized model has a quantization_config.",
+    )
+
+
+def _is_weight(name: str, dimensions: int, parameters: Container[str]) -> bool:
+    last = name.rpartition(".")[2]
+    return last == "weight" or (last == "bias" and dimensions == 1) or name in parameters
 
 
 def first_not_finite(tensors: Mapping[str, torch.Tensor]) -> str | None:
@@ -130,7 +211,7 @@ def _data_bytes(header: bytes) -> int | None:
 def _check_index(index: Path, error: type[InputError]) -> None:
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as reason:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as reason:
         raise error(f"{index} cannot be read: {reason!r}.", "Copy or download it again.") from reason
     missing = [name for name in shards if not (index.parent / str(name)).is_file()]
     if missing:

@@ -9,14 +9,19 @@ from functools import cache
 import numpy as np
 
 from harness.stats import mover
-from harness.stats.bca import bca_interval
+from harness.stats.bca import bca_interval, influence
 from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
 from harness.stats.bounded import mean_interval
 from harness.stats.discordant import unseen_share
 from harness.stats.pairs import MacroPairs, Pairs
+from harness.stats.student import bootstrap_level
+from harness.stats.unseen import largest_influence, row_weights, unseen_row_weight
 
 FEW = 20
 """With fewer changed rows, resampling underestimates the variation; measured in tests/stats/test_coverage.py."""
+
+FEW_ROWS = 20
+"""With fewer rows that all change alike, the score interval is too narrow: where all of 4 rows gain, up to 0.60 of all may not."""
 
 
 def contrast(
@@ -56,12 +61,10 @@ def contrast(
 def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LEVEL, factor: float = 1.0) -> Interval | None:
     """Interval of after minus `factor` times before, of one task.
 
-    * BCa from the paired bootstrap, if at least `FEW` rows change and the jackknife is defined (else percentile). For bounded means it
-      is at least wide enough for changes that may be unobserved: see `unseen_room`.
-    * Bounded means with fewer changes: the score interval, whose hypotheses allow items that lost or gained everything. For correct and
-      incorrect items and the factor 1 it is Tango's (1998).
-    * Other bounded scores with fewer changes: at least wide enough, on both sides, for changes that may be unobserved among this many
-      rows (a kind of item of which none was drawn may make up `unseen_share` of all, and change by the whole span).
+    * BCa from the paired bootstrap (percentile where the jackknife is not defined), its level widened as that of single runs. For bounded
+      scores the room for unseen changes is added in quadrature: see `unseen_room`.
+    * Bounded means with fewer than `FEW` changed rows: the score interval, whose hypotheses allow rows that lost or gained everything, with
+      clusters counted by their weight. For correct and incorrect single items and the factor 1 it is Tango's (1998).
     * Unbounded scores with fewer changes: none. An unobserved change may be of any size.
 
     Args:
@@ -72,46 +75,100 @@ def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LE
     """
     if pairs.rows < 2 or (pairs.changed < FEW and math.isinf(pairs.span)):
         return None
-    few = pairs.changed < FEW
-    if few and pairs.mean:
-        values = pairs.after[:, 0] - factor * pairs.before[:, 0]
-        return mean_interval(values, _range(values, pairs.span, factor), level)
-    value = pairs.scores[1] - factor * pairs.scores[0]
-    influence = pairs.jackknife(factor)
-    bca = bca_interval(differences, value, influence.acceleration if influence else 0.0, level)
+    few, value = pairs.changed < FEW, pairs.scores[1] - factor * pairs.scores[0]
+    if few and (weighted := _weighted_rows(pairs, level, factor)) is not None:
+        return _within_bounds(_few_interval(*weighted, level), pairs, factor)
+    jackknife = pairs.jackknife(factor)
+    acceleration = jackknife.acceleration if jackknife else 0.0
+    bca = bca_interval(differences, value, acceleration, bootstrap_level(level, pairs.rows))
     if bca is None:
         return None
-    if not few:
-        room = unseen_room(pairs, level, factor)
-        return Interval(value - math.hypot(value - bca.low, room), value + math.hypot(bca.high - value, room), bca.method)
-    room = unseen_share(pairs.rows, level) * pairs.span * max(1.0, factor)
-    return Interval(min(bca.low, value - room), max(bca.high, value + room), "unseen")
+    room = unseen_room(pairs, level, factor)
+    low, high = value - math.hypot(value - bca.low, room), value + math.hypot(bca.high - value, room)
+    return _within_bounds(Interval(low, high, "unseen" if few else bca.method), pairs, factor)
 
 
 def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> float:
-    """How far unobserved kinds of items may move a bounded mean of single items; 0 for other scores, and where rows are tasks.
+    """How far unseen kinds of rows may move a bounded score; 0 for scores without bounds, and where rows are tasks.
 
-    Resampling covers changes of the observed sizes. A kind of item of which none was drawn may make up `unseen_share` of all, and each
-    such item may change by up to the whole span, which exceeds the change that `FEW` rows reached. Where items are correct or incorrect
-    and at least `FEW` flip, no larger change exists.
+    Resampling covers changes of the observed sizes. A kind of row of which none was drawn may make up `unseen_share` of all. Each row of
+    it may move the score by as much as one row can, less the change that `FEW` rows reached. In a mean, one row can move the score by the
+    whole span times its weight, see `unseen_weight`; in other scores by as much as the observed rows can, see `largest_influence`, and at
+    least by the span. Where items are correct or incorrect and at least `FEW` flip, no larger change exists.
 
     Args:
-        pairs: the two systems; at least `FEW` rows change.
+        pairs: the two systems.
         level: nominal coverage.
         factor: of the score before.
     """
-    if math.isinf(pairs.span) or isinstance(pairs, MacroPairs) or not pairs.mean or pairs.changed < FEW:
+    if math.isinf(pairs.span) or isinstance(pairs, MacroPairs) or pairs.rows < 2:
         return 0.0
-    seen = float(np.partition(np.abs(pairs.after[:, 0] - pairs.before[:, 0]), -FEW)[-FEW])
-    return unseen_share(pairs.rows, level) * max(0.0, pairs.span * max(1.0, factor) - seen)
+    most = pairs.span * max(1.0, factor)
+    if (weights := _weights(pairs)) is not None:
+        moves = (pairs.after[:, 0] - pairs.before[:, 0]) / weights.mean()
+        most *= unseen_row_weight(weights, level)
+    else:
+        before, after = (influence(side, pairs.score) for side in (pairs.before, pairs.after))
+        moves = np.zeros(pairs.rows) if before is None or after is None else pairs.rows * (after - factor * before)
+        most = max(most, factor * largest_influence(pairs.before, pairs.score), largest_influence(pairs.after, pairs.score))
+    seen = float(np.partition(np.abs(moves), -FEW)[-FEW]) if pairs.changed >= FEW else 0.0
+    return unseen_share(pairs.rows, level) * max(0.0, most - seen)
+
+
+def _weights(pairs: Pairs) -> FloatArray | None:
+    """The weight of each row in a mean, such as a cluster's number of items; None for other scores, and where rows are tasks."""
+    if isinstance(pairs, MacroPairs) or not np.array_equal(pairs.before[:, 1:], pairs.after[:, 1:]):
+        return None
+    return row_weights(pairs.before, pairs.score)
+
+
+def _weighted_rows(pairs: Pairs, level: float, factor: float) -> tuple[FloatArray, tuple[float, float]] | None:
+    """Each row's value in a mean of after minus `factor` times before [rows], and the bounds of an unseen row's value.
+
+    None for other scores. The mean of these values is the difference of the scores. Rows of unequal weight have the value
+    mean + weight x (change - mean), with weights of mean 1: the linearization of a ratio of sums (Cochran, 1977, section 6.3).
+    """
+    weights = _weights(pairs)
+    if weights is None:
+        return None
+    changes = (pairs.after[:, 0] - factor * pairs.before[:, 0]) / weights
+    low, high = _range(changes, pairs.span, factor)
+    if (weights == weights[0]).all():
+        return changes, (low, high)
+    mean, heavy = pairs.scores[1] - factor * pairs.scores[0], unseen_row_weight(weights, level)
+    values = mean + weights / weights.mean() * (changes - mean)
+    return values, (min(float(values.min()), mean + heavy * (low - mean)), max(float(values.max()), mean + heavy * (high - mean)))
+
+
+def _few_interval(values: FloatArray, bounds: tuple[float, float], level: float) -> Interval:
+    """The score interval; with fewer than `FEW_ROWS` rows at least as wide as an unseen kind of row requires, which is exact."""
+    bounds_of_score, mean, unseen = mean_interval(values, bounds, level), float(values.mean()), unseen_share(len(values), level)
+    if len(values) >= FEW_ROWS:
+        return bounds_of_score
+    low, high = mean - unseen * (mean - bounds[0]), mean + unseen * (bounds[1] - mean)
+    return Interval(min(bounds_of_score.low, low), max(bounds_of_score.high, high), bounds_of_score.method)
+
+
+def _within_bounds(bounds: Interval, pairs: Pairs, factor: float) -> Interval:
+    """Clip an interval to the possible values of after minus `factor` times before.
+
+    Only the span of the scores is known. Their lowest value may lie anywhere that leaves both scores within the span.
+    """
+    if math.isinf(pairs.span):
+        return bounds
+    before, after = pairs.scores
+    least, most = max(before, after) - pairs.span, min(before, after)
+    lowest = min((1 - factor) * least, (1 - factor) * most) - factor * pairs.span
+    highest = max((1 - factor) * least, (1 - factor) * most) + pairs.span
+    return Interval(max(bounds.low, lowest), min(bounds.high, highest), bounds.method)
 
 
 def macro_interval(pairs: MacroPairs, draw: Callable[[int], FloatArray], level: float = LEVEL, factor: float = 1.0) -> Interval | None:
     """Interval of a mean over tasks of after minus `factor` times before, with items as the random part.
 
     Tasks with fewer than `FEW` changed rows are pooled where they are bounded means: each of their rows counts by its task's weight
-    over its task's rows, so an unobserved item may belong to the task in which it weighs most. Every other task has a separate
-    interval. These are combined by MOVER.
+    over its task's rows, and a cluster by its weight too, so an unobserved item may belong to the task in which it weighs most. Every
+    other task has a separate interval. These are combined by MOVER.
 
     Args:
         pairs: the tasks and their weights.
@@ -125,7 +182,7 @@ def macro_interval(pairs: MacroPairs, draw: Callable[[int], FloatArray], level: 
     values, intervals, weights = [], [], []
     pooled = []
     for place, (part, weight) in enumerate(zip(pairs.parts, pairs.weights, strict=True)):
-        if part.mean and part.changed < FEW and math.isfinite(part.span):
+        if part.changed < FEW and math.isfinite(part.span) and _weights(part) is not None:
             pooled.append((part, weight))
             continue
         drawn = draw(place)
@@ -148,8 +205,10 @@ def _pooled_interval(parts: list[tuple[Pairs, float]], level: float, factor: flo
     rows = sum(part.rows for part, _ in parts)
     values, lowest, highest = [], [], []
     for part, weight in parts:
-        changes = part.after[:, 0] - factor * part.before[:, 0]
-        low, high = _range(changes, part.span, factor)
+        weighted = _weighted_rows(part, level, factor)
+        if weighted is None:
+            raise ValueError("only means can be pooled")
+        changes, (low, high) = weighted
         times = rows * weight / part.rows
         values.append(times * changes)
         lowest.append(times * low)

@@ -34,15 +34,24 @@ from harness.stats.bootstrap import (
     is_ratio,
     joint_replicates,
 )
-from harness.stats.discordant import unseen_share
 from harness.stats.share import wilson_bounds
 from harness.stats.student import t_quantile
+from harness.stats.unseen import row_weights, score_room
 
 Codes = NDArray[np.intp]
 """Number of each row's cluster [rows]; equal numbers are resampled together."""
 
 FEW = 10
 """With fewer rows no resample reaches as far as Student's quantile; the interval is then at least as wide as Student's."""
+
+UNSEEN = "unseen"
+"""Method of an interval that consists only of room for unseen rows."""
+
+ONE_CLUSTER = "all items are of one cluster, so the variation between clusters is unknown"
+"""Why items of a single cluster give no interval."""
+
+NO_VARIATION = "every resample of these items has the same score, so the variation is unknown"
+"""Why a score has no interval where its width would be 0."""
 
 _NORMAL = NormalDist()
 
@@ -92,6 +101,7 @@ def interval(
     score: Score,
     *,
     clusters: Codes | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     seed: Seed = 0,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
@@ -100,13 +110,14 @@ def interval(
 ) -> Interval | None:
     """Interval of one score over its rows.
 
-    Where every row has the same statistics the interval is a point, unless the score is a share. Resamples in which the score is
-    not a number are ignored.
+    Where every row has the same statistics, or every resample the same score, the interval is a point, unless the score is a bounded
+    mean. Resamples in which the score is not a number are ignored.
 
     Args:
         statistics: array [rows, statistics].
         score: from totals [..., statistics] to scores [...].
         clusters: of the rows [rows].
+        bounds: the lowest and the highest possible score; without them nothing is known about unseen rows.
         seed: of the resampling.
         resamples: number of replicates.
         level: nominal coverage, between 0 and 1.
@@ -116,12 +127,15 @@ def interval(
     Returns:
         The interval, or None for fewer than 2 rows or clusters, or where no resample has a score.
     """
-    part = ScoreStatistics(statistics, score, clusters)
+    part = ScoreStatistics(statistics, score, clusters, bounds)
     if len(part.resampled) < 2:
         return None
     if proportion and part.share:
         return _share_interval([part], [1.0], level)
-    return _bca([[part]], [1.0], [seed], level, resamples, threads)
+    bca = _bca([[part]], [1.0], [seed], level, resamples, threads)
+    if bca is None or (bca.low == bca.high and row_weights(part.resampled, score) is None):
+        return bca
+    return _with_room(bca, [[part]], [1.0], level)
 
 
 def mean_interval(
@@ -153,32 +167,32 @@ def mean_interval(
         return None
     if all(len(task) == 1 and task[0].share for task in tasks):
         return _share_interval([task[0] for task in tasks], shares, level)
+    if any(_uninformative(part) for task, share in zip(tasks, shares, strict=True) for part in task if share):
+        return None
     bca = _bca(tasks, shares, [(seed, number) for number in range(len(tasks))], level, resamples, threads)
     return bca and _with_room(bca, tasks, shares, level)
 
 
-def _with_room(bca: Interval, tasks: Sequence[Task], weights: Sequence[float], level: float) -> Interval | None:
-    """The interval of a mean, widened for tasks whose rows are all equal, in which resampling finds no variation.
+def _uninformative(part: ScoreStatistics) -> bool:
+    """Whether the rows say nothing about unseen rows: all are equal, and no bounds limit what others may be."""
+    return not np.isfinite(part.bounds).all() and bool((part.resampled == part.resampled[:1]).all())
 
-    A kind of row of which none was drawn may make up `unseen_share` of all, and have a score at either bound. None where there is no
-    bound.
+
+def _with_room(bca: Interval, tasks: Sequence[Task], weights: Sequence[float], level: float) -> Interval:
+    """The interval of a mean, widened on each side in quadrature by the room for unseen kinds of rows; see `score_room`.
+
+    The scores of one task are of the same rows and may all be lower together.
     """
     below, above, estimate = 0.0, 0.0, 0.0
     for task, weight in zip(tasks, weights, strict=True):
         estimate += weight * float(np.mean([part.value for part in task]))
-        alike = [part for part in task if (part.resampled == part.resampled[:1]).all()]
-        if not weight or not alike:
-            continue
-        rooms = [(part.value - part.bounds[0], part.bounds[1] - part.value) for part in alike]
-        share = weight * unseen_share(len(alike[0].resampled), level) / len(task)
-        if not np.isfinite(rooms).all():
-            return None
-        below = math.hypot(below, share * sum(low for low, _ in rooms))
-        above = math.hypot(above, share * sum(high for _, high in rooms))
+        rooms = [score_room(part.resampled, part.score, part.value, part.bounds, level) for part in task] if weight else [(0.0, 0.0)]
+        below = math.hypot(below, weight * sum(low for low, _ in rooms) / len(rooms))
+        above = math.hypot(above, weight * sum(high for _, high in rooms) / len(rooms))
     if not below and not above:
         return bca
     low, high = estimate - math.hypot(estimate - bca.low, below), estimate + math.hypot(bca.high - estimate, above)
-    return Interval(low, high, f"{bca.method}, unseen")
+    return Interval(low, high, UNSEEN if bca.low == bca.high else bca.method)
 
 
 def all_clusters(tasks: Sequence[tuple[Codes | None, int]]) -> Codes | None:
@@ -205,6 +219,24 @@ def _share_interval(parts: Sequence[ScoreStatistics], weights: Sequence[float], 
     informative than their items are so by chance (Korn and Graubard, 1998). In clusters the quantile is Student's (Dean and Pagano,
     2015). Tasks are strata: their mean may be more precise than that of as many items drawn from all of them together.
     """
+    bounds = _score_interval(parts, weights, level)
+    share = math.fsum(weight * part.value for part, weight in zip(parts, weights, strict=True))
+    rooms = [
+        [weight * room for room in score_room(part.resampled, part.score, part.value, (0.0, 1.0), level)]
+        for part, weight in zip(parts, weights, strict=True)
+        if len(part.resampled) < len(part.statistics)
+    ]
+    if not rooms:
+        return bounds
+    below, above = (math.hypot(*side) for side in zip(*rooms, strict=True))
+    if bounds.method == "clopper-pearson":  # allows for unseen clusters itself
+        return Interval(min(bounds.low, max(0.0, share - below)), max(bounds.high, min(1.0, share + above)), bounds.method)
+    low, high = share - math.hypot(share - bounds.low, below), share + math.hypot(bounds.high - share, above)
+    return Interval(max(0.0, low), min(1.0, high), bounds.method)
+
+
+def _score_interval(parts: Sequence[ScoreStatistics], weights: Sequence[float], level: float) -> Interval:
+    """The same without room for unseen kinds of clusters, such as clusters in which every answer is incorrect."""
     known = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight]
     share = math.fsum(weight * part.value for part, weight in known)
     sizes = [_independent(part.resampled[:, 1]) for part, _ in known]

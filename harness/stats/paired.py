@@ -15,7 +15,7 @@ import numpy as np
 from harness.stats import effects, power
 from harness.stats.bootstrap import LEVEL, RESAMPLES, FloatArray, Interval, Seed
 from harness.stats.contrast import FEW, contrast, unseen_room
-from harness.stats.discordant import Flips, mcnemar, unseen_share
+from harness.stats.discordant import Flips, mcnemar
 from harness.stats.pairs import MacroPairs, Pairs
 from harness.stats.permutation import p_value, permuted
 
@@ -33,6 +33,8 @@ class PairedDifference:
         p: two-sided, of no difference; exact McNemar for correct and incorrect rows, a paired permutation test for the rest.
         p_bootstrap: the paired bootstrap test of machine translation; None for correct and incorrect rows.
         error: standard error of the difference.
+        observed_error: the same from the observed changes alone, without what is added for unseen rows; for correct and incorrect rows,
+            that of no true difference.
         effect: Cohen's h for correct and incorrect rows, d_z for the rest; None where rows do not vary.
         flips: rows lost and gained; None where rows are not correct or incorrect.
         detectable: the smallest true difference that this many rows detect with 80 % power.
@@ -47,6 +49,7 @@ class PairedDifference:
     p: float
     p_bootstrap: float | None
     error: float
+    observed_error: float
     effect: float | None
     flips: Flips | None
     detectable: float
@@ -95,6 +98,7 @@ def compare(
         p=mcnemar(flips) if flips else p_value(null, value) if null else 1.0,
         p_bootstrap=p_bootstrap,
         error=error,
+        observed_error=_observed_error(pairs, error),
         effect=effects.cohen_h(*pairs.scores) if flips else effects.standardized(value, error, pairs.rows),
         flips=flips,
         detectable=_detectable(pairs, error, level),
@@ -129,13 +133,18 @@ def _scatter(pairs: Pairs) -> float:
     return float(values.std(ddof=1)) / math.sqrt(pairs.rows) if pairs.rows > 1 else 0.0
 
 
+def _observed_error(pairs: Pairs, error: float) -> float:
+    """Standard error of the difference from the observed changes alone."""
+    if isinstance(pairs, MacroPairs) and not pairs.whole and all(part.mean for part in pairs.parts):
+        return math.hypot(*(weight * _scatter(part) for part, weight in zip(pairs.parts, pairs.weights, strict=True)))
+    return math.sqrt(flips.changed) / flips.rows if (flips := pairs.flips) else error
+
+
 def _detectable(pairs: Pairs, error: float, level: float) -> float:
     least = power.detectable(error, level)
-    if not isinstance(pairs, MacroPairs) and (room := unseen_room(pairs, level)):
+    if pairs.flips is None and (room := unseen_room(pairs, level)):
         scatter = power.QUANTILE * error
         return least - scatter + math.hypot(scatter, room)
-    if pairs.flips is None and pairs.changed < FEW and math.isfinite(pairs.span) and not isinstance(pairs, MacroPairs):
-        return max(least, unseen_share(pairs.rows, level) * pairs.span)
     return least
 
 

@@ -86,8 +86,9 @@ class MacroPairs(Pairs):
     """Two systems on several tasks whose scores are averaged.
 
     Attributes:
-        before, after: rows of all tasks, each task's statistics in separate columns; or a row for each task, with its score.
-        parts: the tasks.
+        before, after: rows of all tasks, each task's statistics in separate columns; or a row for each task, with its score, or with its
+            sums for a score over all items.
+        parts: the tasks; for a score over all items, a single part with all their items.
         weights: of the tasks, with the sum 1.
         whole: whether rows are tasks.
     """

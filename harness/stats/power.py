@@ -1,6 +1,6 @@
 """Power of a comparison: the differences it can detect, and the number of items needed, from the standard error of a paired difference.
 
-`ForgettingPower` is about the verdict forgot; the functions are about the interval of a difference.
+`ForgettingPower` is about the verdict forgot; `IntervalReach` and the functions are about the interval of a difference.
 
 A two-sided test at level alpha finds a true difference d with power Phi(|d| / se - z) + Phi(-|d| / se - z), z = z(1 - alpha / 2).
 The same numbers hold for non-inferiority: with margin d and no true difference, they are the chance that the interval stays above -d.
@@ -34,28 +34,65 @@ def detectable(error: float, level: float = LEVEL, target: float = POWER) -> flo
     return error * (_NORMAL.inv_cdf((1 + level) / 2) + _NORMAL.inv_cdf(target))
 
 
-def items_needed(items: int, least: float, margin: float) -> int:
-    """Number of items with which `margin` is detectable, given that `least` is detectable with `items`: errors shrink with the root."""
-    return max(1, math.ceil(items * (least / margin) ** 2))
+@dataclass(frozen=True, slots=True)
+class IntervalReach:
+    """The distance from a score to an end of its interval, and how it shrinks with more items.
 
+    An interval adds two terms in quadrature. The standard error shrinks with the root of the number of items. The room for unseen rows
+    shrinks with the number of items as z² / (n + z²), as the score interval of unchanged items does, and nearly as `unseen_share` does.
 
-def items_for_retained(margin: float, variance: float, span: float = math.inf, level: float = LEVEL) -> int:
-    """Number of items that show with 80 % power that no more than a margin was lost, if nothing was.
+    The interval adds in quadrature what scatters, which shrinks with the root of the items, and room for what may have stayed unseen, which
+    shrinks with the items: as z² / (n + z²), as the score interval of unchanged items does and a share of which none was seen nearly so.
 
-    The interval's half-width has to fit into the margin; for a bounded score so does the score interval of unchanged items, z² / (n + z²)
-    of the span.
-
-    Args:
-        margin: in the score's unit, more than 0.
-        variance: of one item's difference.
-        span: from the lowest to the highest score; infinite where there is no bound.
-        level: of the two-sided interval.
+    Attributes:
+        items: current number of items.
+        error: standard error.
+        room: the other term.
+        shift: number of items that z² rows have.
     """
-    z = _NORMAL.inv_cdf((1 + level) / 2)
-    scatter = math.ceil(variance * ((z + _NORMAL.inv_cdf(POWER)) / margin) ** 2)
-    share = margin / span
-    unchanged = math.floor(z**2 * (1 - share) / share) + 1 if 0 < share < 1 else 1
-    return max(1, scatter, unchanged)
+
+    items: int
+    error: float
+    room: float
+    shift: float
+
+    @classmethod
+    def of(cls, distance: float, error: float, items: int, rows: int) -> IntervalReach:
+        """From an interval.
+
+        Args:
+            distance: from the score to the end.
+            error: the score's standard error, without what was added for unseen rows.
+            items: number of items.
+            rows: number of rows that were resampled.
+        """
+        room = math.sqrt(max(0.0, distance**2 - (QUANTILE * error) ** 2))
+        return cls(items, error, room, QUANTILE**2 * items / rows)
+
+    def items_needed(self, distance: float, target: float | None = None) -> int | None:
+        """The smallest number of items with which the interval ends within a distance; None for a distance of 0 or less.
+
+        Args:
+            distance: from the observed score; with a target, from the true score.
+            target: probability that the interval ends within the distance, as the observed score varies about the true one, between 0
+                and 1; None: the observed score stays as it is.
+        """
+        if distance <= 0:
+            return None
+        quantile = 0.0 if target is None else _NORMAL.inv_cdf(target)
+
+        def suffices(items: int) -> bool:
+            error = self.error * math.sqrt(self.items / items)
+            room = self.room * (self.items + self.shift) / (items + self.shift)
+            return math.hypot(QUANTILE * error, room) + quantile * error <= distance * (1 + 1e-12)
+
+        low, high = 0, 1
+        while not suffices(high):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if suffices(middle) else (middle, high)
+        return high
 
 
 def items_without_change(margin: float, span: float, level: float = LEVEL) -> int:

@@ -30,3 +30,15 @@ def t_quantile(probability: float, freedom: float) -> float:
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+
+
+def bootstrap_level(level: float, rows: int) -> float:
+    """The level at which a bootstrap interval of this many rows covers `level`: that of Student's quantile times sqrt(rows / (rows - 1)).
+
+    The variance of a resample is (rows - 1) / rows of that of a sample, and it is itself an estimate (Hesterberg, 2015, section 4.5).
+
+    Args:
+        level: nominal coverage, between 0 and 1.
+        rows: at least 2.
+    """
+    return 2 * _NORMAL.cdf(math.sqrt(rows / (rows - 1)) * t_quantile((1 + level) / 2, rows - 1)) - 1

@@ -107,6 +107,8 @@ def read(folder: Path, place: str, files: Files) -> list[SampleRecord]:
     try:
         return list(_records(path, checked(folder, path, place, files).decode()))
     except FileNotFoundError as error:
+        if _is_recorded(folder, path, files):
+            raise missing(path, place) from error
         raise StorageError(f"There are no samples of {place} in {folder}.", _AGAIN) from error
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"Cannot read {path}: {error}.", _AGAIN) from error
@@ -128,7 +130,7 @@ def statistics_lines(statistics: Mapping[str, StatisticsRecord]) -> Iterator[str
 
 
 def read_statistics(folder: Path, place: str, files: Files) -> dict[str, StatisticsRecord]:
-    """Read the statistics of a task by metric; empty if the file is missing.
+    """Read the statistics of a task by metric; empty if the run wrote no file.
 
     Args:
         folder: the results folder.
@@ -136,16 +138,27 @@ def read_statistics(folder: Path, place: str, files: Files) -> dict[str, Statist
         files: digests of the task's files (`TaskRecord.files`).
 
     Raises:
-        StorageError: the file cannot be read, is not the recorded one, or has invalid content.
+        StorageError: the file was recorded and is missing, cannot be read, is not the recorded one, or has invalid content.
     """
     path = statistics_path_of(folder, place)
     try:
         content = json.loads(checked(folder, path, place, files))
         return {name: _unpacked(packed) for name, packed in content.items()}
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if _is_recorded(folder, path, files):
+            raise missing(path, place) from error
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise StorageError(f"Cannot read {path}: {error}.", _AGAIN) from error
+
+
+def missing(path: Path, place: str) -> StorageError:
+    """The error for a recorded file that does not exist."""
+    return StorageError(f"{path} ({place}) is missing, although results.json records it.", _RESTORE)
+
+
+def _is_recorded(folder: Path, path: Path, files: Files) -> bool:
+    return path.relative_to(folder).as_posix() in (files or {})
 
 
 def checked(folder: Path, path: Path, place: str, files: Files) -> bytes:

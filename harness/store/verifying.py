@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Container, Iterable, Iterator
@@ -93,7 +92,7 @@ def verify_folder(folder: Path) -> FolderCheck:
 
 
 def refuse_changed(folder: Path, record: RunRecord, verified: Container[str] = ()) -> None:
-    """Check that the samples and statistics of a run are the recorded ones; missing files are ignored.
+    """Check that the samples and statistics of a run are the recorded ones, and that none is missing.
 
     Args:
         folder: the results folder.
@@ -101,14 +100,19 @@ def refuse_changed(folder: Path, record: RunRecord, verified: Container[str] = (
         verified: paths below the folder of files that were verified already; they are not read again.
 
     Raises:
-        StorageError: a file changed after it was written, or belongs to another run.
+        StorageError: a file is missing, changed after it was written, or belongs to another run.
     """
     for task, task_record in record.tasks.items():
         for name in task_record.files or ():
             if name in verified:
                 continue
-            with contextlib.suppress(FileNotFoundError):
-                samples.checked(folder, folder / name, task, task_record.files)
+            path = folder / name
+            try:
+                samples.checked(folder, path, task, task_record.files)
+            except FileNotFoundError as error:
+                raise samples.missing(path, task) from error
+            except OSError as error:
+                raise StorageError(f"{path} ({task}) cannot be read: {error.strerror or error}.", "Check its permissions.") from error
 
 
 def lines(checked: FolderCheck) -> Iterator[str]:

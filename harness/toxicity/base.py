@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.errors import MetricError, NumericError
 from harness.store.signature import Signature
-from harness.util.plugins import Plugins
+from harness.util.plugins import Plugins, code_of
 
 FloatArray = NDArray[np.float64]
 
@@ -88,8 +88,8 @@ class Scorer:
 
     @property
     def identity(self) -> Signature:
-        """Everything that can change a score: the scorer, its version and its settings."""
-        return Signature.of(self.name, {"version": self.version, **self.settings()})
+        """Everything that can change a score: the scorer, its version, its settings, and its code if it is a plug-in."""
+        return Signature.of(self.name, {"version": self.version, **self.settings(), **code_of(type(self))})
 
     @property
     def signature(self) -> Signature:

@@ -117,6 +117,7 @@ def _checked(model: str, folder: Path, config: dict[str, Any]) -> Checkpoint:
     if not files:
         raise ModelError(f"{folder} has no safetensors weights.", "Load the model with transformers and save it with `save_pretrained`.")
     weight_files.check_whole(files, ModelError)
+    weight_files.check_types(files, ModelError)
     names = config.get("id2label") or {str(number): f"LABEL_{number}" for number in range(int(config.get("num_labels", 2)))}
     labels = tuple(str(names[number]) for number in sorted(names, key=int))
     return Checkpoint(model, folder, labels, config.get("problem_type") == "multi_label_classification" or len(labels) == 1)

@@ -1,8 +1,8 @@
 """Digests of files by content: each file is read completely, compared with its name in the Hub's cache, and checked again after use.
 
 Path, size and times do not identify content: `cp -p`, `rsync -t` and `tar` preserve all three. So every digest is of bytes that this
-process has read. The file system's metadata (`State`) only serves to detect changes after reading, and as a hint: the digest that a large file
-had in the same state lets a run start while the file is read again, and the run saves nothing before that reading confirms the digest.
+process has read. The file system's metadata (`State`) only serves to detect changes after reading, and as a hint: the digest that a large
+file had in the same state lets a run start while the file is read again, and the run saves nothing before that reading confirms the digest.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import DataError, InputError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -18,8 +18,16 @@ def shipped(kind: str) -> Path:
 
 def added(kind: str) -> list[Path]:
     """The user's folders of a kind (`tasks`, `metrics`, `adapters`, `models`) below the folders of HARNESS_PATH."""
-    roots = [_of_environment("HARNESS_PATH", part) for part in os.environ.get("HARNESS_PATH", "").split(os.pathsep) if part]
-    return [root / kind for root in roots if (root / kind).is_dir()]
+    return [root / kind for root in _roots() if (root / kind).is_dir()]
+
+
+def missing_roots() -> list[Path]:
+    """Folders in HARNESS_PATH that do not exist."""
+    return [root for root in _roots() if not root.is_dir()]
+
+
+def _roots() -> list[Path]:
+    return [_of_environment("HARNESS_PATH", part) for part in os.environ.get("HARNESS_PATH", "").split(os.pathsep) if part]
 
 
 def expanded(name: str | Path) -> Path:
@@ -52,8 +60,14 @@ def cache() -> Path:
 
 
 def data_folder(chosen: Path | None) -> Path | None:
-    """The folder of local dataset and model snapshots: `--data`, or HARNESS_DATA, or None."""
+    """The folder of local dataset and model snapshots: `--data`, or HARNESS_DATA, or None.
+
+    Raises:
+        DataError: the folder of `--data` does not exist.
+    """
     if chosen is not None:
+        if not chosen.is_dir():
+            raise DataError(f"The data folder {chosen} does not exist.", "Correct --data.")
         return chosen
     from_environment = os.environ.get("HARNESS_DATA")
     return _of_environment("HARNESS_DATA", from_environment) if from_environment else None

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import pkgutil
@@ -22,6 +23,31 @@ from harness.errors import InputError
 from harness.util import paths
 
 Made = TypeVar("Made")
+
+_FILES: dict[str, str] = {}
+"""SHA-256 (hex) of the imported files of the user, by module name."""
+
+_PACKAGES: dict[str, str] = {}
+"""Distribution and version of installed plug-ins, by the name of their package."""
+
+_DIGITS = 16
+
+
+def code_of(cls: type) -> dict[str, str]:
+    """The field `code` of a signature: identifies the code of a class if the class, or one of its bases, is a plug-in; empty otherwise.
+
+    A file of the user is identified by the SHA-256 of its content; an installed package by its name and version, and by the SHA-256 of the
+    module, which may be edited in place.
+    """
+    codes: dict[str, None] = {}
+    for base in cls.__mro__:
+        if base.__module__ in _FILES:
+            codes[_FILES[base.__module__][:_DIGITS]] = None
+        elif (package := base.__module__.partition(".")[0]) in _PACKAGES and package != "harness":
+            path = getattr(sys.modules.get(base.__module__), "__file__", None)
+            content = Path(path).read_bytes() if path and Path(path).is_file() else b""
+            codes[f"{_PACKAGES[package]} {hashlib.sha256(content).hexdigest()[:_DIGITS]}"] = None
+    return {"code": ", ".join(codes)} if codes else {}
 
 
 class Plugins(Generic[Made]):
@@ -131,7 +157,9 @@ class Plugins(Generic[Made]):
 
     def _import_entry(self, entry: importlib.metadata.EntryPoint) -> None:
         try:
-            entry.load()
+            loaded = entry.load()
+            if entry.dist is not None:
+                _PACKAGES[str(getattr(loaded, "__module__", entry.module)).partition(".")[0]] = f"{entry.dist.name} {entry.dist.version}"
         except self.error:
             raise
         except Exception as error:
@@ -144,11 +172,13 @@ class Plugins(Generic[Made]):
         # Dataclasses look their module up by name, so it must be in sys.modules before it runs.
         name = f"harness_{self.folder}_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
         spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
+        if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
             raise self.error(f"The {self.kind} file {file} is not a Python module.")
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
-            spec.loader.exec_module(module)
+            source = file.read_bytes()  # run exactly what was hashed: Python trusts a compiled file by size and time
+            _FILES[name] = hashlib.sha256(source).hexdigest()
+            exec(spec.loader.source_to_code(source, str(file)), module.__dict__)
         except self.error:
             del sys.modules[name]
             raise

@@ -1,4 +1,4 @@
-"""The common prefix of two sequences."""
+"""The common prefix of two sequences, and one sequence within another."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
         else:
             high = middle
     return low
+
+
+def contains(sequence: Sequence[int], part: Sequence[int]) -> bool:
+    """Whether `part` occurs in a sequence as consecutive elements."""
+    width = len(part)
+    return any(tuple(sequence[first : first + width]) == tuple(part) for first in range(len(sequence) - width + 1))

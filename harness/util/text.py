@@ -14,10 +14,17 @@ def value_text(value: float | None, unit: str) -> str:
     if value is None:
         return NONE
     if unit == "share":
-        return f"{value:.3f}"
+        return without_zero_sign(f"{value:.3f}")
     if unit == "points" or 10 <= abs(value) < 1e5:
-        return f"{value:.2f}"
+        return without_zero_sign(f"{value:.2f}")
+    if abs(value) < 1e-12:
+        return "0.000"
     return f"{value:.3f}" if 1e-3 <= abs(value) < 10 or value == 0 else f"{value:.3g}"
+
+
+def without_zero_sign(text: str) -> str:
+    """A number as text, without its sign where it was rounded to 0: `-0.0000` becomes `0.0000`."""
+    return text if text.strip("-+0.") else text.lstrip("-+")
 
 
 def interval_text(low: float | None, high: float | None, unit: str) -> str:

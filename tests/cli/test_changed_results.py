@@ -84,13 +84,25 @@ def test_what_was_changed_is_refused(call: Call, edit: str, command: tuple[str, 
     assert [line.split()[0] for line in done.out.splitlines() if line[0] != " "] == ["verified", "changed"]
 
 
-def test_missing_samples_are_said_where_they_are_needed_and_nowhere_else(call: Call) -> None:
-    shutil.rmtree("tuned/samples")
-    done = call(*LEADERBOARD)
-    assert done.code == 0
-    assert call(*SHOW).code == 0
-    assert "There are no samples of quiz in tuned" in call(*GATE).message
-    assert "samples/quiz.jsonl (quiz) is missing" in call("results", "verify", "tuned").out
+@pytest.mark.parametrize("file", ["quiz.jsonl", "quiz.statistics.json", "other.statistics.json"])
+@pytest.mark.parametrize("command", [GATE, ("gate", "tuned", "--policy", "policy.yaml"), FORGETTING, LEADERBOARD, PAGE, PLOT, SHOW])
+def test_a_recorded_file_that_is_missing_is_refused(call: Call, command: tuple[str, ...], file: str) -> None:
+    Path("policy.yaml").write_text("rules:\n  - quiz >= 0.1\n")
+    Path("tuned/samples", file).unlink()
+    done = call(*command)
+    assert done.code == 2
+    assert f"samples/{file} ({file.partition('.')[0]}) is missing" in done.message
+    assert f"samples/{file} ({file.partition('.')[0]}) is missing" in call("results", "verify", "tuned").out
+
+
+def test_another_systems_scores_do_not_pass_for_noise(call: Call) -> None:
+    shutil.copytree("base", "base/noise")
+    assert call(*FORGETTING, "--noise").code == 0
+    shutil.rmtree("base/noise")
+    shutil.copytree("tuned", "base/noise")
+    done = call(*FORGETTING, "--noise")
+    assert done.code == 2
+    assert "The second scoring in base/noise is of another system (tuned) than base (base)" in done.message
 
 
 def test_what_cannot_be_verified_is_read_and_marked_everywhere(call: Call) -> None:

@@ -75,7 +75,15 @@ def test_base_and_adapters_are_scored_and_compared(call: Call, tiny: Path, adapt
     assert done.code == 0, done.err
     assert "To compare them again: harness compare out/tiny out/tiny+slight out/tiny+strong" in done.err
     words = " ".join(done.out.split())
-    for part in ("Fine-tuned from tiny", "tiny+slight against tiny", "tiny+strong against tiny", "fine-tuned on say", TASK, "colours", "read"):
+    for part in (
+        "Fine-tuned from tiny",
+        "tiny+slight against tiny",
+        "tiny+strong against tiny",
+        "fine-tuned on say",
+        TASK,
+        "colours",
+        "read",
+    ):
         assert part in words, part
     one, other = report()["comparisons"]
     assert [task["name"] for task in one["tasks"]] == ["colours", "read", "say", TASK]

@@ -37,4 +37,6 @@ def test_what_vllm_does_not_do_is_refused(call: Call, tiny: Path, place: Path, o
 
 def test_encoder_decoder_models_are_refused(call: Call, place: Path) -> None:
     model = tiny_seq2seq(place / "t5")
-    assert "--engine vllm does not support an encoder-decoder model" in call("run", "-m", model, "-t", "task.yaml", "--engine", "vllm").message
+    assert (
+        "--engine vllm does not support an encoder-decoder model" in call("run", "-m", model, "-t", "task.yaml", "--engine", "vllm").message
+    )

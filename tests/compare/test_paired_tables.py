@@ -95,7 +95,7 @@ def test_statistics_that_do_not_reproduce_the_score_are_not_used(tmp_path: Path)
 
 def test_a_metric_that_is_not_installed_is_named(tmp_path: Path) -> None:
     made = Made(choices(BEFORE), {"mcc": ("mcc", {})})
-    before, after = folder(tmp_path / "before", {"quiz": made}), folder(tmp_path / "after", {"quiz": made})
+    before, after = folder(tmp_path / "before", {"quiz": made}), folder(tmp_path / "after", {"quiz": made}, dtype="bfloat16")
     for side in (before, after):
         saved = Results.read(side).task_samples("quiz", None).statistics
         with_statistics(side, "quiz", {key: dataclasses.replace(one, metric="my_own") for key, one in saved.items()})

@@ -60,6 +60,18 @@ def test_results_of_other_settings_are_refused_with_the_difference(tmp_path: Pat
         compared(tmp_path, quiz(BEFORE), other)
 
 
+@pytest.mark.parametrize("drawn", ["shot_seed:0", "sampling_seed:0"])
+def test_items_with_other_ids_are_refused_where_something_was_drawn_by_ids(tmp_path: Path, drawn: str) -> None:
+    """Ids are row numbers here, so another row before the first gives every item another id."""
+    signature = f"task|v:1|{drawn}|data:some/data/test|data_digest:{{digest}}|items:{{items}}"
+    before, digests = quiz(BEFORE[:20], signature=signature), [f"d{number}" for number in range(20)]
+    moved = quiz(BEFORE[:20], digests=["new", *digests[:-1]], signature=signature)
+    with pytest.raises(InputError, match=r"gives 19 of 19 items other ids .*\(the first: 'i1' instead of 'i0'\)"):
+        compared(tmp_path, before, moved)
+    fewer = compared(tmp_path / "fewer", before, quiz(BEFORE[:15], signature=signature))
+    assert fewer.items == 15
+
+
 def test_metrics_with_other_options_are_refused(tmp_path: Path) -> None:
     other = Made(choices(AFTER), {"accuracy": ("accuracy", {"normalize": "characters"})})
     with pytest.raises(InputError, match="normalize: characters instead of none"):

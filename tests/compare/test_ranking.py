@@ -73,7 +73,9 @@ def test_groups_resample_the_items_of_their_tasks(tmp_path: Path, average: str) 
 
 def test_one_run_without_statistics_is_enough_to_draw_from_intervals(tmp_path: Path) -> None:
     found = saved(tmp_path, SHARES)
-    samples.statistics_path_of(found[1][0], "t90").unlink()
+    folder_ = found[1][0]
+    with_statistics(folder_, "t90", None)
+    found[1] = folder_, runs.read(folder_)
     board, made = ranked(found)
     assert made.estimated == (next(column.label for column in board.columns if column.name == "t90"),)
     assert made.resampled == 2

@@ -414,6 +414,15 @@ def test_the_content_of_items_and_of_the_pool_is_seen(place: Place) -> None:
     assert (pool["pick"] != rows["pick"], pool["write"] != rows["write"]) == (True, True)
 
 
+def test_row_numbers_that_rows_left_out_move_are_seen(place: Place) -> None:
+    """They are the items' ids, by which examples and samples are drawn."""
+    with_tasks(place, {name: {**task, "data": task["data"] | {"filter": "kind < 9"}} for name, task in TASKS.items()})
+    before = identity(place.options)[1]
+    write_rows(place.root / "rows.jsonl", [{**ROWS[0], "kind": 9}, *ROWS])
+    after = identity(place.options)[1]
+    assert (before["pick"] != after["pick"], before["write"] != after["write"]) == (True, True)
+
+
 def test_a_template_of_another_name_with_the_same_words_is_told_apart(place: Place) -> None:
     before = identity(place.options)[1]
     renamed = TASKS["pick"] | {"templates": [{**TASKS["pick"]["templates"][0], "name": "renamed"}]}

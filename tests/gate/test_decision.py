@@ -23,7 +23,7 @@ from tests.compare.comparing import ACCURACY, Made, choices, flipped, hits
 from tests.gate import made
 from tests.gate.made import policy, quiz, run
 from tests.stats.populations import accuracy, bounded_means, exchangeable
-from tests.store import records
+from tests.store import records, written
 
 BEFORE = hits(0.7, 400)
 
@@ -48,6 +48,17 @@ def tuned(tmp_path: Path, lost: int, gained: int) -> Path:
 def test_the_worst_rule_decides(tmp_path: Path, lines: list[str], outcome: str, code: int, headline: str) -> None:
     found = made.decided(run(tmp_path / "tuned", {"quiz": quiz(280, 400)}), None, policy(*lines))
     assert (found.outcome, found.exit_code, found.headline) == (outcome, code, headline)
+
+
+@pytest.mark.parametrize(("chosen", "code"), [("pass", 3), ("fail", 1), (None, 3)])
+@pytest.mark.parametrize("right", [280, 400])
+def test_what_cannot_be_verified_never_passes(tmp_path: Path, chosen: OnUndecided | None, code: int, right: int) -> None:
+    """Neither where the rule is met, nor where it is inconclusive: the folder may have been edited."""
+    candidate = run(tmp_path / "tuned", {"quiz": quiz(right, 400)})
+    written.as_version_1(candidate)
+    found = made.decided(candidate, None, policy("quiz >= 0.7"), chosen)
+    assert (found.worst_outcome, found.exit_code) == ("inconclusive", code)
+    assert "Results that cannot be verified never pass, even with --on-undecided pass." in found.advice
 
 
 @pytest.mark.parametrize(("chosen", "code"), [("pass", 0), ("fail", 1), (None, 3)])

@@ -164,5 +164,5 @@ def test_a_model_with_an_adapter_in_its_folder_is_refused(llama: Path, tmp_path:
 
 
 def test_a_folder_is_not_taken_for_a_revision(llama: Path) -> None:
-    with pytest.raises(ModelError, match="the revision of the folder .* is unknown"):
+    with pytest.raises(ModelError, match=r"the revision of the folder .* is unknown"):
         cards.resolve(str(llama), revision="v1")

@@ -128,10 +128,12 @@ def test_an_inconclusive_verdict_says_what_would_settle_it() -> None:
         f"'retained' within the margin of 0.010 needs about {needed} items."
     )
     near = dataclasses.replace(row, score=dataclasses.replace(row.score, items_needed=200))
-    assert "This change is too close to the margin of 0.010 for a verdict." in (phrases.undecided(near) or "")
-    likely = dataclasses.replace(row, score=dataclasses.replace(row.score, verdict="likely forgot", p_holm=0.02))
-    reason = phrases.undecided(likely) or ""
-    assert "exam: lost beyond the margin of 0.010; the adjusted p is 0.0200, and the verdict forgot needs 0.01 or less." in reason
+    stays = f"if it stays, a verdict needs about {row.score.items_beyond(-0.01):,} items."
+    assert f"This change is too close to the margin of 0.010 for a verdict; {stays}" in (phrases.undecided(near) or "")
+    likely = dataclasses.replace(row, score=dataclasses.replace(row.score, verdict="likely forgot", p_holm=0.02, items_for_change=1_234))
+    text = phrases.undecided(likely) or ""
+    assert "exam: lost beyond the margin of 0.010; the adjusted p is 0.0200, and the verdict forgot needs 0.01 or less." in text
+    assert text.endswith("with 80 % power; this loss would be called forgot with about 1,234 items.")
     assert (likely.verdict, phrases.adjusted_p(likely), phrases.adjusted_p(row)) == ("likely forgot", "p 0.0200", "")
     tuned = dataclasses.replace(likely, task=dataclasses.replace(likely.task, target=True))
     assert tuned.verdict == "likely worse"
@@ -206,7 +208,7 @@ def with_overall(comparison: RunComparison, forgot: int, gain: float, likely: in
     kept = 3 - forgot - likely - unknown
     verdicts: dict[Verdict, int] = {"forgot": forgot, "likely forgot": likely, "inconclusive": unknown, "retained": kept, "improved": 0}
     over = dataclasses.replace(comparison.overall, verdicts=verdicts, plasticity=Estimate(gain, gain - 0.01, gain + 0.01))
-    return dataclasses.replace(comparison, overall=over)
+    return dataclasses.replace(comparison, overall=over, tasks=())
 
 
 @pytest.mark.parametrize(

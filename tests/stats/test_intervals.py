@@ -5,18 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.coverage import (
-    MEAN,
-    Clustered,
-    Population,
-    averages,
-    clustered_mean,
-    clustered_share,
-    exact_share,
-    means,
-    measured,
-    multirc,
-)
+from benchmarks.coverage import exact_share, measured
+from benchmarks.populations import MEAN, Clustered, Population, averages, clustered_mean, clustered_share, means, multirc
 from harness.metrics.base import per_item
 from harness.stats.intervals import FEW, ScoreStatistics, all_clusters, interval, mean_interval
 from harness.stats.student import t_quantile
@@ -68,7 +58,7 @@ CLUSTERED = {
 def test_items_of_one_cluster_are_covered(name: str, clusters: int) -> None:
     before, after = measured(CLUSTERED[name], clusters, DRAWS)
     assert before.coverage < 0.9
-    assert 0.93 - 2 * simulation_error(0.93, DRAWS) <= after.coverage <= 0.985
+    assert after.coverage >= 0.93 - 2 * simulation_error(0.93, DRAWS), "room for clusters of an unseen kind makes few of them cover more"
 
 
 @pytest.mark.parametrize("name", ["token F1 and exact match (ReCoRD)", "F1a and exact match (MultiRC), clusters", "2 tasks, shares 0.95"])

@@ -14,7 +14,7 @@ from harness.stats.discordant import Flips, unseen_share
 from harness.stats.effects import cohen_h, standardized
 from harness.stats.paired import compare, standard_error
 from harness.stats.pairs import Pairs
-from harness.stats.power import ForgettingPower, detectable, items_needed, items_without_change
+from harness.stats.power import ForgettingPower, detectable, items_without_change
 from harness.stats.verdict import verdict
 from tests.stats.populations import Population, accuracy, bounded_means, classified, translations
 
@@ -36,14 +36,6 @@ def test_the_least_difference_has_the_power_it_is_named_for() -> None:
     assert power(detectable(0.013), 0.013) == pytest.approx(0.8, abs=1e-5)
     assert power(-detectable(2.0, target=0.95), 2.0) == pytest.approx(0.95, abs=1e-5)
     assert detectable(1.0) == pytest.approx(1.959964 + 0.841621)
-
-
-def test_items_needed_for_a_margin() -> None:
-    assert items_needed(100, 0.03, 0.01) == 900
-    assert items_needed(1_000, 0.005, 0.01) == 250
-    needed = items_needed(137, 0.0271, 0.01)
-    error = 0.0271 / detectable(1.0) * math.sqrt(137 / needed)
-    assert power(0.01, error) >= 0.8
 
 
 def test_items_that_must_stay_unchanged() -> None:

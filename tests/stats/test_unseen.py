@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.stats import power
 from harness.stats.bootstrap import FloatArray
 from harness.stats.contrast import FEW, contrast, unseen_room
 from harness.stats.discordant import unseen_share
@@ -118,15 +117,3 @@ def test_two_headlines_of_items_that_are_all_alike_are_no_point() -> None:
     assert found.high == 1.0
     unbounded = [[ScoreStatistics(table(np.ones(10)), ratio)], [ScoreStatistics(table(np.linspace(0, 1, 10)), ratio)]]
     assert mean_interval(unbounded, [1.0, 1.0]) is None
-
-
-def test_items_needed_for_kept_is_what_the_score_interval_asks_for() -> None:
-    """z² / (n + z²) below 0.01 takes 381 unchanged items: -0.00998, where 380 give -0.01001."""
-    assert power.items_for_retained(MARGIN, 0.0, 1.0) == 381
-    for items, enough in ((380, False), (381, True)):
-        values = table(np.zeros(items))
-        _, found = contrast(Pairs(values, values, ratio, 1.0), resamples=100)
-        assert found is not None
-        assert (found.low > -MARGIN) is enough
-    assert power.items_for_retained(MARGIN, 0.04, 1.0) == 3140, "0.04 (2.80 / 0.01)², where scatter asks for more"
-    assert power.items_for_retained(MARGIN, 0.04) == 3140

@@ -28,7 +28,12 @@ def test_a_file_is_made_with_its_folders_and_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "remedy"),
-    [(errno.ENOSPC, "disk is full"), (errno.EACCES, "do not have permission to write"), (errno.EDQUOT, "quota"), (errno.EIO, "Check the folder")],
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EACCES, "do not have permission to write"),
+        (errno.EDQUOT, "quota"),
+        (errno.EIO, "Check the folder"),
+    ],
 )
 @pytest.mark.parametrize("function", ["replace", "fsync"])
 def test_a_failure_leaves_the_old_file_and_nothing_else(

@@ -14,7 +14,7 @@ import torch
 from harness.contract import Generate, ScoreChoices, TokenIds, Usage
 from harness.engine.transformers.generation import Generator, SearchOutput
 from harness.engine.transformers.planning import SequenceRow, rows_of
-from harness.engine.transformers.probe import apart, trial_words, tried
+from harness.engine.transformers.probe import apart, invocation_tokens, trial_words, tried
 from harness.errors import ModelError
 
 NEW_TOKENS = 4
@@ -38,8 +38,8 @@ def generate_matches(generator: Generator, plain: Plain, start: int | None, beam
         padded: whether to batch prompts of different lengths.
     """
     probe = replace(generator, usage=Usage())
-    words = trial_words(generator.module, 12)
-    prompts = (words[:5], words[6:9] if padded else words[6:11])
+    words, active = trial_words(generator.module, 12), invocation_tokens(generator.module)
+    prompts = (words[:2] + active + words[2:5], active + (words[6:9] if padded else words[6:11]))
     batch = [Generate(f"{number}", prompt, NEW_TOKENS, beams=beams) for number, prompt in enumerate(prompts)]
     forced = generator.module.generation_config.forced_bos_token_id is not None
 

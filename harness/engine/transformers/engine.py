@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from harness.contract import ChoiceScores, Generate, Generation, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
+from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
 from harness.engine.endings import Endings
 from harness.engine.transformers.agreement import beams_error, generate_matches, uncached_beams_note, uncached_note
 from harness.engine.transformers.budget import Budget, max_logit_positions
@@ -21,13 +21,20 @@ from harness.engine.transformers.decoding import Decoder
 from harness.engine.transformers.generation import Generator, plan_generation
 from harness.engine.transformers.logprobs import ContinuationScore, read_off
 from harness.engine.transformers.memory import Halving
-from harness.engine.transformers.planning import Planned, SequenceRow, area, plan_scoring, prompt_of, rows_of, side_by_side
+from harness.engine.transformers.planning import Planned, SequenceRow, area, contexts_of, plan_scoring, prompt_of, rows_of, side_by_side
 from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes
-from harness.engine.transformers.probe import Abilities, causal_abilities, readable_soft_prompt, readable_source_prompt, seq2seq_abilities
+from harness.engine.transformers.probe import (
+    Abilities,
+    causal_abilities,
+    invocation_tokens,
+    readable_soft_prompt,
+    readable_source_prompt,
+    seq2seq_abilities,
+)
 from harness.engine.transformers.seq2seq import Seq2SeqForward
 from harness.engine.transformers.uncached import UncachedDecodeSlots
 from harness.errors import NumericError
-from harness.util.sequences import common_prefix
+from harness.util.sequences import common_prefix, contains
 
 _PROBE_BEAMS = 3
 """Beams in a probe, whatever the number requested: enough for rows to change places."""
@@ -77,7 +84,9 @@ class TransformersEngine:
         special = self.module.generation_config
         self._start: int | None = special.decoder_start_token_id if self.architecture == "seq2seq" else None
         self._endings = Endings(self.tokenizer, frozenset(special.eos_token_id or ()))
-        self._causal = CausalForward(self.module, special.pad_token_id, self.usage)
+        self._invocation = invocation_tokens(self.module)
+        pads = (special.pad_token_id, *range(len(self._invocation)))  # padding must not look like invocation tokens
+        self._causal = CausalForward(self.module, next(pad for pad in pads if pad not in self._invocation), self.usage)
         self._seq2seq = Seq2SeqForward(self.module, special.pad_token_id, self._start or 0, self._prompted, self.usage)
 
     @cached_property
@@ -93,6 +102,8 @@ class TransformersEngine:
     # peft's forward puts a soft prompt before the input, so parts of the model are called directly only where the soft prompt is readable
 
     def _causal_abilities(self) -> Abilities:
+        if self._invocation:
+            return Abilities(False, False, why="This aLoRA adapter needs each prompt whole: prompts share nothing.")
         if self._prompted:
             soft = readable_soft_prompt(self.module)
             if soft is None:
@@ -114,6 +125,7 @@ class TransformersEngine:
 
     def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Score choices and texts, batch by batch."""
+        self._note_inactive(requests)
         plain = list(requests)
         probed = bool(requests) and (self.architecture == "causal" or self._prompted)
         if probed and self.abilities.share and self.architecture == "causal":
@@ -129,6 +141,16 @@ class TransformersEngine:
         for padded in plan_scoring(plain, self._start, self.budget.score, self._logit_budget):
             yield from self._answered(Pass((), (tuple(padded),)), done, packed=False)
 
+    def _note_inactive(self, requests: Sequence[Request]) -> None:
+        """Note prompts without the invocation tokens of an aLoRA adapter, on which it has no effect."""
+        if not self._invocation or not requests:
+            return
+        contexts = [context for request in requests for context in contexts_of(request)]
+        inactive = sum(not contains(context, self._invocation) for context in contexts)
+        if inactive:
+            prompts = "None of the prompts contains" if inactive == len(contexts) else "Some of the prompts do not contain"
+            self.notes.append(f"{prompts} this aLoRA adapter's invocation tokens: it has no effect on them.")
+
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Continue prompts; texts are handed on as they finish.
 
@@ -137,6 +159,7 @@ class TransformersEngine:
                 itself, before anything is computed.
         """
         waiting = [request for request in requests if request.id not in done]
+        self._note_inactive(waiting)
         slots = [
             request for request in waiting if request.beams == 1 and self.abilities.continuous_batching and self._within(need(request))
         ]

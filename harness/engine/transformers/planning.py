@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.contract import Generate, ScoreChoices, ScoreRequest, TokenIds
+from harness.contract import Generate, Request, ScoreChoices, ScoreRequest, ScoreText, TokenIds
 
 Work = TypeVar("Work")
 
@@ -104,6 +104,11 @@ def _branches(context: TokenIds, choices: Sequence[TokenIds], decoder_start: int
 def prompt_of(request: Generate) -> Planned:
     """A prompt to continue: one row, of which the logits behind its last token are read."""
     return Planned(ScoreChoices(request.id, request.context, ()), (SequenceRow((), request.context, len(request.context) - 1, ()),))
+
+
+def contexts_of(request: Request) -> list[TokenIds]:
+    """The tokens before what a request scores or generates: one prompt, or the context of each window of a text."""
+    return [context for context, _ in request.windows] if isinstance(request, ScoreText) else [request.context]
 
 
 def area(rows: Sequence[SequenceRow]) -> int:

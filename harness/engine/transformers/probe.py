@@ -16,6 +16,7 @@ from harness.engine.transformers.decode_slots import CausalDecodeSlots, Seq2SeqD
 from harness.engine.transformers.planning import SequenceRow, rows_of
 from harness.engine.transformers.seq2seq import Seq2SeqForward
 from harness.engine.transformers.soft_prompts import SoftPrompt, SourcePrompt, soft_prompt, source_prompt
+from harness.errors import BrokenModelError
 
 Found = TypeVar("Found")
 
@@ -124,6 +125,14 @@ def trial_words(module: Any, number: int) -> TokenIds:
     return tuple((size // 3 + place * (size // 17 + 1)) % size for place in range(number))
 
 
+def invocation_tokens(module: Any) -> TokenIds:
+    """The tokens after which an active aLoRA adapter takes effect; empty if no active adapter depends on such tokens."""
+    if not hasattr(module, "get_base_model"):  # not a peft model: adapters in it are switched off
+        return ()
+    configs = [module.peft_config[name] for name in module.active_adapters]
+    return tuple(token for config in configs for token in getattr(config, "alora_invocation_tokens", None) or ())
+
+
 def tried(difference: Callable[[], float], module: Any) -> bool:
     """Whether two computations agree within the precision of the weights; False where one of them fails."""
     weight = module.get_input_embeddings().weight.dtype
@@ -149,9 +158,19 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
     questions = [rows_of(ScoreChoices("", context, choices), None) for context in contexts]
     packed_rows = [[*questions[0], *questions[1]], [*questions[2]]]
     rows: list[SequenceRow] = [row for packed_row in packed_rows for row in packed_row]
-    shared, here = forward.packed(packed_rows, (words[:1], words[1:2]))
     plain, there = forward.plain(rows)
+    _check_finite(plain)
+    shared, here = forward.packed(packed_rows, (words[:1], words[1:2]))
     return shared[[place for row_places in here for place in row_places]], plain[[place for row_places in there for place in row_places]]
+
+
+def _check_finite(logits: torch.Tensor) -> None:
+    """Raise BrokenModelError if the largest logit at a position is NaN or infinite."""
+    if not bool(torch.isfinite(logits.amax(dim=-1)).all()):
+        raise BrokenModelError(
+            f"The model's logits are NaN or infinite in {str(logits.dtype).removeprefix('torch.')}: every score would be meaningless.",
+            "Half precision can overflow: try --dtype float32 or bfloat16. Otherwise a weight, or a setting in config.json, is broken.",
+        )
 
 
 def _stepped(forward: CausalForward, words: TokenIds, content: list[KeysValues]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.engine.transformers.budget import Budget
 from harness.engine.transformers.engine import TransformersEngine
+from harness.engine.transformers.trust import trusted
 from harness.models import adapters, attachment, in_memory, loading
 from harness.models.in_memory import AdapterInMemory, InMemoryModel
 
@@ -34,7 +35,8 @@ class TransformersSession:
         if memory is not None:
             assert adapter is None or isinstance(adapter, AdapterInMemory)
             with in_memory.prepared(memory, adapter) as module:
-                yield self._engine(module, memory)
+                engine = self._engine(module, memory)
+                yield engine if adapter is None else trusted(engine, adapter.name)
             return
         assert adapter is None or isinstance(adapter, adapters.Adapter)
         loaded = self.loaded()
@@ -42,7 +44,7 @@ class TransformersSession:
             yield self._engine(loaded.module, loaded)
             return
         with attachment.attached(loaded, adapter, pickles=self.opening.options.allow_pickle) as attached:
-            yield self._engine(attached.module, loaded, attached.warnings)
+            yield trusted(self._engine(attached.module, loaded, attached.warnings), adapter.name)
 
     def loaded(self) -> loading.Loaded:
         """The model, loaded on the first call."""

@@ -8,7 +8,7 @@ from harness.compare.highlights import ForgettingRow, guessed_tasks, worst_task
 from harness.compare.overall import Estimate
 from harness.stats.power import POWER
 from harness.stats.verdict import FORGOT_AT, UNRESOLVED
-from harness.util.text import NONE, plain, value_text
+from harness.util.text import NONE, plain, value_text, without_zero_sign
 
 LEGEND = "In brackets: 95 % interval of after less before. - + items lost and gained (graded items: worse and better)."
 NOISE_LEGEND = (
@@ -21,8 +21,8 @@ def signed(value: float | None, unit: str) -> str:
     """A difference with its sign, at the precision of its unit; small ones of shares with a digit more."""
     if value is None:
         return NONE
-    text = f"{value:.4f}" if unit == "share" and 0 < abs(value) < 0.001 else value_text(value, unit)
-    return f"+{text}" if value > 0 else text
+    text = f"{value:.4f}" if unit == "share" and 1e-12 < abs(value) < 0.001 else value_text(value, unit)
+    return without_zero_sign(f"+{text}" if value > 0 else text)
 
 
 def signed_interval(low: float | None, high: float | None, unit: str) -> str:
@@ -67,11 +67,15 @@ def undecided(row: ForgettingRow) -> str | None:
     margin = value_text(score.margin, score.unit)
     if score.verdict == "likely forgot":
         needs = f"the adjusted p is {score.p_holm:.4f}, and the verdict forgot needs {FORGOT_AT} or less"
-        return f"{name}: lost beyond the margin of {margin}; {needs}. W{_power(score)[1:]}."
+        needed = score.items_for_change
+        more = f"; this loss would be called forgot with about {needed:,} items" if needed is not None and needed > score.items else ""
+        return f"{name}: lost beyond the margin of {margin}; {needs}. W{_power(score)[1:]}{more}."
     if score.items_needed is None:
         return f"{name}: {_power(score)}."
     if score.items_needed <= score.items:
-        return f"{name}: {_power(score)}. This change is too close to the margin of {margin} for a verdict."
+        needed = score.items_to_resolve(score.margin)
+        more = f"; if it stays, a verdict needs about {needed:,} items" if needed else ""
+        return f"{name}: {_power(score)}. This change is too close to the margin of {margin} for a verdict{more}."
     return f"{name}: {_power(score)}; 'retained' within the margin of {margin} needs about {score.items_needed:,} items."
 
 

@@ -36,8 +36,8 @@ class ScoreRecord(_ForgettingModel):
     `margin` is the largest loss that does not matter. `p` is two-sided; `p_holm` and `p_bh` are adjusted for all scores tested together.
     `rows` of the kind `resampled` were resampled. At 80 % power, `detectable` is the least true difference whose interval excludes 0,
     `items_needed` the number of items needed for the verdict *retained* if nothing changed, `detectable_loss` the smallest true loss that
-    these items call forgot, with as many scores tested together, and `items_for_loss` the number of items needed to call a loss of twice
-    the margin forgot.
+    these items call forgot, with as many scores tested together, `items_for_loss` the number of items needed to call a loss of twice
+    the margin forgot, and `items_for_change` the number needed to call the observed loss forgot.
     `reason`: why there is no test.
     """
 
@@ -71,6 +71,7 @@ class ScoreRecord(_ForgettingModel):
     items_needed: NonNegativeInt | None
     detectable_loss: FiniteFloat | None
     items_for_loss: NonNegativeInt | None
+    items_for_change: NonNegativeInt | None
     reason: str | None
 
 
