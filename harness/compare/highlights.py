@@ -17,6 +17,9 @@ WORSE = "worse"
 """The verdict on a target that lost score: the other verdicts' "forgot" is for tasks that the system was not fine-tuned on."""
 _ON_TARGETS = {"forgot": WORSE, "likely forgot": f"likely {WORSE}"}
 
+ROUNDING = 1e-12
+"""Changes up to this size come from rounding, as sums are computed in another order."""
+
 
 @dataclass(frozen=True, slots=True)
 class ForgettingRow:
@@ -83,7 +86,7 @@ def item_kinds(task: TaskComparison) -> Iterator[ItemKind]:
 
 def lost_kinds(tasks: Sequence[TaskComparison]) -> list[ItemKind]:
     """Kinds of items that lost anything, the largest losses first; losses count in margins, so that units do not matter."""
-    losses = [kind for task in tasks for kind in item_kinds(task) if (kind.score.change or 0.0) < 0]
+    losses = [kind for task in tasks for kind in item_kinds(task) if (kind.score.change or 0.0) < -ROUNDING]
     return sorted(losses, key=lambda kind: in_margins(kind.score, kind.score.change or 0.0))
 
 
@@ -121,7 +124,7 @@ def has_answer(item: ItemChange) -> bool:
 def worst_task(comparison: RunComparison) -> TaskComparison | None:
     """The task with the largest loss; None where no score fell."""
     worst = next((task for task in comparison.tasks if task.name == comparison.overall.worst), None)
-    return worst if worst is not None and min(score.change or 0.0 for score in worst.headlines) < 0 else None
+    return worst if worst is not None and min(score.change or 0.0 for score in worst.headlines) < -ROUNDING else None
 
 
 def guessed_tasks(comparison: RunComparison) -> list[TaskComparison]:

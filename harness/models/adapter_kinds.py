@@ -55,6 +55,11 @@ def check_kind(adapter: Adapter, config: Mapping[str, Any], *, quantization: str
     """
     name, initialized = adapter.name, initialization(config)
     other_engine = f"--engine {engine}" if engine != "transformers" else None
+    if config.get("peft_type") == "XLORA":
+        raise AdapterError(
+            f"The adapter {name} mixes adapters of other folders (X-LoRA), whose content is not checked.",
+            "Evaluate each of them by itself.",
+        )
     if config.get("layer_replication"):
         raise AdapterError(
             f"The adapter {name} repeats layers of the base (layer_replication): the base would become another model.",

@@ -85,7 +85,7 @@ def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LE
         return None
     room = unseen_room(pairs, level, factor)
     low, high = value - math.hypot(value - bca.low, room), value + math.hypot(bca.high - value, room)
-    return _within_bounds(Interval(low, high, "unseen" if few else bca.method), pairs, factor)
+    return _within_bounds(Interval(low, high, "unseen" if few and room else bca.method), pairs, factor)
 
 
 def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> float:

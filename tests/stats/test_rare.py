@@ -32,8 +32,9 @@ def test_retained_is_rare_where_the_margin_was_lost(setting: Rare) -> None:
         assert found is not None
         false += found.low > setting.truth if setting.truth else found.low >= 0
         held += found.low - 1e-12 <= setting.truth <= found.high + 1e-12
-    assert false / SAMPLES <= 0.05
-    assert held / SAMPLES >= 0.92
+    bounded = "unbounded" not in setting.name  # without bounds nothing is known about unseen rows
+    assert false / SAMPLES <= (0.05 if bounded else 0.08)
+    assert held / SAMPLES >= (0.92 if bounded else 0.9)
 
 
 POPULATIONS = {f"{name}, {size}": (population, size) for name, (population, sizes) in populations.rare().items() for size in sizes}

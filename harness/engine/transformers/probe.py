@@ -28,6 +28,21 @@ _BROKEN = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexE
 
 
 @dataclass(frozen=True)
+class ProbedSequence:
+    """One sequence of a probe, computed as the engine does without sharing.
+
+    Attributes:
+        tokens: the sequence.
+        start: position of the first of the logits.
+        logits: [selected, vocabulary].
+    """
+
+    tokens: TokenIds
+    start: int
+    logits: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Abilities:
     """What a model's forward allows.
 
@@ -38,6 +53,8 @@ class Abilities:
         longest: longest sequence for which this holds (a sliding window sees less than longer ones have), None for any.
         token_bytes: bytes that the keys and values of one token take (of the source's, in an encoder-decoder model).
         why: a note for the user where something is not allowed.
+        probed: a sequence of the probe of sharing, to compare with the model's own forward pass; None where sharing was not probed or is
+            not allowed.
     """
 
     share: bool
@@ -46,6 +63,7 @@ class Abilities:
     longest: int | None = None
     token_bytes: int = 0
     why: str | None = None
+    probed: ProbedSequence | None = None
 
 
 def window(config: Any) -> int | None:
@@ -73,11 +91,13 @@ def causal_abilities(forward: CausalForward) -> Abilities:
         return Abilities(False, False, why=f"This model has {what}: nothing is shared between its prompts.")
     words = trial_words(forward.module, 12)
     trial = CausalForward(forward.module, forward.pad, Usage(), forward.soft)
-    share = tried(lambda: apart(*_scored(trial, words)), forward.module)
+    probed: list[ProbedSequence] = []
+    share = tried(lambda: apart(*_scored(trial, words, probed)), forward.module)
     content: list[KeysValues] = []
     slots = share and tried(lambda: apart(*_stepped(trial, words, content)), forward.module)
     why = None if share and slots else "This model's forward takes no keys and values of ours: nothing is shared between its prompts."
-    return Abilities(share, slots, longest=longest, token_bytes=bytes_a_token(content[0]) if content else 0, why=why)
+    token_bytes = bytes_a_token(content[0]) if content else 0
+    return Abilities(share, slots, longest=longest, token_bytes=token_bytes, why=why, probed=probed[0] if share else None)
 
 
 def readable_soft_prompt(module: Any) -> SoftPrompt | None:
@@ -151,8 +171,11 @@ def apart(first: torch.Tensor, second: torch.Tensor) -> float:
     return float((first - second).abs().max() / second.std().clamp_min(1e-6))
 
 
-def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits behind a cached prefix in two packed rows, and those of the same positions without sharing."""
+def _scored(forward: CausalForward, words: TokenIds, probed: list[ProbedSequence]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits behind a cached prefix in two packed rows, and those of the same positions without sharing.
+
+    The first row is added to `probed`.
+    """
     contexts = (words[:4], words[:2] + words[7:9], words[:3])
     choices = (words[8:11], words[8:9] + words[3:5], words[1:2])
     questions = [rows_of(ScoreChoices("", context, choices), None) for context in contexts]
@@ -160,6 +183,7 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
     rows: list[SequenceRow] = [row for packed_row in packed_rows for row in packed_row]
     plain, there = forward.plain(rows)
     _check_finite(plain)
+    probed.append(ProbedSequence(rows[0].tokens, rows[0].start, plain[there[0]]))
     shared, here = forward.packed(packed_rows, (words[:1], words[1:2]))
     return shared[[place for row_places in here for place in row_places]], plain[[place for row_places in there for place in row_places]]
 

@@ -18,7 +18,7 @@ import torch
 from harness.contract import ChoiceScores, Response, ScoreChoices, TokenIds, Usage
 from harness.engine.transformers.caches import silence_peft_warnings
 from harness.engine.transformers.engine import TransformersEngine
-from harness.engine.transformers.probe import invocation_tokens, trial_words, tried
+from harness.engine.transformers.probe import apart, invocation_tokens, trial_words, tried
 from harness.errors import AdapterError, BrokenModelError, NumericError
 
 
@@ -34,22 +34,22 @@ def trusted(engine: TransformersEngine, name: str) -> TransformersEngine:
     """
     requests = _requests(engine.module)
     start = engine.module.generation_config.decoder_start_token_id if engine.architecture == "seq2seq" else None
-    expected = _forward(engine.module, requests, start)
-    if not all(map(math.isfinite, expected)):
-        raise _not_finite(engine.module, name, requests, start)
-    for candidate in (engine, replace(engine, share=False, usage=Usage(), notes=list(engine.notes))):
-        try:
+    try:
+        if _matches_probe(engine):
+            return engine
+        expected = _forward(engine.module, requests, start)
+        if not all(map(math.isfinite, expected)):
+            raise _not_finite(engine.module, name, requests, start)
+        for candidate in (engine, replace(engine, share=False, usage=Usage(), notes=list(engine.notes))):
             matches = _matches(candidate, requests, expected)
-        except BrokenModelError as error:
-            raise _not_finite(engine.module, name, requests, start) from error
-        for spent in fields(Usage):
-            setattr(candidate.usage, spent.name, spent.default)
-        if matches:
-            if candidate is not engine:
-                candidate.notes.append(
-                    f"The adapter {name} does not work with shared prompts: each prompt is computed alone, which is slower."
-                )
-            return candidate
+            for spent in fields(Usage):
+                setattr(candidate.usage, spent.name, spent.default)
+            if matches:
+                if candidate is not engine:
+                    candidate.notes.append(f"The adapter {name} does not work with shared prompts: prompts share nothing, which is slower.")
+                return candidate
+    except BrokenModelError as error:
+        raise _not_finite(engine.module, name, requests, start) from error
     raise AdapterError(
         f"With the adapter {name}, the scores differ from those of the model's own forward pass: PEFT computes it in a way that is not "
         "supported.",
@@ -57,12 +57,30 @@ def trusted(engine: TransformersEngine, name: str) -> TransformersEngine:
     )
 
 
+@torch.inference_mode()
+def _matches_probe(engine: TransformersEngine) -> bool:
+    """Whether a sequence that was computed to probe sharing matches the module's own forward pass; costs only one call."""
+    if engine.architecture == "seq2seq" or (probed := engine.abilities.probed) is None:
+        return False
+    ids = torch.tensor([probed.tokens], device=probed.logits.device)
+
+    def difference() -> float:
+        with silence_peft_warnings():
+            logits = engine.module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0, -len(probed.tokens) :]
+        return apart(probed.logits, logits[probed.start : probed.start + len(probed.logits)])
+
+    return tried(difference, engine.module)
+
+
 def _requests(module: Any) -> list[ScoreChoices]:
-    """Two questions with a common beginning and two choices each; with the invocation tokens of an aLoRA adapter in them."""
-    words, active = trial_words(module, 14), invocation_tokens(module)
-    contexts = (words[:4] + active + words[4:6], words[:4] + active + words[7:9])
-    choices = ((words[9:11], words[11:13]), (words[12:14], words[10:12]))
-    return [ScoreChoices(f"{number}", *question) for number, question in enumerate(zip(contexts, choices, strict=True))]
+    """Two questions with a common beginning and one choice each; both contain the invocation tokens of an aLoRA adapter.
+
+    They are short, because every token takes as long as in a run.
+    """
+    words, active = trial_words(module, 9), invocation_tokens(module)
+    contexts = (words[:2] + active + words[2:3], words[:2] + active + words[3:4])
+    choices = (words[4:6], words[6:8])
+    return [ScoreChoices(f"{number}", context, (choice,)) for number, (context, choice) in enumerate(zip(contexts, choices, strict=True))]
 
 
 @torch.inference_mode()
@@ -75,7 +93,7 @@ def _forward(module: Any, requests: Sequence[ScoreChoices], start: int | None) -
         return torch.tensor(rows, device=device)
 
     choices = tensor([choice for _, choice in pairs])
-    ids = tensor([context if start is not None else context + choice for context, choice in pairs])
+    ids = tensor([context if start is not None else context + choice[:-1] for context, choice in pairs])
     arguments = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if start is not None:
         arguments["decoder_input_ids"] = tensor([(start, *choice[:-1]) for _, choice in pairs])
@@ -83,8 +101,7 @@ def _forward(module: Any, requests: Sequence[ScoreChoices], start: int | None) -
         warnings.simplefilter("ignore")
         logits = module(**arguments, use_cache=False).logits.float()
     width = choices.shape[1]
-    scored = logits[:, -width - 1 : -1] if start is None else logits[:, -width:]
-    logprobs = torch.log_softmax(scored, dim=-1).gather(-1, choices.unsqueeze(-1)).squeeze(-1)
+    logprobs = torch.log_softmax(logits[:, -width:], dim=-1).gather(-1, choices.unsqueeze(-1)).squeeze(-1)
     sums: list[float] = logprobs.sum(dim=-1).tolist()
     return sums
 
@@ -93,9 +110,9 @@ def _matches(engine: TransformersEngine, requests: Sequence[ScoreChoices], expec
     def difference() -> float:
         try:
             scores = {response.id: response for batch in engine.score(requests) for response in batch}
-        except NumericError as error:
-            if isinstance(error, BrokenModelError):
-                raise
+        except BrokenModelError:
+            raise
+        except NumericError:
             return math.inf
         computed = _logprobs(scores[request.id] for request in requests)
         return max(abs(value - other) for value, other in zip(computed, expected, strict=True)) / max(1.0, *map(abs, expected))

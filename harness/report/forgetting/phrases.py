@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.compare.comparability import system_notes
 from harness.compare.comparison import MetricComparison, RunComparison
-from harness.compare.highlights import ForgettingRow, guessed_tasks, worst_task
+from harness.compare.highlights import ROUNDING, ForgettingRow, guessed_tasks, worst_task
 from harness.compare.overall import Estimate
 from harness.stats.power import POWER
 from harness.stats.verdict import FORGOT_AT, UNRESOLVED
@@ -21,7 +21,7 @@ def signed(value: float | None, unit: str) -> str:
     """A difference with its sign, at the precision of its unit; small ones of shares with a digit more."""
     if value is None:
         return NONE
-    text = f"{value:.4f}" if unit == "share" and 1e-12 < abs(value) < 0.001 else value_text(value, unit)
+    text = f"{value:.4f}" if unit == "share" and ROUNDING < abs(value) < 0.001 else value_text(value, unit)
     return without_zero_sign(f"+{text}" if value > 0 else text)
 
 
