@@ -104,5 +104,6 @@ def test_one_value_several_and_text_are_the_same(monkeypatch: pytest.MonkeyPatch
     assert Options("m", "a").data is None
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path))
     assert Options("m", "a").data == tmp_path
+    (tmp_path / "x").mkdir()
     assert dataclasses.replace(Options("m", "a", data=tmp_path / "x"), limit=1).data == tmp_path / "x"
     assert split("a,,b , a") == ("a", "b")

@@ -88,7 +88,7 @@ def test_tasks_render_with_shots_and_template(call: Call) -> None:
 def test_the_demo_tasks_check_out(call: Call) -> None:
     out = printed(call, "tasks", "check", SHIPPED / "demo")
     names = {"demo", *(f"demo_{name}" for name in ("dialogue", "knowledge", "sentiment", "translation"))}
-    assert set(re.findall(r"^right\s+(\w+):", out, re.MULTILINE)) == names
+    assert set(re.findall(r"^OK\s+(\w+):", out, re.MULTILINE)) == names
 
 
 @pytest.mark.parametrize(("arguments", "key"), [([], "task"), (["--group"], "group")])

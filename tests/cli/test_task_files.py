@@ -61,7 +61,7 @@ def test_check_with_a_model_looks_at_its_tokens(call: Call, place: Path, tiny: P
 
 def test_a_folder_without_tasks_is_told(call: Call, in_tmp: Path) -> None:
     (in_tmp / "empty").mkdir()
-    assert "holds no task file" in call("tasks", "check", "empty").message
+    assert "contains no task file" in call("tasks", "check", "empty").message
 
 
 @pytest.mark.parametrize(
