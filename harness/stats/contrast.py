@@ -85,7 +85,7 @@ def difference_interval(pairs: Pairs, differences: FloatArray, level: float = LE
         return None
     room = unseen_room(pairs, level, factor)
     low, high = value - math.hypot(value - found.low, room), value + math.hypot(found.high - value, room)
-    return _within(Interval(low, high, "unseen" if few else found.method), pairs, factor)
+    return _within(Interval(low, high, "unseen" if few and room else found.method), pairs, factor)
 
 
 def unseen_room(pairs: Pairs, level: float = LEVEL, factor: float = 1.0) -> float:

@@ -17,7 +17,7 @@ RESAMPLES = 600
 POPULATIONS = {
     "accuracy": (accuracy(), 200),
     "bounded means": (replace(bounded_means(), span=math.inf), 150),
-    "BLEU": (translations(), 100),
+    "BLEU": (replace(translations(), span=math.inf), 100),
     "MCC": (classified(), 300),
 }
 

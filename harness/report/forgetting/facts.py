@@ -27,6 +27,10 @@ WORSE = "worse"
 _ON_TARGETS = {"forgot": WORSE, "likely forgot": f"likely {WORSE}"}
 
 
+ROUNDING = 1e-12
+"""Smaller changes are left of sums in another order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One headline of one task.
@@ -98,7 +102,7 @@ def kinds(task: TaskComparison) -> Iterator[Kind]:
 
 def lost_kinds(tasks: Sequence[TaskComparison]) -> list[Kind]:
     """Kinds of items that lost anything, the largest losses first; losses count in margins, so that units do not matter."""
-    found = [kind for task in tasks for kind in kinds(task) if (kind.score.change or 0.0) < 0]
+    found = [kind for task in tasks for kind in kinds(task) if (kind.score.change or 0.0) < -ROUNDING]
     return sorted(found, key=lambda kind: in_margins(kind.score, kind.score.change or 0.0))
 
 
@@ -137,7 +141,7 @@ def signed(value: float | None, unit: str) -> str:
     """A difference with its sign, at the precision of its unit; small ones of shares with a digit more."""
     if value is None:
         return NONE
-    text = f"{value:.4f}" if unit == "share" and 1e-12 < abs(value) < 0.001 else value_text(value, unit)
+    text = f"{value:.4f}" if unit == "share" and ROUNDING < abs(value) < 0.001 else value_text(value, unit)
     return without_zero_sign(f"+{text}" if value > 0 else text)
 
 
@@ -246,7 +250,7 @@ def retained(comparison: Comparison, gap: str = " ") -> str:
 def worst_task(comparison: Comparison) -> TaskComparison | None:
     """The task with the largest loss; None where no score fell."""
     found = next((task for task in comparison.tasks if task.name == comparison.overall.worst), None)
-    return found if found is not None and min(score.change or 0.0 for score in found.headlines) < 0 else None
+    return found if found is not None and min(score.change or 0.0 for score in found.headlines) < -ROUNDING else None
 
 
 def worst_name(comparison: Comparison) -> str:
