@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.identity.case import Case, Place
+from harness.store.signature import Signature
 
 MODEL = "minimind2-small"
 TASKS = ("glue_rte", "superglue_boolq")
@@ -123,7 +124,7 @@ def _version_1(place: Place, tuned: Path, commands: dict[str, tuple[str | Path, 
     for task in content["tasks"].values():
         del task["files"]
     _first_metric(content).update(value=0.99)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(_with_texts(content)))
     for name in ("gate", "forgetting", "leaderboard"):
         done = place.harness(*commands[name])
         said = next((line for line in " ".join(done.stdout.split()).split('"') if "Not verified" in line), "")
@@ -140,6 +141,14 @@ def _version_1(place: Place, tuned: Path, commands: dict[str, tuple[str | Path, 
         attempt = f"edited results of schema 1, gate {name}, --on-undecided pass"
         yield Case("results folder", attempt, "SLIPPED" if done.returncode == 0 else "refused", seen)
     yield _another_noise(place)
+
+
+def _with_texts(value: Any) -> Any:
+    """With signatures as version 1 wrote them."""
+    if isinstance(value, dict):
+        signed = ("signature", "perturbation")
+        return {key: Signature.from_json(inner).long if key in signed else _with_texts(inner) for key, inner in value.items()}
+    return [_with_texts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _another_noise(place: Place) -> Case:
