@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.identity.case import Case, Place
+from harness.store.signature import Signature
 
 MODEL = "minimind2-small"
 TASKS = ("glue_rte", "superglue_boolq")
@@ -116,30 +117,46 @@ def _environment(place: Place) -> dict[str, str]:
 
 def _version_1(place: Place, tuned: Path, commands: dict[str, tuple[str | Path, ...]]) -> Iterator[Case]:
     """What an earlier version wrote, with an edited value: nothing can tell, so every report says that it is not verified."""
-    path = tuned / "results.json"
+    old = place.scratch / "results" / "old"
+    shutil.copytree(place.scratch / "results" / "base", old)
+    _downgrade(old)
+    _downgrade(tuned, value=0.99)
+    asked = commands | {"gate": ("gate", tuned, "--baseline", old), "forgetting": ("forgetting", "--before", old, "--after", tuned)}
+    for name in ("gate", "forgetting", "leaderboard"):
+        done = place.harness(*asked[name])
+        said = next((line for line in " ".join(done.stdout.split()).split('"') if "Not verified" in line), "")
+        marked = said[said.find("Not verified") :].replace(str(place.scratch), "")
+        seen = marked[:150] or (done.stdout or done.stderr)[:150]
+        yield Case("results folder", f"edited results of schema 1, {name}", "marked" if marked else "SLIPPED", seen)
+    yield _asked(place, "edited results of schema 1, results verify", commands["results verify"])
+    for name, baseline in {"against a base": ("--baseline", old), "by thresholds": ()}.items():
+        (place.scratch / "policy.yaml").write_text(f"rules:\n  - {TASKS[0]} >= 0.5\n")
+        rules = () if baseline else ("--policy", place.scratch / "policy.yaml")
+        done = place.harness("gate", tuned, *baseline, *rules, "--on-undecided", "pass")
+        seen = f"exit {done.returncode}: {' '.join((done.stdout or done.stderr).split())[-150:]}".replace(str(place.scratch), "")
+        attempt = f"edited results of schema 1, gate {name}, --on-undecided pass"
+        yield Case("results folder", attempt, "SLIPPED" if done.returncode == 0 else "refused", seen)
+    yield _another_noise(place)
+
+
+def _downgrade(folder: Path, **edits: float) -> None:
+    """Results as an earlier version wrote them, with other values of the first score."""
+    path = folder / "results.json"
     content = json.loads(path.read_text())
     content["schema_version"] = 1
     del content["digest"]
     for task in content["tasks"].values():
         del task["files"]
-    _first_metric(content).update(value=0.99)
-    path.write_text(json.dumps(content))
-    for name in ("gate", "forgetting", "leaderboard"):
-        done = place.harness(*commands[name])
-        said = next((line for line in " ".join(done.stdout.split()).split('"') if "Not verified" in line), "")
-        marked = said[said.find("Not verified") :].replace(str(place.scratch), "")
-        yield Case(
-            "results folder", f"edited results of schema 1, {name}", "marked" if marked else "SLIPPED", marked[:150] or done.stdout[:150]
-        )
-    yield _asked(place, "edited results of schema 1, results verify", commands["results verify"])
-    for name, baseline in {"against a base": ("--baseline", place.scratch / "results" / "base"), "by thresholds": ()}.items():
-        (place.scratch / "policy.yaml").write_text(f"rules:\n  - {TASKS[0]} >= 0.5\n")
-        rules = () if baseline else ("--policy", place.scratch / "policy.yaml")
-        done = place.harness("gate", tuned, *baseline, *rules, "--on-undecided", "pass")
-        seen = f"exit {done.returncode}: {' '.join(done.stdout.split())[:150]}"
-        attempt = f"edited results of schema 1, gate {name}, --on-undecided pass"
-        yield Case("results folder", attempt, "SLIPPED" if done.returncode == 0 else "refused", seen)
-    yield _another_noise(place)
+    _first_metric(content).update(edits)
+    path.write_text(json.dumps(_with_texts(content)))
+
+
+def _with_texts(value: Any) -> Any:
+    """With signatures as version 1 wrote them."""
+    if isinstance(value, dict):
+        signed = ("signature", "perturbation")
+        return {key: Signature.from_json(inner).long if key in signed else _with_texts(inner) for key, inner in value.items()}
+    return [_with_texts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _another_noise(place: Place) -> Case:

@@ -28,6 +28,21 @@ _BROKEN = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexE
 
 
 @dataclass(frozen=True)
+class Probed:
+    """One sequence of a probe, computed as the engine does without sharing.
+
+    Attributes:
+        tokens: the sequence.
+        start: position of the first of the logits.
+        logits: [kept, vocabulary].
+    """
+
+    tokens: TokenIds
+    start: int
+    logits: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Abilities:
     """What a model's forward allows.
 
@@ -38,6 +53,7 @@ class Abilities:
         longest: longest sequence for which this holds (a sliding window sees less than longer ones have), None for any.
         token_bytes: bytes that the keys and values of one token take (of the source's, in an encoder-decoder model).
         why: what is said where something is not allowed.
+        probed: a sequence with which sharing was tried, to hold the model's own forward against; None where it was not.
     """
 
     share: bool
@@ -46,6 +62,7 @@ class Abilities:
     longest: int | None = None
     token_bytes: int = 0
     why: str | None = None
+    probed: Probed | None = None
 
 
 def window(config: Any) -> int | None:
@@ -73,11 +90,13 @@ def causal_abilities(forward: CausalForward) -> Abilities:
         return Abilities(False, False, why=f"This model has {what}: nothing is shared between its prompts.")
     words = trial_words(forward.module, 12)
     trial = CausalForward(forward.module, forward.pad, Usage(), forward.soft)
-    share = tried(lambda: apart(*_scored(trial, words)), forward.module)
+    probed: list[Probed] = []
+    share = tried(lambda: apart(*_scored(trial, words, probed)), forward.module)
     content: list[KeysValues] = []
     slots = share and tried(lambda: apart(*_stepped(trial, words, content)), forward.module)
     why = None if share and slots else "This model's forward takes no keys and values of ours: nothing is shared between its prompts."
-    return Abilities(share, slots, longest=longest, token_bytes=bytes_a_token(content[0]) if content else 0, why=why)
+    token_bytes = bytes_a_token(content[0]) if content else 0
+    return Abilities(share, slots, longest=longest, token_bytes=token_bytes, why=why, probed=probed[0] if share else None)
 
 
 def readable_soft_prompt(module: Any) -> SoftPrompt | None:
@@ -149,7 +168,7 @@ def apart(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max() / other.std().clamp_min(1e-6))
 
 
-def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torch.Tensor]:
+def _scored(forward: CausalForward, words: TokenIds, probed: list[Probed]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits behind a held prefix in two strips, and those of the same positions without sharing."""
     contexts = (words[:4], words[:2] + words[7:9], words[:3])
     choices = (words[8:11], words[8:9] + words[3:5], words[1:2])
@@ -158,6 +177,7 @@ def _scored(forward: CausalForward, words: TokenIds) -> tuple[torch.Tensor, torc
     rows: list[Row] = [row for strip in strips for row in strip]
     plain, there = forward.plain(rows)
     _check_numbers(plain)
+    probed.append(Probed(rows[0].tokens, rows[0].start, plain[there[0]]))
     shared, here = forward.packed(strips, (words[:1], words[1:2]))
     return shared[[place for own in here for place in own]], plain[[place for own in there for place in own]]
 

@@ -17,7 +17,7 @@ import torch
 
 from harness.contract import ChoiceScores, ScoreChoices, TokenIds, Usage
 from harness.engine.caches import silence_peft_warnings
-from harness.engine.probe import invocation_tokens, trial_words, tried
+from harness.engine.probe import apart, invocation_tokens, trial_words, tried
 from harness.errors import AdapterError, BrokenModelError, NumericError
 
 if TYPE_CHECKING:
@@ -36,20 +36,22 @@ def trusted(engine: TransformersEngine, name: str) -> TransformersEngine:
     """
     requests = _requests(engine.module)
     start = engine.module.generation_config.decoder_start_token_id if engine.architecture == "seq2seq" else None
-    expected = _forward(engine.module, requests, start)
-    if not all(map(math.isfinite, expected)):
-        raise _not_finite(engine.module, name, requests, start)
-    for one in (engine, replace(engine, share=False, usage=Usage(), notes=[])):
-        try:
+    try:
+        if _was_probed(engine):
+            return engine
+        expected = _forward(engine.module, requests, start)
+        if not all(map(math.isfinite, expected)):
+            raise _not_finite(engine.module, name, requests, start)
+        for one in (engine, replace(engine, share=False, usage=Usage(), notes=[])):
             fits = _agrees(one, requests, expected)
-        except BrokenModelError as error:
-            raise _not_finite(engine.module, name, requests, start) from error
-        for spent in fields(Usage):
-            setattr(one.usage, spent.name, spent.default)
-        if fits:
-            if one is not engine:
-                one.notes.append(f"The adapter {name} does not work with shared prompts: nothing is shared between them, which is slower.")
-            return one
+            for spent in fields(Usage):
+                setattr(one.usage, spent.name, spent.default)
+            if fits:
+                if one is not engine:
+                    one.notes.append(f"The adapter {name} does not work with shared prompts: nothing is shared, which is slower.")
+                return one
+    except BrokenModelError as error:
+        raise _not_finite(engine.module, name, requests, start) from error
     raise AdapterError(
         f"With the adapter {name} the scores computed here are not those of the model's own forward: peft computes it in a way that is "
         "not known here.",
@@ -57,12 +59,30 @@ def trusted(engine: TransformersEngine, name: str) -> TransformersEngine:
     )
 
 
+@torch.inference_mode()
+def _was_probed(engine: TransformersEngine) -> bool:
+    """Whether the sequence with which sharing was tried comes out as from the module's own forward: one call, where all else costs more."""
+    if engine.architecture == "seq2seq" or (probed := engine.abilities.probed) is None:
+        return False
+    ids = torch.tensor([probed.tokens], device=probed.logits.device)
+
+    def difference() -> float:
+        with silence_peft_warnings():
+            logits = engine.module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0, -len(probed.tokens) :]
+        return apart(probed.logits, logits[probed.start : probed.start + len(probed.logits)])
+
+    return tried(difference, engine.module)
+
+
 def _requests(module: Any) -> list[ScoreChoices]:
-    """Two questions that begin alike, with two choices each; where an adapter is active only behind certain tokens, these are in them."""
-    words, active = trial_words(module, 14), invocation_tokens(module)
-    contexts = (words[:4] + active + words[4:6], words[:4] + active + words[7:9])
-    choices = ((words[9:11], words[11:13]), (words[12:14], words[10:12]))
-    return [ScoreChoices(f"{number}", context, own) for number, (context, own) in enumerate(zip(contexts, choices, strict=True))]
+    """Two questions that begin alike, with a choice each: few tokens, since each costs what it does in a run.
+
+    Where an adapter is active only behind certain tokens, these are in both.
+    """
+    words, active = trial_words(module, 9), invocation_tokens(module)
+    contexts = (words[:2] + active + words[2:3], words[:2] + active + words[3:4])
+    choices = (words[4:6], words[6:8])
+    return [ScoreChoices(f"{number}", context, (choice,)) for number, (context, choice) in enumerate(zip(contexts, choices, strict=True))]
 
 
 @torch.inference_mode()
@@ -76,7 +96,7 @@ def _forward(module: Any, requests: Sequence[ScoreChoices], start: int | None) -
 
     choices = tensor([choice for _, choice in pairs])
     if start is None:
-        ids = tensor([context + choice for context, choice in pairs])
+        ids = tensor([context + choice[:-1] for context, choice in pairs])
         given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     else:
         ids = tensor([context for context, _ in pairs])
@@ -86,8 +106,7 @@ def _forward(module: Any, requests: Sequence[ScoreChoices], start: int | None) -
         warnings.simplefilter("ignore")
         logits = module(**given, use_cache=False).logits.float()
     width = choices.shape[1]
-    read = logits[:, -width - 1 : -1] if start is None else logits[:, -width:]
-    logprobs = torch.log_softmax(read, dim=-1).gather(-1, choices.unsqueeze(-1)).squeeze(-1)
+    logprobs = torch.log_softmax(logits[:, -width:], dim=-1).gather(-1, choices.unsqueeze(-1)).squeeze(-1)
     found: list[float] = logprobs.sum(dim=-1).tolist()
     return found
 
@@ -96,9 +115,9 @@ def _agrees(engine: TransformersEngine, requests: Sequence[ScoreChoices], expect
     def difference() -> float:
         try:
             scores = {one.id: one for batch in engine.score(requests) for one in batch}
-        except NumericError as error:
-            if isinstance(error, BrokenModelError):
-                raise
+        except BrokenModelError:
+            raise
+        except NumericError:
             return math.inf
         found = list(_values(scores[request.id] for request in requests))
         return max(abs(one - other) for one, other in zip(found, expected, strict=True)) / max(1.0, *map(abs, expected))

@@ -55,6 +55,11 @@ def check_kind(adapter: Adapter, config: Mapping[str, Any], *, quantization: str
         engine: "transformers" or "vllm".
     """
     name, how = adapter.name, start(config)
+    if config.get("peft_type") == "XLORA":
+        raise AdapterError(
+            f"The adapter {name} mixes adapters of other folders (X-LoRA), whose content is not looked at here.",
+            "Score each of them by itself.",
+        )
     if config.get("layer_replication"):
         raise AdapterError(
             f"The adapter {name} repeats layers of the base (layer_replication), which would then be another model.",

@@ -78,6 +78,7 @@ def test_a_write_that_was_not_put_back_is_noticed(llama: Path, tmp_path: Path, m
         ({"alora_invocation_tokens": [5, 6]}, {"engine": "vllm"}, "invocation tokens.*--engine vllm"),
         ({"alora_invocation_tokens": [5, 6]}, {"merge": True}, "invocation tokens.*--merge"),
         ({"layer_replication": [[0, 2], [0, 2]]}, {}, "repeats layers"),
+        ({"peft_type": "XLORA", "adapters": {"0": "elsewhere"}}, {}, "mixes adapters of other folders"),
     ],
 )
 def test_what_cannot_be_computed_right_is_refused_by_name(
