@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -94,7 +95,8 @@ def test_a_users_own_task_template_and_metric_run_from_end_to_end(tmp_path: Path
     assert [sample["metrics"]["brevity"] for sample in samples] == expected
     assert task["metrics"]["brevity"]["value"] == pytest.approx(sum(expected) / 3)
     assert task["metrics"]["silence"]["value"] == pytest.approx(sum(length == 0 for length in lengths) / 3)
-    assert task["metrics"]["brevity"]["signature"] == {"name": "brevity", "version": 1, "words": 2}
+    code = hashlib.sha256((own / "metrics" / "my.py").read_bytes()).hexdigest()[:16]
+    assert task["metrics"]["brevity"]["signature"] == {"name": "brevity", "version": 1, "words": 2, "code": code}
     assert results["groups"]["mine"]["metrics"]["brevity_macro"]["value"] == task["metrics"]["brevity"]["value"]
     for sample, row in zip(samples, TICKETS, strict=True):
         assert sample["prompt"].endswith(f'What does "{row["ticket"]}" ask for?')

@@ -70,9 +70,20 @@ def test_groups_resample_the_items_of_their_tasks(tmp_path: Path, average: str) 
     assert [one.rank for one in found.overall] == [1, 2, 2, 4]
 
 
+def without_statistics(folder_: Path, record: runs.RunRecord, task: str) -> tuple[Path, runs.RunRecord]:
+    """A run of a metric that keeps no statistics: there is no file, and none is recorded."""
+    path = samples.statistics_path_of(folder_, task)
+    path.unlink()
+    name = str(path.relative_to(folder_))
+    files = record.tasks[task].files or {}
+    assert name in files
+    left = record.tasks[task].model_copy(update={"files": {other: digest for other, digest in files.items() if other != name}})
+    return folder_, record.model_copy(update={"tasks": record.tasks | {task: left}})
+
+
 def test_one_run_without_statistics_is_enough_to_draw_from_intervals(tmp_path: Path) -> None:
     found = kept(tmp_path, SHARES)
-    samples.statistics_path_of(found[1][0], "t90").unlink()
+    found[1] = without_statistics(*found[1], "t90")
     board, made = ranked(found)
     assert made.estimated == (next(column.label for column in board.columns if column.name == "t90"),)
     assert made.resampled == 2

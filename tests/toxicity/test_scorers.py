@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -107,10 +108,13 @@ def test_identity_tells_every_option_but_the_threshold() -> None:
 
 
 def test_a_specification_sets_argument_and_options(tmp_path: Path) -> None:
-    toxicity.load_folder(own(tmp_path, "shouting"))
+    folder = own(tmp_path, "shouting")
+    toxicity.load_folder(folder)
     scorer = toxicity.load("shouting:3,threshold=0.4, mark=a,b")
     assert scorer.threshold == 0.4
-    assert scorer.identity.long == "shouting|version:1|least:3|mark:a,b"
+    (file,) = folder.rglob("*.py")
+    code = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    assert scorer.identity.long == f"shouting|version:1|least:3|mark:a,b|code:{code}"
     assert scorer.score(["AB", "ABCd"]).tolist() == [0.0, 0.75]
     assert toxicity.load("shouting:3,threshold=0.4, mark=a,b") is scorer
     assert toxicity.load("shouting") is not scorer
