@@ -13,6 +13,7 @@ from harness.errors import InputError
 _MAY_BE_INFINITE = frozenset({"time_step_limit"})
 """Settings that are bounds, such as Mamba's."""
 
+_SIZES = ("hidden_size", "d_model", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 _LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 
 
@@ -46,6 +47,9 @@ def check_model_settings(folder: Path, error: type[InputError]) -> None:
         check_numbers(path, content, error)
         inner = content.get("text_config")
         for part in (content, inner if isinstance(inner, dict) else {}):
+            for field in (*_SIZES, *_LENGTHS):
+                if isinstance(part.get(field), str):
+                    raise error(f"{path}: {field} is {part[field]!r}, which is not a whole number.", "Correct the file, or copy it again.")
             for field in _LENGTHS if name == "config.json" else ():
                 length = part.get(field)
                 if isinstance(length, int) and length < 1:

@@ -21,6 +21,7 @@ from harness.models.loading import check_weights
 from harness.models.opening import ModelOptions
 from tests.engine.architectures import load
 from tests.models.test_adapters import configure, edit, far, found, lora, make, naive, scores, with_adapter
+from tests.test_weights import COMPLEX
 
 INITIALIZATIONS = ["pissa", "olora", "pissa_niter_4"]
 
@@ -134,7 +135,7 @@ def test_the_remedy_fits_what_is_wrong(llama: Path, tmp_path: Path, changes: dic
     assert re.search(remedy, caught.value.remedy)
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, pytest.param(torch.complex64, marks=COMPLEX)])
 @pytest.mark.parametrize("pickled", [False, True])
 def test_an_adapter_of_an_invalid_dtype_is_refused_by_name(llama: Path, tmp_path: Path, dtype: torch.dtype, pickled: bool) -> None:
     folder = make(llama, tmp_path / "one", lora("causal"))
