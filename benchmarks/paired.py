@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import metrics
-from harness.compare.comparison import RunComparison, ComparisonOptions, compare_runs
+from harness.compare.comparison import ComparisonOptions, RunComparison, compare_runs
 from harness.contract import ChoiceOutcome, System, TextOutcome
 from harness.evaluation.aggregate import Member, MetricScore, score_group
 from harness.stats.bootstrap import RESAMPLES

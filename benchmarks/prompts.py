@@ -30,11 +30,11 @@ from rich.table import Table
 from harness.contract import ScoreChoices, TokenIds
 from harness.evaluation.progress import StageTimer
 from harness.evaluation.requests import ItemRequests, RequestBuilder
-from harness.models.opening import open_encoder
 from harness.lm_eval import building
 from harness.lm_eval.quiet import quiet
 from harness.models import cards
 from harness.models.encoding import Encoder
+from harness.models.opening import open_encoder
 from harness.tasks.data import DataReader
 from harness.tasks.prompts import TemplateVariant
 from harness.tasks.registry import TaskEntry, TaskRegistry

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.documents import put, table
 from harness import metrics
-from harness.compare.comparison import RunComparison, ComparisonOptions, TaskComparison, compare_runs
+from harness.compare.comparison import ComparisonOptions, RunComparison, TaskComparison, compare_runs
 from harness.compare.pairing import Results
 from harness.models.adapter_cards import AdapterCard, Training, read_card
 from harness.store import runs

@@ -177,7 +177,8 @@ def draw_shots(task: Task, pool: Sequence[Item], item: Item, number: int, seed: 
         chosen = _drawn(random.Random(f"{seed}/{task.task}/{item.id}"), pool, item, number)
     if len(chosen) < number:
         raise TaskError(
-            f"Task {task.task}: {number} few-shot examples are needed, but the split {task.shots.split!r} has only {len(chosen)} other items.",
+            f"Task {task.task}: {number} few-shot examples are needed, but the split {task.shots.split!r} has only "
+            f"{len(chosen)} other items.",
             "Ask for fewer with --shots.",
         )
     return chosen

@@ -110,7 +110,8 @@ def test_results_name_what_decides_the_number(causal: Path, tiny_tasks: Path, tm
     assert two.metrics["acc"].signature == Signature.of("acc", fields)
     assert str(tiny_tasks.parent) not in two.signature.long
     prompts = [
-        [sample.prompt for sample in Results.read(tmp_path / name).task_samples("lm_eval:tiny_choice", None).samples] for name in ("two", "other")
+        [sample.prompt for sample in Results.read(tmp_path / name).task_samples("lm_eval:tiny_choice", None).samples]
+        for name in ("two", "other")
     ]
     assert prompts[0] != prompts[1], "another seed draws other shots"
 
@@ -132,7 +133,9 @@ def test_a_base_and_its_adapter_are_scored_separately(causal: Path, lora: Path, 
     assert base.record.tasks == alone.record.tasks
     values = [one.record.tasks["lm_eval:tiny_prose"].metrics["word_perplexity"].value for one in (base, tuned)]
     assert values[0] != values[1]
-    digests = [[sample.digest for sample in Results.read(one.folder).task_samples("lm_eval:tiny_choice", None).samples] for one in (base, tuned)]
+    digests = [
+        [sample.digest for sample in Results.read(one.folder).task_samples("lm_eval:tiny_choice", None).samples] for one in (base, tuned)
+    ]
     assert digests[0] == digests[1], "items pair"
 
 

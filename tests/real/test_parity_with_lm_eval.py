@@ -125,5 +125,7 @@ def test_log_likelihoods_and_accuracy_equal_lm_evals(
     definition = _lm_eval_task(case.include, task="parity", dataset_path=str(data / case.path), dataset_name=case.config)
     theirs = _theirs(model, definition, tmp_path, limit=case.items, shots=case.shots, causal=fixture == "smollm2")
     _compare(
-        Results.read(finished.folder).task_samples(case.task, None).samples, finished.record.tasks[case.task].metrics["accuracy"].value, theirs
+        Results.read(finished.folder).task_samples(case.task, None).samples,
+        finished.record.tasks[case.task].metrics["accuracy"].value,
+        theirs,
     )
