@@ -12,7 +12,8 @@ DEMO_ADAPTER ?= lora_r8
 # One thread for each test process: tiny models run many times slower when processes share cores.
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist worksteal
-# In continuous integration (CI=true) only: on Python 3.11 it adds some 70 % to the tests' CPU time. `make test COVERAGE=--cov=harness` prints it here.
+# Of the unit tests, in continuous integration (CI=true): on Python 3.11 it adds some 70 % to their CPU time. `make test COVERAGE=--cov=harness` prints
+# it here.
 COVERAGE ?= $(if $(CI),--cov=harness --cov-report=term:skip-covered)
 
 .PHONY: setup demo test unit test-latest test-lowest constraints lint format bench clean
@@ -32,7 +33,8 @@ demo: $(VENV)/.demo  ## evaluate a small embedded model and its adapter on the d
 	$(BIN)/harness compare results/demo/$(DEMO_MODEL) results/demo/$(DEMO_MODEL)+$(DEMO_ADAPTER) --target demo_dialogue
 
 test: setup lint  ## lint, types, and every test: unit, real and slow
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --all $(COVERAGE)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) $(COVERAGE); unit=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m 'real or slow' && exit $$unit
 
 unit: $(VENV)/.dev  ## the unit tests only: no pretrained models, no benchmark data, nothing slow
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
@@ -53,10 +55,11 @@ constraints: $(LATEST)/.passed  ## write constraints.txt: the releases with whic
 $(LATEST)/.passed:
 	$(error `make test-latest` has to pass first)
 
-lint: $(VENV)/.dev  ## check style and types
+lint: $(VENV)/.dev  ## check style, types and the structure of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	HARNESS_OFFLINE=1 $(BIN)/python -m benchmarks.structure
 
 format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .

@@ -225,7 +225,7 @@ class Usage:
         self.batches += 1
 
     def stepped(self, rows: int, seconds: float) -> None:
-        """Count a decoding step of so many rows."""
+        """Count a decoding step over `rows` rows."""
         self.decode_seconds += seconds
         self.steps += Moments.of(rows, seconds)
 

@@ -156,7 +156,7 @@ class Measured:
 
     Attributes:
         key: the metric.
-        record: as the results before have it; its range and direction hold for both.
+        record: from the results before; its range and direction hold for both.
         values: before and after as the results give them, for a score that cannot be compared item by item.
         headline: whether it is a headline of the task.
         items: number of shared items.

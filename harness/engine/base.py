@@ -186,7 +186,7 @@ class Backend:
         return options.batch_tokens
 
     def plan(self, opening: Opening, scorings: Sequence[ScoreRequest], generations: Sequence[Generate]) -> Iterable[BatchPlan]:
-        """What would be computed for requests, without loading the model; nothing where the backend cannot tell."""
+        """What would be computed for requests, without loading the model; nothing where the backend does not plan ahead."""
         return ()
 
     def open(self, opening: Opening) -> Session:

@@ -24,7 +24,7 @@ class CandidateScore:
     Attributes:
         owner: the task or group.
         key: the metric.
-        record: as the results have it.
+        record: from the results.
     """
 
     owner: str

@@ -175,7 +175,7 @@ def pick_device(name: str) -> torch.device:
         name: cpu, cuda, cuda:INDEX, mps, or auto for the first of cuda, mps and cpu that this machine has.
 
     Raises:
-        ModelError: the name is not a supported device, or this machine does not have it.
+        ModelError: the name is not a supported device, or is missing on this machine.
     """
     import torch
 

@@ -120,7 +120,7 @@ def joint_replicates(
 def by_cluster(statistics: FloatArray, clusters: Sequence[object]) -> FloatArray:
     """Statistics summed over the items of each cluster: array [clusters, statistics].
 
-    Resampling these rows is the cluster bootstrap (Davison and Hinkley, 1997, section 3.8): items of one passage, question or
+    Resampling these rows is the cluster bootstrap (Davison and Hinkley, 1997, section 3.8): items of one text, question or
     subject are resampled together. Clusters are in order of first appearance.
 
     Args:

@@ -18,7 +18,7 @@ from harness.tasks.schema import Task, Template
 from harness.tasks.templates import Where, evaluate, render
 
 _LONGEST_CLUSTER = 64
-"""Longest cluster name in characters; longer ones, such as whole passages, are replaced by their digest."""
+"""Longest cluster name in characters; longer ones, such as whole texts, are replaced by their digest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Template(Strict):
 
 
 class Shots(Strict):
-    """Few-shot examples: solved items before the question."""
+    """Few-shot examples: items with their answers before the question."""
 
     split: str | None = Field(None, description="Split they are drawn from; an item is never its own example.")
     number: int = Field(0, ge=0, description="How many; --shots overrides it.")
@@ -184,7 +184,7 @@ class Task(Strict):
     )
     cluster: Expression | None = Field(
         None,
-        description="Names the passage, document or template that items share; such items are resampled together. By default the label by "
+        description="Names the text, document or template that items share; such items are resampled together. By default the label by "
         "which a metric groups items; without one, items are independent.",
     )
     templates: Annotated[tuple[Template, ...], AfterValidator(_distinct_templates)] = ()

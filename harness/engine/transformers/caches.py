@@ -137,7 +137,7 @@ class SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
 
 
 def buffers(like: KeysValues, slots: int, columns: int) -> KeysValues:
-    """Empty keys and values for so many rows and columns, of the shapes and dtypes of others."""
+    """Empty keys and values of `slots` rows and `columns` columns, otherwise with the shapes and dtypes of `like`."""
     return [
         (
             keys.new_zeros((slots, keys.shape[1], columns, keys.shape[3])),

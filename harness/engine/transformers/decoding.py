@@ -1,4 +1,4 @@
-"""Continuous decoding: every step gives each row a token; rows that finish leave at once, and waiting ones take their place."""
+"""Continuous batching: every step gives each row a token; rows that finish leave at once, and waiting ones take their place."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Decoder:
     """Decodes requests in slots.
 
     Args:
-        make: makes slots for requests that need at most so many tokens each, with at most so many rows (None: as many as suit).
+        make: makes slots, given the most tokens that a request needs and the most rows (None: as many as suit).
         rows: how many rows suit, by the tokens that the longest needs, the number of requests, and the most there may be.
         endings: decides when a text ends.
         usage: where tokens and seconds are counted.

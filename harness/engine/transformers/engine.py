@@ -226,7 +226,7 @@ class TransformersEngine:
         return UncachedDecodeSlots(forward, self._start, rows if most is None else min(rows, most))
 
     def _rows(self, longest: int, requests: int, most: int | None) -> int:
-        """How many rows are decoded at once, the longest of which needs so many tokens."""
+        """How many rows are decoded at once, the longest of which needs `longest` tokens."""
         tokens = min(self.budget.generate, self._room // max(1, self.abilities.token_bytes))
         return min(self.budget.rows if most is None else most, max(1, tokens // longest), requests)
 

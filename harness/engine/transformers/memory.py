@@ -68,7 +68,7 @@ class Halving:
 
 
 def no_room(tokens: int, message: str) -> OutOfMemoryError:
-    """An error for one sequence of so many tokens that does not fit."""
+    """An error for a single sequence that does not fit."""
     return OutOfMemoryError(
         f"A single sequence of {tokens} tokens does not fit into memory ({message}).",
         "Use a smaller dtype, --quantize, another device, or shorter prompts.",
