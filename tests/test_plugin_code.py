@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.engine import base as engines
 from harness.evaluation.signatures import metric_signature, perturbation_signature
 from harness.metrics import base as metrics
 from harness.perturb import base as perturbations
@@ -42,12 +43,19 @@ from harness.toxicity.base import Scorer, scorer
 class Own(Scorer):
     constant = {value}
 """
+BACKEND = """
+from harness.engine.base import Backend, backend
+
+@backend("{name}")
+class Own(Backend):
+    constant = {value}
+"""
 
 
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
     """Plug-ins made here are forgotten afterwards."""
-    registries: list[Plugins[Any]] = [metrics.PLUGINS, perturbations.PLUGINS, toxicity.PLUGINS]
+    registries: list[Plugins[Any]] = [metrics.PLUGINS, perturbations.PLUGINS, toxicity.PLUGINS, engines.PLUGINS]
     before = [dict(one.known()) for one in registries]
     yield
     for one, classes in zip(registries, before, strict=True):
@@ -60,6 +68,13 @@ def loaded(registry: Plugins[Any], folder: Path, text: str, name: str, value: in
     path.write_text(text.format(name=name, value=value))
     registry.load_folder(folder)
     return dict(registry.registered())[name]
+
+
+def test_the_code_of_a_backend_is_in_the_key_of_its_responses(tmp_path: Path) -> None:
+    keys = {loaded(engines.PLUGINS, tmp_path / f"{value}", BACKEND, f"own{value}", value)().cache_key.split(":", 1)[1] for value in (1, 2)}
+    assert len(keys) == 2
+    assert all(len(key.removeprefix("1:")) == 16 for key in keys)
+    assert engines.load("mock").cache_key == f"mock:{engines.load('mock').revision}"
 
 
 def test_the_code_is_in_the_signatures(tmp_path: Path) -> None:

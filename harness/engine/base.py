@@ -17,7 +17,7 @@ from harness.errors import InputError
 from harness.models import identity
 from harness.models.identity import ModelIdentity
 from harness.models.opening import ModelOptions, Note, Opening
-from harness.util.plugins import Plugins
+from harness.util.plugins import Plugins, code_of
 
 if TYPE_CHECKING:
     from harness.models.opening import AnyAdapter
@@ -151,8 +151,8 @@ class Backend:
 
     @property
     def cache_key(self) -> str:
-        """Name and revision, as part of the key of cached responses."""
-        return f"{self.name}:{self.revision}"
+        """Name and revision, as part of the key of cached responses; of a plug-in also the digest of its code."""
+        return ":".join((self.name, str(self.revision), *code_of(type(self)).values()))
 
     @property
     def suffix(self) -> str:
