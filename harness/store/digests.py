@@ -1,4 +1,4 @@
-"""The digest in `results.json`, and the upgrade of documents of schema 1."""
+"""The digest in `results.json`, and the upgrade of documents with earlier fields."""
 
 from __future__ import annotations
 
@@ -34,14 +34,18 @@ def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Fields get their new names. Schema 1 recorded no files, so its tasks cannot be verified: their `files` are null.
     """
-    tasks, groups, efficiency = content.get("tasks"), content.get("groups"), content.get("efficiency")
-    return {
-        **content,
-        "schema_version": 2,
-        "tasks": _each(tasks, lambda task: _task(task) | {"files": None}),
-        "groups": _each(groups, lambda group: {**group, "metrics": _each(group.get("metrics"), _metric)}),
-        "efficiency": _efficiency(efficiency),
+    tasks = _each(content.get("tasks"), lambda task: {**task, "files": None})
+    return renamed({**content, "schema_version": 2, "tasks": tasks})
+
+
+def renamed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the fields of a document their present names; schema 2 had those of schema 1 at first."""
+    parts = {
+        "tasks": _each(content.get("tasks"), _task),
+        "groups": _each(content.get("groups"), lambda group: {**group, "metrics": _each(group.get("metrics"), _metric)}),
+        "efficiency": _efficiency(content.get("efficiency")),
     }
+    return {**content, **{name: part for name, part in parts.items() if name in content}}
 
 
 _TASK_FIELDS = {"wordings": "template_variants", "disturbances": "perturbations"}
@@ -51,7 +55,10 @@ _SPREAD_FIELDS = {"wordings": "template_variants"}
 
 
 def _renamed(record: Any, names: Mapping[str, str]) -> Any:
-    return {names.get(name, name): value for name, value in record.items()} if isinstance(record, Mapping) else record
+    """A field stays where the present name is taken: validation then refuses it."""
+    if not isinstance(record, Mapping):
+        return record
+    return {name if (present := names.get(name)) is None or present in record else present: value for name, value in record.items()}
 
 
 def _each(records: Any, upgrade: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:

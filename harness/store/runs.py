@@ -63,7 +63,7 @@ def read(path: Path) -> RunRecord:
         content = digests.upgraded(content)
     body = digests.canonical(content)
     try:
-        record = RunRecord.model_validate_json(body, strict=True)
+        record = RunRecord.model_validate_json(digests.canonical(digests.renamed(content)), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "the whole file"

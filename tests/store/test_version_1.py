@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StorageError
-from harness.store import runs
+from harness.store import digests, runs
 from harness.store.records import RunRecord, SpreadRecord
 from harness.store.signature import Signature
 
@@ -81,6 +81,30 @@ def test_it_is_unverified_and_written_as_schema_2(record: RunRecord, tmp_path: P
     content = json.loads((tmp_path / runs.FILE_NAME).read_text())
     assert content["schema_version"] == 2
     assert runs.read(tmp_path) == record
+
+
+def early(value: object, parent: str = "") -> object:
+    """A document of schema 2 with the field names that the first files of schema 2 had."""
+    names = {"template_variants": "wordings", "perturbations": "disturbances"}
+    counts = {"requests": {"unique": "asked", "cached": "from_store"}, "tokens": {"requested": "asked"}}
+    if isinstance(value, dict):
+        return {(names | counts.get(parent, {})).get(name, name): early(part, name) for name, part in value.items()}
+    return [early(part, parent) for part in value] if isinstance(value, list) else value
+
+
+def test_the_first_files_of_schema_2_are_read_and_verified(record: RunRecord, tmp_path: Path) -> None:
+    content = early(json.loads(runs.text(record)))
+    assert isinstance(content, dict)
+    assert "wordings" in content["tasks"]["quiz"]
+    assert "asked" in content["efficiency"]["requests"]
+    content["digest"] = digests.digest(digests.canonical(content))
+    path = tmp_path / runs.FILE_NAME
+    path.write_text(json.dumps(content))
+    assert runs.read(tmp_path) == record
+    content["tasks"]["quiz"]["items"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(StorageError, match="was changed after it was written"):
+        runs.read(tmp_path)
 
 
 @pytest.mark.parametrize("field", ["wordings", "disturbances"])
