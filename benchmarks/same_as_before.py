@@ -26,6 +26,8 @@ HERE = Path(__file__).resolve().parents[1]
 RENAMED = {"wordings": "template_variants", "disturbances": "perturbations", "from_store": "cached"}
 """Fields of schema 2 as the earlier checkout may write them, and their present names."""
 COUNTED = {"requests": {"asked": "unique"}, "tokens": {"asked": "requested"}}
+NEW = {(".system", "identity")}
+"""Fields that only the present schema has."""
 OF_THE_RUN = {"created", "command", "digest", "harness_version", "environment"}
 OF_THE_MACHINE = {
     "decode_tokens_per_second",
@@ -103,6 +105,8 @@ def differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
     """Where two documents differ, as paths."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name in dict.fromkeys([*before, *after]):
+            if name not in before and (where, name) in NEW:
+                continue
             if name not in before or name not in after:
                 yield f"{where}.{name}: only {'after' if name in after else 'before'}"
             else:

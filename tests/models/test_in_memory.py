@@ -6,7 +6,6 @@ import contextlib
 import json
 import random
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from harness.evaluation.systems import OpenSystems, open_systems
 from harness.models.in_memory import AdapterInMemory, InMemoryModel, prepared
 from harness.models.preserved import as_it_was
 from tests.silent import Recorder
+from tests.states import equal, snapshot
 from tests.tasks.cases import content, write_rows, write_yaml
 from tests.tiny import tiny_causal, tiny_seq2seq
 
@@ -73,32 +73,6 @@ def opened(memory: InMemoryModel, output: Path, **options: Any) -> OpenSystems:
 def identity(memory: InMemoryModel, output: Path, **options: Any) -> System:
     ((system, _),) = opened(memory, output, **options).systems
     return system
-
-
-def snapshot(model: Any) -> dict[str, Any]:
-    """Everything that an evaluation must leave as it was."""
-    state: dict[str, Any] = {"weights": {name: value.clone() for name, value in model.state_dict().items()}}
-    state["gradients"] = {name: None if value.grad is None else value.grad.clone() for name, value in model.named_parameters()}
-    state["requires_grad"] = {name: value.requires_grad for name, value in model.named_parameters()}
-    state["identity"] = {name: id(value) for name, value in model.named_parameters()}
-    state["training"] = {name: part.training for name, part in model.named_modules()}
-    attributes = {}
-    for name, part in model.named_modules():
-        for key, value in vars(part).items():
-            attributes[f"{name}.{key}"] = dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value
-    state["attributes"] = {key: value for key, value in attributes.items() if not isinstance(value, torch.Tensor)}
-    state["config"] = deepcopy(model.config.to_dict())
-    state["generation"] = deepcopy(model.generation_config.to_dict())
-    state["active"] = list(getattr(model, "active_adapters", [])) if hasattr(model, "peft_config") else []
-    return state
-
-
-def equal(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return bool(torch.equal(one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    return bool(one == other)
 
 
 def train(model: Any, folder: Path, steps: int, evaluate: Callable[[], None] | None = None) -> list[float]:
