@@ -30,6 +30,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "harness"
 AT_THE_ROOT = {"__init__.py", "__main__.py", "contract.py", "errors.py", "py.typed"}
+"""What stands beside the rooms, and nothing else."""
 
 FLOORS = (
     ("contract", "errors"),

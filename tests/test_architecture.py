@@ -11,27 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "harness"
-AT_THE_ROOT = {"__init__.py", "__main__.py", "contract.py", "errors.py", "py.typed"}
-"""What stands beside the rooms, and nothing else."""
-
-FLOORS = (
-    ("contract", "errors"),
-    ("util",),
-    ("stats", "store", "lists"),
-    ("models", "perturb"),
-    ("toxicity",),
-    ("metrics",),
-    ("tasks", "engine"),
-    ("compare", "evaluation"),
-    ("gate", "export", "lm_eval"),
-    ("report",),
-    ("tune",),
-    ("api",),
-    ("cli", "__init__"),
-    ("__main__",),
-)
-"""Rooms from the ground up. A room may use those on the floors below, and none beside it or above."""
+from benchmarks.structure import AT_THE_ROOT, FLOORS, PACKAGE
 
 NEVER = [
     ("gate", "report"),
