@@ -269,7 +269,7 @@ def check_opening(backend: Backend, opening: Opening) -> None:
         InputError: says what, and names the backends that support it.
         AdapterError: an adapter cannot be evaluated correctly with these options.
     """
-    from harness.models import adapters
+    from harness.models import adapter_kinds, adapters
 
     needs = [_Need("an encoder-decoder model", opening.encoder.architecture == "seq2seq", lambda can: can.encoder_decoder)]
     for adapter in opening.adapters:
@@ -279,8 +279,9 @@ def check_opening(backend: Backend, opening: Opening) -> None:
             needs.append(_Need(what, True, _supports_adapter(kind)))
     _refuse(backend, needs)
     for adapter in opening.adapters:
-        if isinstance(adapter, adapters.Adapter):
-            adapters.check_kind(adapter, opening.options.quantize, backend.name)
+        if isinstance(adapter, adapters.Adapter) and not adapter.full:
+            config = adapters.read_config(adapter.folder)
+            adapter_kinds.check_kind(adapter, config, quantization=opening.options.quantize, engine=backend.name)
 
 
 def check_requests(backend: Backend, requests: Iterable[Request]) -> None:

@@ -14,7 +14,7 @@ from harness import __version__
 from harness.contract import Family
 from harness.evaluation.aggregate import Member, score_group
 from harness.evaluation.scoring import combine
-from harness.evaluation.signatures import data_digest, task_signature, template_digest
+from harness.evaluation.task_signatures import data_digest, task_signature, template_digest
 from harness.store.records import (
     DataRecord,
     EfficiencyRecord,

@@ -13,7 +13,7 @@ from harness.engine import base
 from harness.engine.base import Backend, Engine, Session
 from harness.evaluation.outputs import output_folders
 from harness.models import identity
-from harness.models.opening import ModelOptions, Opening
+from harness.models.opening import ModelOptions, Opening, open_memory
 
 if TYPE_CHECKING:
     from harness.contract import Generate, Response, ScoreRequest
@@ -122,8 +122,6 @@ def open_model(options: Options, progress: Progress, memory: InMemoryModel | Non
     if memory is None:
         opening = backend.prepare(model_options, progress.note)
     else:
-        from harness.models.in_memory import open_memory
-
         opening = open_memory(model_options, memory, active=options.adapter == ())
     base.check_opening(backend, opening)
     return OpenSystems(options, progress, backend, opening)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import AdapterError, ModelError
-from harness.models import adapter_kinds, digests, weight_files
+from harness.models import digests, weight_files
 from harness.models.adapter_cards import Training, cards, named, read_training
 from harness.models.cards import ModelSource, fetch
 from harness.models.digests import adapter_weights, text_digest
@@ -232,12 +232,6 @@ def check_precision(adapter: Adapter, quantization: str | None) -> None:
             "another model.",
             f"Pass --quantize {trained}, or --any-base to evaluate it anyway.",
         )
-
-
-def check_kind(adapter: Adapter, quantization: str | None, engine: str) -> None:
-    """Raise AdapterError if this kind of adapter cannot be evaluated correctly with these options; see `adapter_kinds.check_kind`."""
-    if not adapter.full:
-        adapter_kinds.check_kind(adapter, read_config(adapter.folder), quantization=quantization, engine=engine)
 
 
 def stored_weights(folder: Path, pickles: bool) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import AdapterError, InputError
 from harness.models import loading
-from harness.models.encoding import Encoder
-from harness.models.opening import ModelOptions, Opening
 from harness.models.preserved import as_it_was
 
 if TYPE_CHECKING:
@@ -73,26 +71,6 @@ class AdapterInMemory:
     names: tuple[str, ...]
 
 
-def open_memory(options: ModelOptions, memory: InMemoryModel, *, active: bool = False) -> Opening:
-    """Everything that is known of a model in memory before it is scored.
-
-    Args:
-        options: names of adapters, and whether prompts are chat messages; `quantize`, `merge` and `device` must not be set.
-        memory: the model.
-        active: score it with the adapters that are active, whatever the options name.
-
-    Raises:
-        InputError: the model is neither a PreTrainedModel nor a PeftModel, or an option does not apply to a model in memory.
-        AdapterError: an adapter is unknown, or is merged into the base model's weights.
-    """
-    _check(options, memory)
-    adapters = (_active(memory),) if active else tuple(None if name is None else _adapter(memory, name) for name in options.adapters)
-    tokenizer = memory.tokenizer
-    chat = bool(tokenizer.chat_template) if options.chat is None else options.chat
-    encoder = Encoder(tokenizer, memory.architecture, loading.max_length(memory.base.config), chat)
-    return Opening(replace(options, devices=(str(memory.device),)), memory.name, encoder, adapters, memory=memory)
-
-
 @contextmanager
 def prepared(memory: InMemoryModel, adapter: AdapterInMemory | None) -> Iterator[Any]:
     """The module to compute with: in eval mode, with these adapters active or with adapters switched off; put back afterwards."""
@@ -124,12 +102,14 @@ def _activate(memory: InMemoryModel, names: tuple[str, ...]) -> None:
         model.base_model.set_adapter(list(names))
 
 
-def _active(memory: InMemoryModel) -> AdapterInMemory | None:
+def active_adapter(memory: InMemoryModel) -> AdapterInMemory | None:
+    """The adapters that are active, as one; None where the base model is."""
     names = memory.active
     return AdapterInMemory("+".join(names), names) if names else None
 
 
-def _adapter(memory: InMemoryModel, name: str) -> AdapterInMemory:
+def named_adapter(memory: InMemoryModel, name: str) -> AdapterInMemory:
+    """The adapter of a name; raises AdapterError where the model has none."""
     known = sorted(memory.model.peft_config) if memory.is_peft else []
     if name not in known:
         has = f"It has {', '.join(known)}." if known else "It is not a PeftModel."
@@ -137,7 +117,13 @@ def _adapter(memory: InMemoryModel, name: str) -> AdapterInMemory:
     return AdapterInMemory(name, (name,))
 
 
-def _check(options: ModelOptions, memory: InMemoryModel) -> None:
+def check(memory: InMemoryModel) -> None:
+    """Refuse a model that cannot be scored in memory.
+
+    Raises:
+        InputError: it is neither a PreTrainedModel nor a PeftModel, or lacks its tokenizer.
+        AdapterError: its adapter is of a kind that cannot be scored in memory, or is merged into the base model's weights.
+    """
     from transformers import PreTrainedModel
 
     if not isinstance(memory.base, PreTrainedModel):
@@ -147,16 +133,6 @@ def _check(options: ModelOptions, memory: InMemoryModel) -> None:
         raise InputError("A model in memory needs its tokenizer.", "Pass tokenizer=.")
     if not memory.is_peft and getattr(memory.model, "_hf_peft_config_loaded", False):
         raise InputError("The model has an adapter that was added by `add_adapter`.", "Pass a peft PeftModel around it (`get_peft_model`).")
-    refused = {
-        "quantize": options.quantize is not None,
-        "merge": options.merge,
-        "dtype": options.dtype != "auto",
-        "device": options.devices != ("auto",),
-        "revision": options.revision is not None,
-    }
-    for name, given in refused.items():
-        if given:
-            raise InputError(f"{name} does not apply to a model in memory, which is scored as it is.", f"Leave out {name}.")
     if memory.is_peft and any(config.is_adaption_prompt for config in memory.model.peft_config.values()):
         raise AdapterError("An adaption prompt cannot be evaluated in memory.", "Save it with save_pretrained, and evaluate the folder.")
     if merged := _merged(memory):

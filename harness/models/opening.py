@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.models.adapters import Adapter
@@ -141,6 +143,48 @@ def open_files(options: ModelOptions, note: Note) -> Opening:
             adapters.check_finite(adapter, pickles=pickles)
     tokenizer.check()
     return Opening(options, source.name, encoder, resolved, source, contents, tokenizer)
+
+
+def open_memory(options: ModelOptions, memory: InMemoryModel, *, active: bool = False) -> Opening:
+    """Everything that is known of a model in memory before it is scored.
+
+    Args:
+        options: names of adapters, and whether prompts are chat messages; `quantize`, `merge` and `device` must not be set.
+        memory: the model.
+        active: score it with the adapters that are active, whatever the options name.
+
+    Raises:
+        InputError: the model is neither a PreTrainedModel nor a PeftModel, or an option does not apply to a model in memory.
+        AdapterError: an adapter is unknown, or is merged into the base model's weights.
+    """
+    from harness.models import in_memory, loading
+    from harness.models.encoding import Encoder
+
+    in_memory.check(memory)
+    _refuse_loading(options)
+    adapters = (
+        (in_memory.active_adapter(memory),)
+        if active
+        else tuple(None if name is None else in_memory.named_adapter(memory, name) for name in options.adapters)
+    )
+    tokenizer = memory.tokenizer
+    chat = bool(tokenizer.chat_template) if options.chat is None else options.chat
+    encoder = Encoder(tokenizer, memory.architecture, loading.max_length(memory.base.config), chat)
+    return Opening(replace(options, devices=(str(memory.device),)), memory.name, encoder, adapters, memory=memory)
+
+
+def _refuse_loading(options: ModelOptions) -> None:
+    """Refuse options of loading, which do not apply to a model in memory."""
+    refused = {
+        "quantize": options.quantize is not None,
+        "merge": options.merge,
+        "dtype": options.dtype != "auto",
+        "device": options.devices != ("auto",),
+        "revision": options.revision is not None,
+    }
+    for name, given in refused.items():
+        if given:
+            raise InputError(f"{name} does not apply to a model in memory, which is scored as it is.", f"Leave out {name}.")
 
 
 def open_encoder(source: ModelSource, chat: bool | None = None, *, remote_code: bool = False) -> Encoder:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.engine import base
 from harness.errors import AdapterError, ModelError
-from harness.models import adapters, attachment, cards
+from harness.models import adapter_kinds, adapters, attachment, cards
 from harness.models.loading import check_weights
 from harness.models.opening import ModelOptions
 from tests.engine.architectures import load
@@ -94,7 +94,12 @@ def test_what_cannot_be_evaluated_correctly_is_refused_by_name(
     configure(folder, **changes)
     adapter = replace(found(llama, folder), merge=bool(options.get("merge")))
     with pytest.raises(AdapterError, match=words):
-        adapters.check_kind(adapter, options.get("quantization"), options.get("engine", "transformers"))
+        adapter_kinds.check_kind(
+            adapter,
+            adapters.read_config(adapter.folder),
+            quantization=options.get("quantization"),
+            engine=options.get("engine", "transformers"),
+        )
 
 
 @pytest.mark.parametrize(("engine", "refused"), [("transformers", False), ("vllm", True)])

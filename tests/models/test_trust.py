@@ -17,9 +17,9 @@ from harness.engine.transformers.session import TransformersSession
 from harness.engine.transformers.trust import trusted
 from harness.errors import AdapterError
 from harness.models import attachment
-from harness.models.in_memory import InMemoryModel, open_memory
+from harness.models.in_memory import InMemoryModel
 from harness.models.loading import Loaded
-from harness.models.opening import ModelOptions
+from harness.models.opening import ModelOptions, open_memory
 from tests.engine.architectures import engine, load, naive_logprob
 from tests.models.test_adapters import configure, edit, found, lora, make, method
 
