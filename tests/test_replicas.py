@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,10 @@ import pytest
 
 from harness.compare.pairing import Results
 from harness.contract import ScoreChoices
-from harness.engine.base import known
-from harness.engine.cluster import ClusterSession
+from harness.engine import base
+from harness.engine.base import Session, known
+from harness.engine.cluster import ClusterSession, ModelCopy, open_copy
+from harness.engine.transformers.session import TransformersSession
 from harness.errors import ModelError
 from harness.evaluation.options import Options
 from harness.evaluation.run import FinishedRun, run
@@ -57,7 +62,7 @@ def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backend, "devices", lambda *_: TWO)
 
 
-def test_two_devices_say_what_one_says(root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_two_devices_compute_what_one_computes_to_the_last_bit(root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     alone = scored(root, tmp_path / "one")
     request.getfixturevalue("two_devices")
     together = scored(root, tmp_path / "two")
@@ -72,8 +77,7 @@ def test_two_devices_say_what_one_says(root: Path, tmp_path: Path, request: pyte
                 Results.read(other.folder).task_samples(task, None).samples,
                 strict=True,
             ):
-                assert (mine.id, mine.prediction, mine.text) == (theirs.id, theirs.prediction, theirs.text)
-                assert theirs.logprobs == (None if mine.logprobs is None else pytest.approx(mine.logprobs, abs=1e-5))
+                assert mine == theirs
     assert (
         Results.read(alone[0].folder).task_samples("pick", None).samples != Results.read(alone[1].folder).task_samples("pick", None).samples
     )
@@ -99,6 +103,11 @@ def opening(root: Path) -> Opening:
     return open_files(ModelOptions(str(root / "model"), devices=("cpu",)), lambda note: None)
 
 
+def small_batches(root: Path) -> Opening:
+    """So few tokens in a batch that there are many batches."""
+    return open_files(ModelOptions(str(root / "model"), devices=("cpu",), batch_tokens=32), lambda note: None)
+
+
 def unexpected(engine: str, options: ModelOptions) -> Any:
     """Opens a model in a process; fails with an error that nobody expects."""
     raise KeyError("colours")
@@ -116,15 +125,98 @@ def test_an_unexpected_error_comes_with_its_traceback(root: Path) -> None:
     assert whole.count("Traceback (most recent call last)") == 2
 
 
-def test_a_process_that_dies_is_missed(root: Path) -> None:
-    session = ClusterSession("transformers", opening(root), TWO)
+def requests(number: int) -> list[ScoreChoices]:
+    """Questions of different lengths that begin alike."""
+    return [ScoreChoices(f"{place}", (1, 2, 3, 40 + place, *range(5, 6 + place % 7)), ((20, 21 + place % 5), (30,))) for place in range(number)]
+
+
+def test_a_process_that_is_killed_is_started_again(root: Path) -> None:
+    work = requests(40)
+    with TransformersSession(small_batches(root)).engine(None) as engine:
+        expected = {response.id: response for batch in engine.score(work) for response in batch}
+    session = ClusterSession("transformers", small_batches(root), TWO)
+    answered: dict[str, Any] = {}
     try:
-        for process in session.processes:
-            os.kill(process.pid or 0, signal.SIGKILL)
-        with session.engine(None) as engine, pytest.raises(ModelError, match="ended with code -9"):
-            list(engine.score([ScoreChoices("a", (1,), ((5,), (6,)))]))
+        with session.engine(None) as engine:
+            for batch in engine.score(work):
+                if not answered:
+                    os.kill(session.workers[0].process.pid or 0, signal.SIGKILL)
+                assert not answered.keys() & {response.id for response in batch}
+                answered |= {response.id: response for response in batch}
+            assert session.restarts == 1
+            assert any("started again" in note for note in engine.notes)
     finally:
         session.close()
+    assert answered == expected
+
+
+def test_processes_that_always_die_end_the_run(root: Path) -> None:
+    session = ClusterSession("transformers", opening(root), ("cpu",), dies)
+    try:
+        with session.engine(None) as engine, pytest.raises(ModelError, match="ended with code -9, 3 times in a row"):
+            list(engine.score(requests(3)))
+    finally:
+        session.close()
+
+
+def dies(engine: str, options: ModelOptions) -> Any:
+    """Ends the process that opens the model."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class DeadlySession:
+    """Ends the process that computes a certain request."""
+
+    session: Session
+
+    @contextmanager
+    def engine(self, adapter: Any) -> Iterator[Any]:
+        with self.session.engine(adapter) as engine:
+            yield DeadlyEngine(engine)
+
+    def close(self) -> None:
+        self.session.close()
+
+
+@dataclass
+class DeadlyEngine:
+    engine: Any
+
+    def __post_init__(self) -> None:
+        self.usage, self.notes = self.engine.usage, self.engine.notes
+
+    def score(self, requests: Any, done: Any = ()) -> Iterator[Any]:
+        for batch in self.engine.score(requests, done):
+            if any(response.id == "7" for response in batch):
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
+
+    def batches(self, requests: Any) -> Any:
+        return base.batches(self.engine, requests)
+
+
+def deadly(engine: str, options: ModelOptions) -> ModelCopy:
+    """Opens a model that ends its process at the request "7"."""
+    copy = open_copy(engine, options)
+    return replace(copy, session=DeadlySession(copy.session))
+
+
+def test_a_batch_that_ends_every_process_is_named_and_the_rest_is_answered(root: Path) -> None:
+    session = ClusterSession("transformers", small_batches(root), TWO, deadly)
+    answered: set[str] = set()
+
+    def compute(engine: Any) -> None:
+        for batch in engine.score(requests(40)):
+            answered.update(response.id for response in batch)
+
+    try:
+        with session.engine(None) as engine, pytest.raises(ModelError, match="3 workers ended while they computed "):
+            compute(engine)
+    finally:
+        session.close()
+    assert answered
+    assert "7" not in answered
 
 
 def test_any_backend_runs_on_several_devices(root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -36,6 +36,9 @@ class Engine(Protocol):
     the same batches as an uninterrupted one, and its numbers are equal to the last bit. The responses of a batch are yielded together, as
     soon as the batch is finished.
 
+    An engine whose numbers depend on what is computed together also has a method `batches`, with the result of the function of that name;
+    several workers then share its work without changing a number.
+
     Attributes:
         usage: what was spent so far.
         notes: grow with what the user should know, such as that a model's prompts cannot share a prefix.
@@ -51,6 +54,12 @@ class Engine(Protocol):
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Continue prompts."""
         ...
+
+
+def batches(engine: Engine, requests: Sequence[Request]) -> list[tuple[str, ...]]:
+    """Ids of requests by what an engine computes together, in its order; each alone where the engine has no method `batches`."""
+    planned: Callable[[Sequence[Request]], list[tuple[str, ...]]] | None = getattr(engine, "batches", None)
+    return [(request.id,) for request in requests] if planned is None else planned(requests)
 
 
 class Session(Protocol):

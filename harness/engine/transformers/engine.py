@@ -79,6 +79,7 @@ class TransformersEngine:
 
     def __post_init__(self) -> None:
         self._halving = Halving(self.usage)
+        self._scoring_plan: tuple[Sequence[ScoreRequest], list[Pass]] | None = None
         self._logit_budget = max_logit_positions(self.module.get_output_embeddings().weight.shape[0])
         self._prompted = any(config.is_prompt_learning for config in getattr(self.module, "peft_config", {}).values())
         special = self.module.generation_config
@@ -126,20 +127,44 @@ class TransformersEngine:
     def score(self, requests: Sequence[ScoreRequest], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Score choices and texts, batch by batch."""
         self._note_inactive(requests)
-        plain = list(requests)
+        for batch in self._scoring(requests):
+            yield from self._answered(batch, done)
+
+    def batches(self, requests: Sequence[Request]) -> list[tuple[str, ...]]:
+        """Ids of requests by what is computed together, in order; texts that are decoded in slots stand alone."""
+        generations = [request for request in requests if isinstance(request, Generate)]
+        scorings: Any = [request for request in requests if not isinstance(request, Generate)] if generations else requests
+        together = [tuple(planned.request.id for planned in batch.requests) for batch in self._scoring(scorings)] if scorings else []
+        slots, single, beams = self._by_decoding(generations)
+        together += [(entry.request.id,) for entry in self._queue(slots)]
+        for group, mode in ((single, self._single_mode if single else None), (beams, self._beam_mode if beams else None)):
+            if mode is None:
+                together += [(request.id,) for request in _longest_first(group)]
+            else:
+                planned = plan_generation(group, self.budget.generate, padded=mode.padded)
+                together += [tuple(request.id for request in batch) for batch in planned]
+        return together
+
+    def _scoring(self, requests: Sequence[ScoreRequest]) -> list[Pass]:
+        """The batches of requests; planned once for the same sequence of requests."""
+        if self._scoring_plan is None or self._scoring_plan[0] is not requests:
+            self._scoring_plan = requests, self._planned(requests)
+        return self._scoring_plan[1]
+
+    def _planned(self, requests: Sequence[ScoreRequest]) -> list[Pass]:
+        plain, packed = list(requests), []
         probed = bool(requests) and (self.architecture == "causal" or self._prompted)
         if probed and self.abilities.share and self.architecture == "causal":
-            packed, plain = [], []
+            plain = []
             for request in requests:
                 rows = rows_of(request, None)
                 if self._within(max(len(row.tokens) for row in rows)):
                     packed.append(Planned(request, rows))
                 else:
                     plain.append(request)
-            for batch in plan_passes(packed, self.budget.score, self.budget.packed_row, self._logit_budget):
-                yield from self._answered(batch, done)
-        for padded in plan_scoring(plain, self._start, self.budget.score, self._logit_budget):
-            yield from self._answered(Pass((), (tuple(padded),)), done, packed=False)
+        passes = plan_passes(packed, self.budget.score, self.budget.packed_row, self._logit_budget) if packed else ()
+        padded = plan_scoring(plain, self._start, self.budget.score, self._logit_budget)
+        return [*passes, *(Pass((), (tuple(batch),), packed=False) for batch in padded)]
 
     def _note_inactive(self, requests: Sequence[Request]) -> None:
         """Note prompts without the invocation tokens of an aLoRA adapter, on which it has no effect."""
@@ -158,30 +183,36 @@ class TransformersEngine:
             ModelError: beam search is requested, and `generate` does not match full forward passes of this model. Raised by the call
                 itself, before anything is computed.
         """
-        waiting = [request for request in requests if request.id not in done]
-        self._note_inactive(waiting)
-        slots = [
-            request for request in waiting if request.beams == 1 and self.abilities.continuous_batching and self._within(need(request))
-        ]
-        chosen = {request.id for request in slots}
+        self._note_inactive([request for request in requests if request.id not in done])
+        slots, single, beams = self._by_decoding(requests)
         others: list[_Generations] = []
-        if single := [request for request in waiting if request.beams == 1 and request.id not in chosen]:
+        if any(request.id not in done for request in single):
             others.append((single, self._single_mode))
-        if beams := [request for request in waiting if request.beams > 1]:
+        if any(request.id not in done for request in beams):
             others.append((beams, self._beam_mode))
-        return self._texts(slots, others)
+        return self._texts(slots, others, done)
 
-    def _texts(self, slots: Sequence[Generate], others: Sequence[_Generations]) -> Iterator[list[Response]]:
-        for finished in self._decoder(self._slots).run(self._queue(slots)):
+    def _by_decoding(self, requests: Sequence[Generate]) -> tuple[list[Generate], list[Generate], list[Generate]]:
+        """Requests that are decoded in slots, other single ones, and those with beams."""
+        single = [request for request in requests if request.beams == 1]
+        slots = [request for request in single if self.abilities.continuous_batching and self._within(need(request))]
+        chosen = {request.id for request in slots}
+        return slots, [request for request in single if request.id not in chosen], [request for request in requests if request.beams > 1]
+
+    def _texts(self, slots: Sequence[Generate], others: Sequence[_Generations], done: Container[str]) -> Iterator[list[Response]]:
+        queue = [entry for entry in self._queue(slots) if entry.request.id not in done]
+        for finished in self._decoder(self._slots).run(queue):
             yield list(finished)
         for requests, mode in others:
             if mode is None:
-                for finished in self._decoder(self._uncached_slots).run([Waiting(request) for request in _longest_first(requests)]):
+                queue = [Waiting(request) for request in _longest_first(requests) if request.id not in done]
+                for finished in self._decoder(self._uncached_slots).run(queue):
                     yield list(finished)
                 continue
             for batch in plan_generation(requests, self.budget.generate, padded=mode.padded):
-                texts: list[Generation] = self._halving.run(batch, _generation_size, mode.generator.run)
-                yield list(texts)
+                if open_requests := [request for request in batch if request.id not in done]:
+                    texts: list[Generation] = self._halving.run(open_requests, _generation_size, mode.generator.run)
+                    yield list(texts)
 
     def _decoder(self, make: Callable[[Sequence[Waiting], int | None], DecodeSlots]) -> Decoder:
         return Decoder(make, self._rows, self._endings, self.usage, self.module.generation_config.forced_bos_token_id)
@@ -251,12 +282,12 @@ class TransformersEngine:
             self.notes.append(note)
         return False
 
-    def _answered(self, batch: Pass, done: Container[str], *, packed: bool = True) -> Iterator[list[Response]]:
+    def _answered(self, batch: Pass, done: Container[str]) -> Iterator[list[Response]]:
         """Compute those requests of a batch that are not answered yet; yields nothing where all are."""
         open_requests = [planned for planned in batch.requests if planned.request.id not in done]
         if not open_requests:
             return
-        if packed:
+        if batch.packed:
             rows = [
                 _Owned(planned.request.id, row, number)
                 for number, packed_row in enumerate(batch.packed_rows)

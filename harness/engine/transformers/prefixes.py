@@ -27,10 +27,12 @@ class Pass:
     Attributes:
         prefix: the prefix in the pieces in which it is computed, each once, before all passes that begin with it.
         packed_rows: requests whose sequences are laid out in one row of the forward pass.
+        packed: False where the sequences stand side by side instead, padded, each in a row of its own.
     """
 
     prefix: tuple[TokenIds, ...]
     packed_rows: tuple[tuple[Planned, ...], ...]
+    packed: bool = True
 
     @property
     def skip(self) -> int:
