@@ -309,6 +309,7 @@ class System:
         adapter_parameters: number of the adapter's weights.
         engine: name of the backend that computes.
         identity: how the weights are known, see `Identity`.
+        engine_code: identifies the code of a backend that is a plug-in; None for shipped ones.
     """
 
     name: str
@@ -327,3 +328,4 @@ class System:
     notes: tuple[str, ...] = field(default=())
     engine: str = "transformers"
     identity: Identity = "files"
+    engine_code: str | None = None

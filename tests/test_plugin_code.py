@@ -49,6 +49,9 @@ from harness.engine.base import Backend, backend
 @backend("{name}")
 class Own(Backend):
     constant = {value}
+
+    def open(self, opening):
+        raise NotImplementedError
 """
 
 

@@ -69,7 +69,8 @@ def test_the_metric_has_its_options_in_the_signature(done: Done) -> None:
     metrics = done.results("probability", "capitals_probability")["metrics"]
     assert set(metrics) == {"accuracy", "probability", "flatter"}
     assert 0 < metrics["flatter"]["value"] < 1
-    assert metrics["flatter"]["signature"] == {"name": "probability", "version": 1, "temperature": 2.0}
+    signature = metrics["flatter"]["signature"]
+    assert signature == {"name": "probability", "version": 1, "temperature": 2.0, "code": signature["code"]}
     assert metrics["probability"]["ci"] is not None
 
 

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+_OF_THE_COMMAND_LINE = {"command"}
+"""Fields that only the command line sets."""
+
 Result = TypeVar("Result")
 Keywords = ParamSpec("Keywords")
 
@@ -48,11 +51,17 @@ def _signature(record: Any, positional: int) -> inspect.Signature:
             field.name,
             inspect.Parameter.POSITIONAL_OR_KEYWORD if place < positional else inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
-            annotation=field.type,
+            annotation=_short(str(field.type)),
         )
-        for place, field in enumerate(field for field in dataclasses.fields(record) if field.init)
+        for place, field in enumerate(field for field in dataclasses.fields(record) if field.name not in _OF_THE_COMMAND_LINE)
     ]
     return inspect.Signature(parameters)
+
+
+def _short(annotation: str) -> str:
+    """An annotation without what only the command line needs: `Annotated[T, OptionSpec(…)]` is T."""
+    inner = annotation.removeprefix("Annotated[")
+    return annotation if inner == annotation else inner[: inner.index(", OptionSpec(")]
 
 
 def _refuse_unknown(function: str, given: dict[str, Any], signature: inspect.Signature) -> None:

@@ -19,6 +19,7 @@ from harness.cli import internal_errors
 from harness.errors import HarnessError, InputError
 from harness.util import garbage
 from harness.util.libraries import missing_library
+from harness.util.plugins import failed_at
 
 _LONGEST_NAME = 300
 _SURROUNDINGS = {
@@ -64,6 +65,12 @@ def _meant_for_users(error: Exception) -> HarnessError | None:
     if isinstance(error, MemoryError):
         return HarnessError(
             f"Out of memory on this machine{f': {error}' if str(error) else ''}.", "Lower --batch-tokens, or choose a smaller model."
+        )
+    if place := failed_at(error):
+        words = " ".join(str(error).split())
+        return InputError(
+            f"The plug-in {place}: {type(error).__name__}{f': {words}' if words else ''}.",
+            "Fix the plug-in; with HARNESS_DEBUG=1 the traceback is printed. Finished responses are saved.",
         )
     return None
 

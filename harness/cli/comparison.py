@@ -23,6 +23,9 @@ class ReportOptions:
 
     details: Annotated[bool, OptionSpec("Show all metrics, all categories of items, and more items.")] = False
     items: Annotated[int, OptionSpec("Number of items shown of each task in --details and --md.", low=0, high=MOST_ITEMS)] = 10
+    format: Annotated[str, OptionSpec("Report to print: table, md, json, or a report of your own (reports/*.py).", metavar="REPORT")] = (
+        "table"
+    )
     md: Annotated[Path | None, OptionSpec("Also write the report to this file as Markdown, such as for a pull request.")] = None
     html: Annotated[Path | None, OptionSpec("Also write the report to this file as a self-contained page.")] = None
     json: Annotated[Path | None, OptionSpec("Also write the report to this file as JSON.")] = None
@@ -61,7 +64,10 @@ def report_options(given: dict[str, Any]) -> ReportOptions:
     Raises:
         StorageError: a file cannot be written.
     """
+    from harness.report.base import load
+
     shown = ReportOptions(**values(ReportOptions, given))
+    load(shown.format, "forgetting", option="--format")
     check_places({f"--{name}": path for name, path in shown.files.items()})
     return shown
 
@@ -77,4 +83,4 @@ def show(comparisons: ForgettingComparisons, shown: ReportOptions) -> None:
         if file is not None:
             write_text(file, load(name, "forgetting").forgetting(content))
     out = console()
-    print_text(load("table", "forgetting", width=out.width, color=out.is_terminal).forgetting(content))
+    print_text(load(shown.format, "forgetting", width=out.width, color=out.is_terminal, option="--format").forgetting(content))

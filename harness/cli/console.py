@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def print_text(text: str) -> None:
     typer.echo(text, nl=False, color=console().is_terminal)
 
 
-def print_run(record: RunRecord, folder: Path) -> None:
+def print_run(record: RunRecord, folder: Path, evaluated: Collection[str] | None = None) -> None:
     """Print the table of a run, and the path of its results."""
     from rich.text import Text
 
@@ -36,7 +37,7 @@ def print_run(record: RunRecord, folder: Path) -> None:
     from harness.report.terminal import run_table
 
     out = console()
-    out.print(run_table(record))
+    out.print(run_table(record, evaluated=evaluated))
     if measured(record):
         out.print(measures_table(record))
         if (perturbed := perturbations_table(record)) is not None:

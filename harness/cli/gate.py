@@ -34,6 +34,9 @@ def gate(
     summary: Annotated[
         Path | None, typer.Option(help="Also write the decision to this file as Markdown; appends to $GITHUB_STEP_SUMMARY.")
     ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="REPORT", help="Report to print: table, md, junit, or a report of your own (reports/*.py).")
+    ] = "table",
     on_undecided: Annotated[
         _Undecided | None, typer.Option(help="Treat inconclusive rules as pass or fail (default: exit with code 3).")
     ] = None,
@@ -50,6 +53,8 @@ def gate(
     from harness.report.base import load
     from harness.util.atomic import write_text
 
+    out = console()
+    report = load(format_, "decision", width=out.width, color=out.is_terminal, option="--format")
     check_places({"--junit": junit, "--summary": summary})
     stated = policies.read(policy) if policy else policies.DEFAULT
     before = "" if summary is None else _before(summary)
@@ -58,8 +63,7 @@ def gate(
         write_text(junit, load("junit", "decision").decision(decision))
     if summary is not None:
         write_text(summary, before + load("md", "decision").decision(decision))
-    out = console()
-    print_text(load("table", "decision", width=out.width, color=out.is_terminal).decision(decision))
+    print_text(report.decision(decision))
     raise typer.Exit(decision.exit_code)
 
 

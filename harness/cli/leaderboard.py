@@ -37,7 +37,7 @@ def leaderboard(
         str | None,
         typer.Option(
             help="Families of measures to show: accuracy, calibration, robustness, fairness, bias, toxicity, efficiency, "
-            "separated by commas, or all (default: headline metrics in tables, all in CSV and JSON)."
+            "separated by commas, or all; a task shows one metric of each (default: headlines in tables, all in CSV and JSON)."
         ),
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a self-contained page to this file.")] = None,

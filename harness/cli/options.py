@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import typer
 
+from harness.errors import InputError
 from harness.evaluation.options import OptionField, option_fields
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -93,6 +95,16 @@ def _metavar(field: OptionField) -> str | None:
     return field.spec.metavar or None
 
 
+def _allowed(field: OptionField) -> tuple[str, ...]:
+    """The allowed values; none are known for `--help` where a plug-in cannot be imported."""
+    try:
+        return field.allowed
+    except InputError:
+        if {"--help", "-h"} & set(sys.argv) or len(sys.argv) == 1:
+            return ()
+        raise
+
+
 def _kind(field: OptionField) -> Any:
     """The type that typer converts the option to."""
     if field.many:
@@ -100,6 +112,6 @@ def _kind(field: OptionField) -> Any:
     if field.type in (bool, bool | None):
         return field.type
     kind = str if field.spec.keyword or field.plain not in (int, Path) else field.plain
-    if field.allowed:
-        kind = Literal[field.allowed]
+    if allowed := _allowed(field):
+        kind = Literal[allowed]
     return kind | None if field.default is None else kind

@@ -23,10 +23,12 @@ def plan_table(name: str, dry_run: DryRun) -> Table:
         table.add_column(header, justify="right")
     for batches in dry_run.plan:
         table.add_row(*_cells(batches))
-    table.caption = Text(
-        f"{dry_run.cached:,} of {dry_run.unique:,} responses are already cached; the table covers all requests.\n"
-        "Whether the model supports shared prefixes is tested when it is loaded."
+    planned = (
+        "The table covers all requests. Whether the model supports shared prefixes is tested when it is loaded."
+        if dry_run.plan
+        else "This backend does not plan its batches before it computes them."
     )
+    table.caption = Text(f"{dry_run.cached:,} of {dry_run.unique:,} responses are already cached.\n{planned}")
     return table
 
 

@@ -46,7 +46,7 @@ def run(
 
         finished = run_all(options, progress, StageTimer(began=began, startup=time.perf_counter() - began))
     for done in finished:
-        print_run(done.record, done.folder)
+        print_run(done.record, done.folder, done.tasks)
     if len(finished) > 1:
         folders = " ".join(shlex.quote(str(done.folder)) for done in finished)
         typer.echo(f"Side by side: harness leaderboard {folders}", err=True)

@@ -193,7 +193,7 @@ def new(
 
 @tasks.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Task files, or folders of them.")],
+    files: Annotated[list[Path], typer.Argument(help="Task files, folders of them, or names of tasks.")],
     data: Annotated[Path | None, typer.Option(help="Folder of local dataset snapshots (default: $HARNESS_DATA).")] = None,
     model: Annotated[
         str | None,
@@ -239,9 +239,14 @@ def _encoder(model: str, folder: Path | None) -> Encoder:
 
 
 def _yaml_files(given: list[Path]) -> list[Path]:
-    """The files, and those below the folders; names starting with '_' are only for include."""
+    """The files, those below the folders, and those of tasks; names starting with '_' are only for include."""
+    from harness.tasks.registry import TaskRegistry
+
     paths: dict[Path, None] = {}
     for path in given:
+        if not path.exists() and (entry := TaskRegistry.default().tasks.get(str(path))) is not None:
+            paths[entry.path] = None
+            continue
         below = sorted(p for p in path.rglob("*.yaml") if not p.name.startswith("_")) if path.is_dir() else [path]
         if not below:
             raise TaskError(f"The folder {path} contains no task file.", "Task files end in .yaml.")

@@ -16,7 +16,7 @@ METHOD = "same system"
 NO_CHANGE = Interval(0.0, 0.0, METHOD)
 
 _COMPUTES_RESPONSES = (
-    *("architecture", "dtype", "quantization", "engine"),
+    *("architecture", "dtype", "quantization", "engine", "engine_code"),
     *("model_digest", "adapter_digest", "tokenizer_digest", "chat_template_digest"),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
 
 from harness.contract import Generate, Request, Response, ScoreChoices, ScoreRequest, ScoreText, System, Usage
@@ -74,6 +74,10 @@ class Session(Protocol):
         ...
 
 
+SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "any_base", "allow_pickle"})
+"""Fields of `ModelOptions` that not every backend uses."""
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a backend supports. The defaults are the least.
@@ -92,6 +96,7 @@ class Capabilities:
         memory: models that the caller holds in memory.
         devices: several devices, a process with a copy of the model on each.
         chat_only: prompts must be chat messages.
+        settings: fields of `ModelOptions` that it uses, among `SETTINGS`; a run that sets another one is refused.
         reads: "tokens" where it reads a request's token ids, "text" where it tokenizes the text or messages beside them itself.
     """
 
@@ -108,7 +113,14 @@ class Capabilities:
     memory: bool = False
     devices: bool = False
     chat_only: bool = False
+    settings: frozenset[str] = frozenset()
     reads: Literal["tokens", "text"] = "tokens"
+
+    def __post_init__(self) -> None:
+        if self.reads not in ("tokens", "text"):
+            raise ValueError(f"reads is {self.reads!r}, not 'tokens' or 'text'")
+        if unknown := sorted(self.settings - SETTINGS):
+            raise ValueError(f"settings has {', '.join(unknown)}, which is not among {', '.join(sorted(SETTINGS))}")
 
     def adapter(self, kind: str) -> bool:
         """Whether adapters of a type are supported."""
@@ -161,7 +173,12 @@ class Backend:
     @property
     def cache_key(self) -> str:
         """Name and revision, as part of the key of cached responses; of a plug-in also the digest of its code."""
-        return ":".join((self.name, str(self.revision), *code_of(type(self)).values()))
+        return ":".join((self.name, str(self.revision), *([self.code] if self.code else [])))
+
+    @property
+    def code(self) -> str | None:
+        """Identifies the code of a plug-in by its file's content; None for shipped backends, which have a revision."""
+        return code_of(type(self)).get("code")
 
     @property
     def suffix(self) -> str:
@@ -215,10 +232,12 @@ def backend(name: str) -> Callable[[BackendClass], BackendClass]:
     """Register a backend under a name, which `--engine` takes.
 
     Raises:
-        InputError: another backend has that name.
+        InputError: another backend has that name, or the class does not define `open`.
     """
 
     def register(cls: BackendClass) -> BackendClass:
+        if cls.open is Backend.open:
+            raise InputError(f"The backend {name!r} does not define open(), which returns a session.", "Define it.")
         cls.name = name
         PLUGINS.register(name, cls)
         return cls
@@ -267,6 +286,7 @@ def check_options(backend: Backend, options: ModelOptions, *, memory: bool = Fal
             _Need("--device with several devices", len(options.devices) > 1, lambda can: can.devices),
             _Need("--no-chat", options.chat is False, lambda can: not can.chat_only),
             _Need("--adapter", any(name is not None for name in options.adapters), lambda can: can.adapters != frozenset()),
+            *(_Need(_flag(name, getattr(options, name)), set_, _uses(name)) for name, set_ in _settings(options) if not memory),
         ],
     )
 
@@ -320,13 +340,32 @@ class _Need:
     needed: bool
     supported: Callable[[Capabilities], bool] = field(compare=False)
 
+    @property
+    def without(self) -> str:
+        """How a run does without it."""
+        return "Leave out the tasks that need it" if self.what.startswith("tasks ") else "Leave it out"
+
 
 def _refuse(backend: Backend, needs: Iterable[_Need]) -> None:
     for need in needs:
         if need.needed and not need.supported(backend.capabilities):
-            able = [name for name in names() if need.supported(known()[name].capabilities)]
+            able = [name for name in names() if name != "mock" and need.supported(known()[name].capabilities)]
             instead = f", or use --engine {' or '.join(able)}" if able else ""
-            raise InputError(f"--engine {backend.name} does not support {need.what}.", f"Leave it out{instead}.")
+            raise InputError(f"--engine {backend.name} does not support {need.what}.", f"{need.without}{instead}.")
+
+
+def _settings(options: ModelOptions) -> list[tuple[str, bool]]:
+    """Each of `SETTINGS`, and whether a run sets it."""
+    defaults = {entry.name: entry.default for entry in fields(ModelOptions)}
+    return [(name, getattr(options, name) != defaults[name]) for name in sorted(SETTINGS)]
+
+
+def _flag(name: str, value: object) -> str:
+    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+
+
+def _uses(name: str) -> Callable[[Capabilities], bool]:
+    return lambda can: name in can.settings
 
 
 def _kind(adapter: AnyAdapter) -> str:

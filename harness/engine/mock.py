@@ -48,7 +48,9 @@ class MockBackend(Backend):
     """Answers by a rule or from a table; the same answers on every machine."""
 
     revision = 1
-    capabilities = Capabilities(choices=True, texts=True, generation=True, sampling=True, beams=True, devices=True, reads="text")
+    capabilities = Capabilities(
+        choices=True, texts=True, generation=True, sampling=True, beams=True, devices=True, settings=frozenset({"chat"}), reads="text"
+    )
 
     def prepare(self, options: ModelOptions, note: Note) -> Opening:
         """Read the table; see the module for what `--model` names.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.contract import ChoiceScores, Generate, Response, ScoreChoices, ScoreRequest, TextScore, TokenIds, Usage
-from harness.engine.base import Backend, Capabilities, Session, backend
+from harness.engine.base import SETTINGS, Backend, Capabilities, Session, backend
 from harness.engine.endings import Endings
 from harness.errors import InputError, ModelError, NumericError
 
@@ -34,7 +34,9 @@ class VllmBackend(Backend):
     """Computes on vLLM in this process, on GPUs."""
 
     revision = 1
-    capabilities = Capabilities(choices=True, texts=True, generation=True, sampling=True, adapters=frozenset({"LORA"}))
+    capabilities = Capabilities(
+        choices=True, texts=True, generation=True, sampling=True, adapters=frozenset({"LORA"}), settings=SETTINGS - {"batch_tokens"}
+    )
 
     def open(self, opening: Opening) -> Session:
         """Open the model; it is loaded when the first engine is entered."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.contract import Generate, Request, Response, ScoreRequest
+from harness.errors import ModelError
 
 if TYPE_CHECKING:
     from harness.store.responses import ResponseStore
@@ -78,12 +79,27 @@ class ResponseCache:
         """Unique requests for generated text."""
         return [request for request in self._unique if isinstance(request, Generate)]
 
+    def check_complete(self) -> None:
+        """Raise ModelError unless every request has a response."""
+        missing = [request.id for request in self._unique if request.id not in self.responses]
+        if missing:
+            raise ModelError(
+                f"The engine gave no response to {len(missing):,} of {self.unique:,} requests, such as {missing[0]}.",
+                "This is an error in the backend.",
+            )
+
     def add(self, batch: Sequence[Response], writer: Writer) -> dict[str, Response]:
         """Save a batch of computed responses.
 
         Returns:
             Responses to all requests that the batch answers, by id.
         """
+        for response in batch:
+            if getattr(response, "id", None) not in self._keys:
+                raise ModelError(
+                    f"The engine answered {getattr(response, 'id', response)!r}, which was not requested.",
+                    "This is an error in the backend.",
+                )
         keys = [self._keys[response.id] for response in batch]
         writer.put([(key, self._requests[key], response) for key, response in zip(keys, batch, strict=True)])
         self.computed += len(batch)

@@ -126,6 +126,7 @@ def _respond(
         with timer.measure("generate"):
             for batch in texts:
                 tally.finished(cache.add(batch, writer), engine.usage)
+        cache.check_complete()
         systems.say_once(engine.notes)
         return cache, engine.usage
 

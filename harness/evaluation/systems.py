@@ -111,7 +111,9 @@ def open_systems(options: Options, progress: Progress, memory: InMemoryModel | N
     systems = open_model(options, progress, memory)
     backend, opening = systems.backend, systems.opening
     model = backend.identify(opening)
-    named = [(identity.system(opening, model, adapter, backend.name, backend.suffix), adapter) for adapter in opening.adapters]
+    named = [
+        (identity.system(opening, model, adapter, backend.name, backend.suffix, backend.code), adapter) for adapter in opening.adapters
+    ]
     return replace(systems, systems=named, outputs=output_folders(options.output, [system for system, _ in named]))
 
 

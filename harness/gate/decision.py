@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from harness.compare.comparability import system_notes
 from harness.compare.comparison import RunComparison, compare_runs
 from harness.compare.names import expand_globs
 from harness.compare.paired_tables import LoadMeasure
@@ -87,6 +88,18 @@ class GateDecision:
     def unverified(self) -> str | None:
         """A sentence on results that cannot be verified; None where all can."""
         return unverified((str(side.folder), side.record) for side in (self.candidate, self.baseline) if side is not None)
+
+    @property
+    def system_notes(self) -> tuple[str, ...]:
+        """Sentences on differences in precision and in the form of prompts, which may cause part of a change."""
+        if self.baseline is None:
+            return ()
+        return system_notes([("the baseline", self.baseline.record.system), ("the candidate", self.candidate.record.system)])
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits the decision, a sentence each."""
+        return [*([self.unverified] if self.unverified else []), *self.system_notes]
 
     @property
     def advice(self) -> list[str]:

@@ -123,7 +123,7 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]  # lm-eval's classes are unty
         self.backend = opening.encoder.architecture
         self._rules = Rules(self.tokenizer, opening.encoder.architecture, max_length or opening.encoder.max_length)
         (adapter,) = opening.adapters
-        system = identity.system(opening, backend.identify(opening), adapter, backend.name)
+        system = identity.system(opening, backend.identify(opening), adapter, backend.name, engine_code=backend.code)
         self.engine = self._stack.enter_context(systems.engine(adapter))
         self._device = loading.pick_device(options.devices[0])
         self._info = {"model_num_parameters": system.parameters, "model_dtype": f"torch.{system.dtype}"}

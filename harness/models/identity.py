@@ -93,7 +93,9 @@ def of_adapter(opening: Opening, adapter: AnyAdapter) -> AdapterIdentity:
     return AdapterIdentity(adapter.digest, digests.count_parameters(files))
 
 
-def system(opening: Opening, model: ModelIdentity, adapter: AnyAdapter | None, engine: str, suffix: str = "") -> System:
+def system(
+    opening: Opening, model: ModelIdentity, adapter: AnyAdapter | None, engine: str, suffix: str = "", engine_code: str | None = None
+) -> System:
     """Name a system exactly.
 
     Args:
@@ -101,6 +103,7 @@ def system(opening: Opening, model: ModelIdentity, adapter: AnyAdapter | None, e
         model: its identity.
         adapter: None for the base model.
         engine: name of the backend that computes.
+        engine_code: identifies the code of a backend that is a plug-in.
         suffix: sets the system's name apart from that of the same model on the default backend.
     """
     own = AdapterIdentity("", 0) if adapter is None else of_adapter(opening, adapter)
@@ -121,6 +124,7 @@ def system(opening: Opening, model: ModelIdentity, adapter: AnyAdapter | None, e
         adapter_parameters=own.parameters,
         notes=model.notes,
         engine=engine,
+        engine_code=engine_code,
         identity=model.kind,
     )
 

@@ -1,7 +1,7 @@
 """What a report is: a leaderboard, a comparison or a gate decision goes in, and text comes out.
 
 To add one, write one class in one file and decorate it with `@report("name")`. Implement the methods for the subjects that it shows;
-`--format name` of `harness leaderboard` finds it.
+`--format name` of `harness leaderboard`, `compare`, `forgetting` and `gate` prints it.
 """
 
 from __future__ import annotations

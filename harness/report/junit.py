@@ -63,7 +63,7 @@ def junit(decision: GateDecision, now: datetime | None = None) -> str:
     _properties(suite, decision)
     for rule, element in zip(decision.results, elements, strict=True):
         _case(suite, rule, element)
-    lines = [f"{decision.outcome}: {decision.headline}", *([decision.unverified] if decision.unverified else [])]
+    lines = [f"{decision.outcome}: {decision.headline}", *decision.notes]
     ET.SubElement(suite, "system-out").text = plain("\n".join(lines))
     ET.SubElement(suite, "system-err")
     ET.indent(root)

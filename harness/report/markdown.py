@@ -65,7 +65,7 @@ def decision_markdown(decision: GateDecision) -> str:
         rows.append([escaped(rule.text), outcome if outcome == "pass" else f"**{outcome}**", reasons])
     lines = [f"### harness gate: {decision.outcome}", "", f"{name}{against}. {decision.headline}.", ""]
     lines += table(["rule", "outcome", "why"], rows, left=3)
-    notes = [decision.unverified] if decision.unverified else []
+    notes = decision.notes
     lines += [line for part in (*notes, *decision.advice) for line in ("", escaped(part))]
     return "\n".join(lines) + "\n"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,10 +71,16 @@ def run_rows(record: RunRecord, unfold: bool = False) -> Iterator[RunRow]:
             yield from _task_rows(name, task, member=False)
 
 
-def run_notes(record: RunRecord) -> list[str]:
-    """Sentences below the table: scores without a value, shortened prompts, unverified tasks, and what the run cost."""
+def run_notes(record: RunRecord, evaluated: Collection[str] | None = None) -> list[str]:
+    """Sentences below the table: scores without a value, shortened prompts, unverified tasks, and what the last run cost.
+
+    Args:
+        record: the run.
+        evaluated: the tasks of the last run, where earlier ones in the same folder had others; None for all.
+    """
     warning = unverified([(record.system.name, record)])
-    return [*_missing_values(record), *_shortened_prompts(record), *([warning] if warning else []), _cost(record.efficiency, record.tasks)]
+    tasks = {name: task for name, task in record.tasks.items() if evaluated is None or name in evaluated}
+    return [*_missing_values(record), *_shortened_prompts(record), *([warning] if warning else []), _cost(record.efficiency, tasks)]
 
 
 def _task_rows(name: str, task: TaskRecord, *, member: bool) -> Iterator[RunRow]:

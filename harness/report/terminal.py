@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,12 +66,13 @@ class TerminalReport(Report):
         return out.getvalue()
 
 
-def run_table(record: RunRecord, unfold: bool = False) -> Table:
+def run_table(record: RunRecord, unfold: bool = False, evaluated: Collection[str] | None = None) -> Table:
     """All scores of one run, groups above their tasks.
 
     Args:
         record: the run.
         unfold: show the tasks of large groups too.
+        evaluated: the tasks of the last run; None for all.
     """
     table = Table(box=box.SIMPLE_HEAD, title=Text(plain(record.system.name), style="bold"), title_justify="left", caption_justify="left")
     table.add_column("task", overflow="fold")
@@ -79,7 +81,7 @@ def run_table(record: RunRecord, unfold: bool = False) -> Table:
         table.add_column(name, justify="right")
     for row in run_rows(record, unfold):
         table.add_row(*_run_cells(row))
-    table.caption = Text("\n".join(run_notes(record)), style="dim")
+    table.caption = Text("\n".join(run_notes(record, evaluated)), style="dim")
     return table
 
 
@@ -166,7 +168,7 @@ def decision_view(decision: GateDecision) -> RenderableType:
         outcome = rule.finding.outcome
         reasons = Text("\n".join(map(plain, rule.finding.lines)))
         table.add_row(Text(plain(rule.text)), Text(outcome, style=OUTCOME_STYLES[outcome]), reasons)
-    notes = [Text(decision.unverified, style="dim")] if decision.unverified else []
+    notes = [Text(note, style="dim") for note in decision.notes]
     return Group(table, Text(), verdict_line(decision), *notes)
 
 

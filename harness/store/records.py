@@ -87,6 +87,7 @@ class SystemRecord(_StrictRecord):
     notes: tuple[str, ...] = ()
     engine: str = "transformers"
     identity: Identity = "files"
+    engine_code: str | None = None
 
 
 class SpreadRecord(_StrictRecord):
@@ -293,5 +294,7 @@ def system_record(system: System) -> SystemRecord:
     """The record of a system. Its digest covers every field except names, paths, notes and sizes."""
     fields = dataclasses.asdict(system)
     identity = {name: value for name, value in fields.items() if name not in _NOT_IDENTITY}
+    if system.engine_code is None:
+        del identity["engine_code"]
     text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
     return SystemRecord(digest=hashlib.sha256(text.encode()).hexdigest(), **fields)

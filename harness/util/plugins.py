@@ -50,6 +50,18 @@ def code_of(cls: type) -> dict[str, str]:
     return {"code": ", ".join(codes)} if codes else {}
 
 
+def failed_at(error: BaseException) -> str | None:
+    """Where an exception was raised in, or below, the code of a plug-in; None where no plug-in is involved."""
+    place, trace = None, error.__traceback__
+    while trace is not None:
+        code, module = trace.tb_frame.f_code, str(trace.tb_frame.f_globals.get("__name__", ""))
+        package = module.partition(".")[0]
+        if module in _FILES or (package in _PACKAGES and package != "harness"):
+            place = f"{code.co_filename}, line {trace.tb_lineno}, in {code.co_name}"
+        trace = trace.tb_next
+    return place
+
+
 class Plugins(Generic[Made]):
     """Registry of the classes of one kind.
 

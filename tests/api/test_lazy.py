@@ -59,3 +59,9 @@ except harness.HarnessError as error:
     assert "baseline" in out
     assert "margin" in out
     assert "/nowhere" in out
+
+
+def test_signatures_show_plain_types() -> None:
+    shown = python("import harness, inspect; print(inspect.signature(harness.evaluate), inspect.signature(harness.tune))")
+    assert "OptionSpec" not in shown
+    assert "limit: 'int | None' = None" in shown

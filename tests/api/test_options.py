@@ -39,7 +39,7 @@ def test_every_option_of_run_is_a_keyword_with_the_same_default() -> None:
     assert set(options) - ONLY_COMMAND_LINE["run"] == {field.name for field in option_fields()}
     for name in set(options) - ONLY_COMMAND_LINE["run"]:
         assert default(options[name]) == default(keywords[name].default), name
-    assert set(keywords) - set(options) == {"tokenizer", "name", "progress", "command"}
+    assert set(keywords) - set(options) == {"tokenizer", "name", "progress"}
 
 
 def test_forgetting_has_every_option_of_run() -> None:

@@ -95,7 +95,7 @@ def test_a_base_that_a_card_lacks_is_answered_with_how_to_make_it(bases: dict[st
     (shelf / "mine.yaml").write_text(card.text())
     with pytest.raises(AdapterError, match="no weights for tiny-llama, only for flan-t5-base, gpt2") as caught:
         found(bases["causal"], Path("mine"))
-    assert caught.value.remedy == "Make them: harness tune --model tiny-llama --method lora --task x --rank 4 --name mine"
+    assert caught.value.remedy == "Train them: harness tune --model tiny-llama --method lora --task x --rank 4 --name mine"
 
 
 def test_a_card_of_ones_own_adds_a_base_to_one_of_the_same_name(
@@ -244,7 +244,7 @@ def test_an_adapter_of_a_quantized_base_is_scored_on_that_base(bases: dict[str, 
     adapter = found(bases["causal"], folder)
     adapters.check_precision(adapter, "4bit")
     for other, words in ((None, "full precision"), ("8bit", "8bit")):
-        with pytest.raises(AdapterError, match=f"trained on the 4bit base, .* {words}") as caught:
+        with pytest.raises(AdapterError, match=f"trained on the 4bit base; .* {words}") as caught:
             adapters.check_precision(adapter, other)
         assert "--quantize 4bit" in caught.value.remedy
         assert "--any-base" in caught.value.remedy
@@ -324,7 +324,7 @@ def test_embeddings_of_another_size_are_refused(bases: dict[str, Path], tmp_path
         attachment.attached(loaded, found(base, folder)),
     ):
         pass
-    assert "never resized" in caught.value.remedy
+    assert "never resizes" in caught.value.remedy
     assert scores(loaded.module, loaded) == plain
 
 

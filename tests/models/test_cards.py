@@ -139,9 +139,9 @@ except ModelError as error:
 @pytest.mark.parametrize(
     ("environment", "state"),
     [
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "the hub did not answer"),
-        ({"HF_HUB_OFFLINE": "1"}, "offline mode"),
-        ({"HARNESS_OFFLINE": "1"}, "offline mode"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "the Hub does not answer"),
+        ({"HF_HUB_OFFLINE": "1"}, "you are offline"),
+        ({"HARNESS_OFFLINE": "1"}, "you are offline"),
     ],
 )
 def test_no_hub_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], state: str) -> None:
@@ -159,7 +159,7 @@ def test_a_model_with_an_adapter_in_its_folder_is_refused(llama: Path, tmp_path:
     """Transformers would load both, and results would name the model alone."""
     folder = Path(shutil.copytree(llama, tmp_path / "both"))
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="holds an adapter beside the model"):
+    with pytest.raises(ModelError, match="holds an adapter next to the model"):
         cards.resolve(str(folder))
 
 

@@ -398,7 +398,7 @@ def test_a_changed_file_of_the_hubs_cache_is_told(cached: Path) -> None:
 
     blob = (cached / "snapshots" / COMMITS[1] / "test-00000-of-00001.parquet").resolve()
     _rewrite(blob, [{"thing": "coal", "label": 0}])
-    with pytest.raises(ContentError, match=f"does not hold what its name {blob.name} says"):
+    with pytest.raises(ContentError, match=f"does not match its name {blob.name}"):
         hub(None, config=None)
 
 

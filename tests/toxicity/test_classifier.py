@@ -222,10 +222,10 @@ def test_what_is_no_classifier_is_told(softmax: Path, tmp_path: Path) -> None:
     assert "config.json cannot be read" in said(Classifier(model=str(tmp_path / "empty"))).what
     assert "names LlamaForCausalLM" in said(Classifier(model=str(tiny_causal(tmp_path / "llama")))).what
     number = changed(softmax, tmp_path / "number", problem_type="regression")
-    assert "a number without bounds" in said(Classifier(model=str(number))).what
+    assert "an unbounded number" in said(Classifier(model=str(number))).what
     bare = changed(softmax, tmp_path / "bare")
     (bare / "model.safetensors").unlink()
-    assert "no weights as safetensors" in said(Classifier(model=str(bare))).what
+    assert "has no safetensors weights" in said(Classifier(model=str(bare))).what
 
 
 def test_a_head_that_was_never_trained_is_refused(softmax: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_card_shows_how_its_weights_were_made(in_tmp: Path, causal: Path) -> N
         training.base_digest[:12],
         "colours/train: 26 rows, 26 pairs, plain",
         "(replayed)",
-        "0 near-duplicates of evaluated items (kept)",
+        "0 near-duplicates of evaluated items (not left out)",
         "rank 4, alpha 8",
         "colours: accuracy",
         "harness tune --model tiny-llama --method lora --task colours.yaml --rank 4",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.contract import Generate, ScoreRequest
-from harness.engine.base import Backend, BatchPlan, Capabilities, Session, backend
+from harness.engine.base import SETTINGS, Backend, BatchPlan, Capabilities, Session, backend
 
 if TYPE_CHECKING:
     from harness.models.opening import ModelOptions, Opening
@@ -30,6 +30,7 @@ class TransformersBackend(Backend):
         encoder_decoder=True,
         memory=True,
         devices=True,
+        settings=SETTINGS,
     )
 
     @property
