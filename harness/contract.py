@@ -294,7 +294,7 @@ class System:
     """The evaluated system, identified exactly.
 
     Attributes:
-        name: in reports, `<model>[+<adapter>][@<quantization>]`.
+        name: in reports, `<model>[+<adapter>][@<quantization>][@<engine>]`.
         model: name or path from the user.
         adapter: adapter name, or None for the base.
         architecture: "causal" or "seq2seq".

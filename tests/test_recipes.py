@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
 import re
 import shlex
@@ -11,6 +13,12 @@ from typing import Any
 
 import pytest
 
+from harness.engine import base as engines
+from harness.export import base as exports
+from harness.metrics import base as metrics
+from harness.perturb import base as perturbations
+from harness.report import base as reports
+from harness.toxicity import base as toxicity
 from tests.outside import harness_outside
 
 PAGE = Path(__file__).resolve().parent.parent / "CONTRIBUTING.md"
@@ -52,7 +60,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 def test_the_recipes_add_one_of_each() -> None:
-    assert {name.split("/")[1] for name in FILES} == {"tasks", "metrics", "engines", "perturbations", "reports"}
+    assert {name.split("/")[1] for name in FILES} == {"tasks", "metrics", "engines", "perturbations", "reports", "exports"}
     assert len(re.findall(r"^```(?!\n)(?!console)", RECIPES, re.MULTILINE)) == len(FILES), "every block names its file"
     assert len(COMMANDS) >= len(re.findall("^### ", RECIPES, re.MULTILINE))
 
@@ -69,8 +77,8 @@ def test_the_metric_has_its_options_in_the_signature(done: Done) -> None:
     metrics = done.results("probability", "capitals_probability")["metrics"]
     assert set(metrics) == {"accuracy", "probability", "flatter"}
     assert 0 < metrics["flatter"]["value"] < 1
-    signature = metrics["flatter"]["signature"]
-    assert signature == {"name": "probability", "version": 1, "temperature": 2.0, "code": signature["code"]}
+    code = hashlib.sha256(FILES["my/metrics/probability.py"].encode()).hexdigest()[:16]
+    assert metrics["flatter"]["signature"] == {"name": "probability", "version": 1, "temperature": 2.0, "code": code}
     assert metrics["probability"]["ci"] is not None
 
 
@@ -78,6 +86,33 @@ def test_the_backend_answers(done: Done) -> None:
     content = json.loads((done.place / "results" / "guess" / "results.json").read_text(encoding="utf-8"))
     assert content["system"]["engine"] == "guess"
     assert content["efficiency"]["requests"]["computed"] == 3
+
+
+def test_the_backend_that_reads_text_scores_generates_and_chats(done: Done) -> None:
+    for name, chat in (("parrot", False), ("parrot_chat", True)):
+        folder = done.place / "results" / name
+        system = json.loads((folder / "results.json").read_text(encoding="utf-8"))["system"]
+        assert (system["identity"], system["chat_template_digest"] is not None) == ("remote", chat)
+        assert done.results(name, "demo_knowledge")["metrics"]["accuracy"]["n"] == 5
+        samples = [json.loads(line) for line in (folder / "samples" / "demo_dialogue.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert [sample["prediction"] for sample in samples] == ["Dialogue:"] * 5, "cut before the stop string"
+    assert len(FILES["my/engines/parrot.py"].splitlines()) <= 60
+
+
+def test_the_export_has_every_score(done: Done) -> None:
+    lines = [json.loads(line) for line in (done.place / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
+    values = {(line["system"], line["task"], line["metric"]): line["value"] for line in lines}
+    assert values["longest@mock", "capitals", "accuracy"] == done.results("longest", "capitals")["metrics"]["accuracy"]["value"]
+    assert {system for system, _, _ in values} == {"longest@mock", "1@guess"}
+
+
+def test_every_kind_of_plug_in_is_in_the_table_of_folders() -> None:
+    table = dict(re.findall(r"^\| `(\w+)/` \|.*\| `@(\w+)`, `[\w.]+` \|", RECIPES, re.MULTILINE))
+    kinds = {base.PLUGINS.folder for base in (engines, exports, metrics, perturbations, reports, toxicity)}
+    assert set(table) == kinds
+    modules = re.findall(r"`@(\w+)`, `(harness\.[\w.]+)`", RECIPES)
+    assert all(callable(getattr(importlib.import_module(module), name)) for name, module in modules)
+    assert len(modules) == len(kinds)
 
 
 def test_the_perturbation_is_measured(done: Done) -> None:

@@ -70,7 +70,7 @@ def forgetting(
 
     Evaluates a base model and its adapters, or reads the results of finished runs.
 
-    Example: harness forgetting --model flan-t5-base --adapter lora_r8 --tasks glue,mmlu --target dialogsum
+    Example: harness forgetting --model flan-t5-base --adapter ./lora_r8 --tasks glue,mmlu --target dialogsum
 
     Example: harness forgetting --before results/base --after results/tuned --target dialogsum
     """

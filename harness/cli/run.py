@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """Evaluate a model, with each adapter or without, on tasks; save results and samples.
 
-    Example: harness run --model flan-t5-base --adapter none,lora_r8 --tasks mmlu,dialogsum
+    Example: harness run --model flan-t5-base --adapter none,./lora_r8 --tasks mmlu,dialogsum
     """
     began = time.perf_counter()
     from harness.api.progress import ConsoleProgress
