@@ -6,8 +6,9 @@ This module imports neither torch nor pydantic, so that tasks, metrics, statisti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
-from operator import add, sub
+from dataclasses import astuple, dataclass, field, fields
+from operator import add as plus
+from operator import sub
 from typing import Any, Literal, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
@@ -190,7 +191,7 @@ class Moments:
         return cls(1, x, x * x, y, x * y, y * y)
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(*map(add, astuple(self), astuple(other)))
+        return Moments(*map(plus, astuple(self), astuple(other)))
 
     def __sub__(self, other: Moments) -> Moments:
         return Moments(*map(sub, astuple(self), astuple(other)))
@@ -233,6 +234,12 @@ class Usage:
     def prompt_area(self) -> int:
         """Computed tokens of prompts, padding included."""
         return self.prefill_tokens + self.padding_tokens
+
+
+def add_usage(total: Usage, more: Usage) -> None:
+    """Add what was spent elsewhere to a total."""
+    for entry in fields(Usage):
+        setattr(total, entry.name, getattr(total, entry.name) + getattr(more, entry.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,9 @@ def test_an_unexpected_error_comes_with_its_traceback(root: Path) -> None:
 
 def requests(number: int) -> list[ScoreChoices]:
     """Questions of different lengths that begin alike."""
-    return [ScoreChoices(f"{place}", (1, 2, 3, 40 + place, *range(5, 6 + place % 7)), ((20, 21 + place % 5), (30,))) for place in range(number)]
+    return [
+        ScoreChoices(f"{place}", (1, 2, 3, 40 + place, *range(5, 6 + place % 7)), ((20, 21 + place % 5), (30,))) for place in range(number)
+    ]
 
 
 def test_a_process_that_is_killed_is_started_again(root: Path) -> None:

@@ -111,6 +111,7 @@ def _options(
 
 _MODULES = {
     "run": "run",
+    "merge": "merge",
     "forgetting": "forgetting",
     "compare": "comparison",
     "leaderboard": "leaderboard",

@@ -13,7 +13,7 @@ from harness.cli.options import generated, parameters, values
 from harness.evaluation.options import Options
 
 if TYPE_CHECKING:
-    from harness.evaluation.progress import Progress
+    from harness.evaluation.progress import Progress, StageTimer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,6 +26,10 @@ def run(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print what would be computed and how many tokens are shared, without computing it.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Compute only part I of N, into a cache below --output; `harness merge` joins the parts."),
+    ] = None,
     **given: Any,
 ) -> None:
     """Evaluate a model, with each adapter or without, on tasks; save results and samples.
@@ -44,12 +48,24 @@ def run(
         from harness.evaluation.progress import StageTimer
         from harness.evaluation.run import run as run_all
 
+        if shard is not None:
+            _run_shard(options, shard, progress, StageTimer(began=began, startup=time.perf_counter() - began))
+            return
         finished = run_all(options, progress, StageTimer(began=began, startup=time.perf_counter() - began))
     for done in finished:
         print_run(done.record, done.folder, done.tasks)
     if len(finished) > 1:
         folders = " ".join(shlex.quote(str(done.folder)) for done in finished)
         typer.echo(f"Side by side: harness leaderboard {folders}", err=True)
+
+
+def _run_shard(options: Options, text: str, progress: Progress, timer: StageTimer) -> None:
+    from harness.engine.pieces import Shard
+    from harness.evaluation.shard_run import run_shard
+
+    shard = Shard.parse(text)
+    path = run_shard(options, shard, progress, timer)
+    typer.echo(f"Shard {shard} is finished: {path}. When all are: harness merge FOLDER… --output DIR", err=True)
 
 
 def _explain(options: Options, progress: Progress) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from harness.contract import Generate, Request, Response, ScoreRequest, Usage
+from harness.contract import Generate, Request, Response, ScoreRequest, Usage, add_usage
 from harness.engine import base
 from harness.engine.base import Engine, Session
 from harness.engine.pieces import Batch, Piece, Pieces, cost
@@ -297,15 +297,10 @@ class ClusterEngine:
             if isinstance(message, _Answered):
                 yield message.batch
             else:
-                _add(self.usage, message.usage)
+                add_usage(self.usage, message.usage)
                 self.notes += [note for note in message.notes if note not in self.notes]
         if restarted := self.session.restarts - before:
             self.notes.append(f"{restarted} processes ended unexpectedly and were started again; their work was computed by others.")
-
-
-def _add(total: Usage, more: Usage) -> None:
-    for entry in fields(Usage):
-        setattr(total, entry.name, getattr(total, entry.name) + getattr(more, entry.name))
 
 
 def _serve(open_model: OpenCopy, engine: str, options: ModelOptions, connection: Connection) -> None:

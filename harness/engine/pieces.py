@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.contract import Generate, Request, ScoreChoices
-from harness.errors import ModelError
+from harness.errors import InputError, ModelError
 
 Batch = tuple[str, ...]
 """Ids of requests that are computed together."""
@@ -22,6 +22,10 @@ _ATTEMPTS = 3
 _SHARE = 2
 """A piece is one part in this many for each worker of what is left: large ones first, small ones last (guided self-scheduling,
 Polychronopoulos and Kuck, 1987)."""
+
+
+MOST_SHARDS = 10_000
+"""Most shards of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +132,39 @@ def shares(batches: Sequence[Batch], costs: Mapping[str, float], number: int) ->
         parts[place].append(batch)
         totals[place] += sum(costs[name] for name in batch)
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several parts of a run that are computed by processes that share nothing.
+
+    Attributes:
+        number: from 1.
+        count: of all shards.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """The shard of a text such as "2/4".
+
+        Raises:
+            InputError: it has another form, or the number is not between 1 and the count.
+        """
+        number, _, count = (part.strip() for part in text.partition("/"))
+        if not (number.isascii() and number.isdigit() and count.isascii() and count.isdigit() and len(count) <= len(str(MOST_SHARDS))):
+            raise InputError(f"--shard takes NUMBER/COUNT, not {text[:50]!r}.", "The second of four parts is 2/4.")
+        shard = cls(int(number[:9]), int(count))
+        if not 1 <= shard.number <= shard.count <= MOST_SHARDS:
+            raise InputError(f"--shard {text[:50]}: the number is between 1 and the count, which is at most {MOST_SHARDS:,}.")
+        return shard
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def part(self, batches: Sequence[Batch], requests: Sequence[Request]) -> frozenset[str]:
+        """Ids of the requests that this shard computes: whole batches."""
+        costs = {request.id: cost(request) for request in requests}
+        return frozenset(name for batch in shares(batches, costs, self.count)[self.number - 1] for name in batch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,11 @@ class ResponseCache:
         return len(self._twins)
 
     @property
+    def missing(self) -> int:
+        """Number of unique requests without a response."""
+        return sum(request.id not in self.responses for request in self._unique)
+
+    @property
     def complete(self) -> bool:
         """Whether every request has a response."""
         return len(self.responses) == len(self._keys)
@@ -79,12 +85,22 @@ class ResponseCache:
         """Unique requests for generated text."""
         return [request for request in self._unique if isinstance(request, Generate)]
 
-    def check_complete(self) -> None:
-        """Raise ModelError unless every request has a response."""
-        missing = [request.id for request in self._unique if request.id not in self.responses]
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the keys of all unique requests, whatever their order."""
+        return hashlib.sha256(b"".join(sorted(self._twins))).hexdigest()
+
+    def with_equals(self, ids: Container[str]) -> frozenset[str]:
+        """The ids of unique requests, and those of the requests that are equal to them."""
+        return frozenset(name for request in self._unique if request.id in ids for name in self._twins[self._keys[request.id]])
+
+    def check_complete(self, wanted: Container[str] | None = None) -> None:
+        """Raise ModelError unless the unique requests with these ids (None: all) have a response."""
+        expected = [request.id for request in self._unique if wanted is None or request.id in wanted]
+        missing = [name for name in expected if name not in self.responses]
         if missing:
             raise ModelError(
-                f"The engine gave no response to {len(missing):,} of {self.unique:,} requests, such as {missing[0]}.",
+                f"The engine gave no response to {len(missing):,} of {len(expected):,} requests, such as {missing[0]}.",
                 "This is an error in the backend.",
             )
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from harness import toxicity
 from harness.contract import Response, System, Usage
-from harness.engine.base import response_key
+from harness.engine.base import batches, response_key
+from harness.engine.pieces import Shard
 from harness.evaluation.cost import EnergyMeter, efficiency, seconds_alone
 from harness.evaluation.options import Options
 from harness.evaluation.plan import EvaluationPlan, plan
@@ -26,6 +27,7 @@ from harness.store.writing import Writer
 from harness.util import paths
 
 if TYPE_CHECKING:
+    from harness.evaluation.shards import MergedShards
     from harness.models.in_memory import InMemoryModel
     from harness.models.opening import AnyAdapter
 
@@ -52,6 +54,7 @@ def run(
     *,
     cache: Path | None = None,
     memory: InMemoryModel | None = None,
+    shards: MergedShards | None = None,
 ) -> list[FinishedRun]:
     """Evaluate every system on every task, and save the results of each.
 
@@ -61,6 +64,7 @@ def run(
         timer: time spent so far.
         cache: file of the response cache; by default `responses.sqlite` in the user's cache folder.
         memory: the model, where it is in memory already.
+        shards: where they computed all responses, which the cache holds.
 
     Raises:
         HarnessError: bad input, reported before a model is loaded, or a failure that has a message.
@@ -72,7 +76,7 @@ def run(
     with closing(work.systems), ResponseStore(cache or paths.cache() / "responses.sqlite") as store:
         for system, adapter in work.systems.systems:
             meter = EnergyMeter.start()
-            responses, usage = _respond(work, system, adapter, store, timer)
+            responses, usage = respond(work, system, adapter, store, timer, shards=shards)
             with timer.measure("startup"):
                 work.systems.check(adapter)
             with timer.measure("metrics"):
@@ -102,14 +106,33 @@ def _score(work: EvaluationPlan, cache: ResponseCache, usage: Usage, options: Op
     return replace(scored, tasks=scored.tasks | tasks)
 
 
-def _respond(
-    work: EvaluationPlan, system: System, adapter: AnyAdapter | None, store: ResponseStore, timer: StageTimer
+def respond(
+    work: EvaluationPlan,
+    system: System,
+    adapter: AnyAdapter | None,
+    store: ResponseStore,
+    timer: StageTimer,
+    *,
+    shard: Shard | None = None,
+    shards: MergedShards | None = None,
 ) -> tuple[ResponseCache, Usage]:
-    """A response to every request: cached responses from the store, the others computed, and saved as they arrive."""
+    """A response to every request: cached responses from the store, the others computed, and saved as they arrive.
+
+    Args:
+        work: the plan.
+        system: one of its systems.
+        adapter: of the system.
+        store: the response cache.
+        timer: adds up the time.
+        shard: compute only this part.
+        shards: nothing is computed, because they did.
+    """
     systems = work.systems
     cache = ResponseCache(work.requests, response_key(system), store, fresh=systems.options.fresh)
     for note in cache.notes:
         systems.progress.note(f"{system.name}: {note}")
+    if shards is not None:
+        return cache, shards.usage(system, cache)
     tally = Tally(systems.progress, work.labels)
     systems.progress.start(system.name, tally.totals)
     tally.finished(cache.responses)
@@ -119,14 +142,20 @@ def _respond(
         writer = stack.enter_context(Writer(store, system.engine))
         with timer.measure("startup"):
             engine = stack.enter_context(systems.engine(adapter))
-            texts = engine.generate(cache.generations, cache.answered)  # refuses what it cannot generate before anything is computed
+            scorings, generations = cache.scorings, cache.generations
+            elsewhere, mine = frozenset[str](), None
+            if shard is not None:
+                requests = [*scorings, *generations]
+                mine = shard.part(batches(engine, requests), requests)
+                elsewhere = frozenset(request.id for request in requests if request.id not in mine)
+            texts = engine.generate(generations, cache.answered | elsewhere)  # refuses what it cannot generate before anything is computed
         with timer.measure("score"):
-            for batch in engine.score(cache.scorings, cache.answered):
+            for batch in engine.score(scorings, cache.answered | elsewhere):
                 tally.finished(cache.add(batch, writer), engine.usage)
         with timer.measure("generate"):
             for batch in texts:
                 tally.finished(cache.add(batch, writer), engine.usage)
-        cache.check_complete()
+        cache.check_complete(mine)
         systems.say_once(engine.notes)
         return cache, engine.usage
 

@@ -16,7 +16,7 @@ from harness.models import identity
 from harness.models.opening import ModelOptions, Opening, open_memory
 
 if TYPE_CHECKING:
-    from harness.contract import Generate, Response, ScoreRequest
+    from harness.contract import Generate, Request, Response, ScoreRequest
     from harness.evaluation.options import Options
     from harness.evaluation.progress import Progress
     from harness.models.encoding import Encoder
@@ -149,6 +149,10 @@ class _VerifiedEngine:
     def generate(self, requests: Sequence[Generate], done: Container[str] = ()) -> Iterator[list[Response]]:
         """Continue prompts."""
         return self._verified(self.engine.generate(requests, done))
+
+    def batches(self, requests: Sequence[Request]) -> list[tuple[str, ...]]:
+        """Ids of requests by what is computed together."""
+        return base.batches(self.engine, requests)
 
     def _verified(self, batches: Iterator[list[Response]]) -> Iterator[list[Response]]:
         for batch in batches:

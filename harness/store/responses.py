@@ -166,6 +166,23 @@ class ResponseStore:
             self._transaction(write)
         self._damaged_keys.difference_update(key for (key,) in replaced)
 
+    def absorb(self, path: Path) -> None:
+        """Copy all responses of another file into this one; a known key keeps its payload.
+
+        Raises:
+            StorageError: that file is missing, damaged, or belongs to another version.
+        """
+        if not path.is_file():
+            raise StorageError(f"There is no response cache at {path}.", "Give the folder that a run wrote.")
+        ResponseStore(path, self.timeout).close()
+        with self._errors():
+            self._connection.execute("ATTACH DATABASE ? AS other", (str(path),))
+            try:
+                copy = "INSERT OR IGNORE INTO responses SELECT key, payload, times, checksum FROM other.responses"
+                self._transaction(lambda: self._connection.execute(copy))
+            finally:
+                self._connection.execute("DETACH DATABASE other")
+
     def forget(self, keys: Sequence[bytes]) -> None:
         """Delete the responses of these keys.
 
