@@ -74,7 +74,7 @@ class Session(Protocol):
         ...
 
 
-SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "any_base", "allow_pickle"})
+SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "any_base", "allow_pickle", "base_url"})
 """Fields of `ModelOptions` that not every backend uses."""
 
 

@@ -35,7 +35,12 @@ class VllmBackend(Backend):
 
     revision = 1
     capabilities = Capabilities(
-        choices=True, texts=True, generation=True, sampling=True, adapters=frozenset({"LORA"}), settings=SETTINGS - {"batch_tokens"}
+        choices=True,
+        texts=True,
+        generation=True,
+        sampling=True,
+        adapters=frozenset({"LORA"}),
+        settings=SETTINGS - {"batch_tokens", "base_url"},
     )
 
     def open(self, opening: Opening) -> Session:

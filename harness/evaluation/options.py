@@ -131,6 +131,9 @@ class Options:
     toxicity: Annotated[str, OptionSpec("Toxicity scorer: classifier:FOLDER_OR_HUB_ID or profanity.", panel=MEASURES_PANEL)] = ""
     small_samples: Annotated[bool, OptionSpec("Compute calibration on few items too.", panel=MEASURES_PANEL)] = False
     engine: Annotated[str, OptionSpec("Backend that runs the model.", choices=_engines)] = "transformers"
+    base_url: Annotated[
+        str | None, OptionSpec("Address of the server for --engine server, such as http://127.0.0.1:8000/v1.", metavar="URL")
+    ] = None
     allow_pickle: Annotated[bool, OptionSpec("Load pickled weights, which can run code.")] = False
     trust_remote_code: Annotated[bool, OptionSpec("Run Python code that comes with the model.")] = False
     command: tuple[str, ...] = ()

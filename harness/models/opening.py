@@ -45,6 +45,7 @@ class ModelOptions:
     trust_remote_code: bool = False
     any_base: bool = False
     merge: bool = False
+    base_url: str | None = None
 
     @classmethod
     def of(cls, options: Any) -> ModelOptions:

@@ -30,7 +30,7 @@ class TransformersBackend(Backend):
         encoder_decoder=True,
         memory=True,
         devices=True,
-        settings=SETTINGS,
+        settings=SETTINGS - {"base_url"},
     )
 
     @property
