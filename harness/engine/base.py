@@ -74,8 +74,8 @@ class Session(Protocol):
         ...
 
 
-SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "any_base", "allow_pickle", "base_url"})
-"""Fields of `ModelOptions` that not every backend uses."""
+SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "base_url"})
+"""Fields of `ModelOptions` that not every backend uses; those that only permit something are not among them."""
 
 
 @dataclass(frozen=True)
