@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.contract import Generate, Request, Response, ScoreRequest, Usage, add_usage
 from harness.engine import base
 from harness.engine.base import Engine, Session
-from harness.engine.pieces import Batch, Piece, Pieces, cost
+from harness.engine.pieces import Batch, Pieces, WorkPiece, cost
 from harness.errors import HarnessError, ModelError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
-class _Job:
+class _DeviceJob:
     """All requests of one kind for the adapter of this number; a process keeps them until the next job."""
 
     number: int
@@ -114,7 +114,7 @@ class _Worker:
     device: str
     process: Any
     connection: Connection
-    piece: Piece | None = None
+    piece: WorkPiece | None = None
     job: int | None = None
     busy: bool = False
     starts: int = 1
@@ -148,7 +148,7 @@ class ClusterSession:
         """An engine on all devices for the model with an adapter, or without."""
         yield ClusterEngine(self, self.opening.adapters.index(adapter))
 
-    def planned(self, job: _Job) -> tuple[Batch, ...]:
+    def planned(self, job: _DeviceJob) -> tuple[Batch, ...]:
         """The batches of a job, as a process plans them; what processes compute of another job is abandoned."""
         for worker in self.workers:
             if worker.busy:
@@ -162,7 +162,7 @@ class ClusterSession:
                 return message.batches
         raise AssertionError("the messages go on until a plan arrives")
 
-    def computed(self, job: _Job, pieces: Pieces) -> Iterator[_Answered | _Idle]:
+    def computed(self, job: _DeviceJob, pieces: Pieces) -> Iterator[_Answered | _Idle]:
         """What the processes report, until every request is answered and none is busy.
 
         Raises:
@@ -179,12 +179,12 @@ class ClusterSession:
                 yield message
             self._hand_out(job, pieces)
 
-    def new_job(self, adapter: int, requests: Sequence[Request]) -> _Job:
+    def new_job(self, adapter: int, requests: Sequence[Request]) -> _DeviceJob:
         """A job with a number of its own."""
         self._jobs += 1
-        return _Job(self._jobs, adapter, tuple(requests))
+        return _DeviceJob(self._jobs, adapter, tuple(requests))
 
-    def _hand_out(self, job: _Job, pieces: Pieces) -> None:
+    def _hand_out(self, job: _DeviceJob, pieces: Pieces) -> None:
         """Give idle processes work; one that was started again gets the job first, and plans it."""
         for worker in self.workers:
             if worker.busy or not pieces.waiting:
@@ -248,7 +248,7 @@ class ClusterSession:
 
     def _send(self, worker: _Worker, message: Any) -> None:
         """Send a message; a process that has ended is noticed when its messages are waited for."""
-        if isinstance(message, _Job):
+        if isinstance(message, _DeviceJob):
             worker.job, worker.busy = message.number, True
         with suppress(BrokenPipeError, ConnectionResetError):
             worker.connection.send(message)
@@ -307,10 +307,10 @@ def _serve(open_model: OpenCopy, engine: str, options: ModelOptions, connection:
     """Plan and compute until there is no more to do; the life of one process."""
     model: ModelCopy | None = None
     entered: tuple[int, Engine, ExitStack] | None = None
-    job: _Job | None = None
+    job: _DeviceJob | None = None
     with ExitStack() as stack, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while (message := connection.recv()) is not None:
-            if isinstance(message, _Job):
+            if isinstance(message, _DeviceJob):
                 job = message
             assert job is not None
             try:
@@ -320,7 +320,7 @@ def _serve(open_model: OpenCopy, engine: str, options: ModelOptions, connection:
                         entered[2].close()
                     block = stack.enter_context(ExitStack())
                     entered = (job.adapter, block.enter_context(model.session.engine(model.opening.adapters[job.adapter])), block)
-                if isinstance(message, _Job):
+                if isinstance(message, _DeviceJob):
                     connection.send(_Planned(job.number, tuple(base.batches(entered[1], job.requests))))
                 else:
                     _compute(entered[1], job, message.ids, connection.send)
@@ -348,7 +348,7 @@ class _Others:
         return name not in self.ids
 
 
-def _compute(engine: Engine, job: _Job, ids: frozenset[str], send: Callable[[Any], None]) -> None:
+def _compute(engine: Engine, job: _DeviceJob, ids: frozenset[str], send: Callable[[Any], None]) -> None:
     before = replace(engine.usage)
     work = engine.generate if isinstance(job.requests[0], Generate) else engine.score
     for batch in work(job.requests, _Others(ids)):

@@ -160,13 +160,13 @@ def _convert(opening: Opening, folder: Path) -> None:
     translator = library().Translator(str(folder), device="cpu", compute_type="float32")
     names = tokenizer.convert_ids_to_tokens
     (scored,) = translator.score_batch([names(given)], [names(written[:-1])])
-    found = float(sum(scored.log_probs))
-    if abs(found - expected) > _APART:
+    converted = float(sum(scored.log_probs))
+    if abs(converted - expected) > _APART:
         raise ModelError(
-            f"CTranslate2 computes {opening.name} wrongly: a log-probability is {found:.4f}, and {expected:.4f} with transformers.",
+            f"CTranslate2 computes {opening.name} wrongly: a log-probability is {converted:.4f}, and {expected:.4f} with transformers.",
             "Use --engine transformers.",
         )
-    (folder / "checked.json").write_text(json.dumps({"logprob": found, "transformers": expected}), encoding="utf-8")
+    (folder / "checked.json").write_text(json.dumps({"logprob": converted, "transformers": expected}), encoding="utf-8")
 
 
 def _scale(config: Any) -> None:

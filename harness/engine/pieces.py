@@ -29,7 +29,7 @@ MOST_SHARDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class WorkPiece:
     """Batches that one worker computes one after the other."""
 
     batches: tuple[Batch, ...]
@@ -69,7 +69,7 @@ class Pieces:
         """Whether every request is answered."""
         return not self._unanswered
 
-    def take(self) -> Piece | None:
+    def take(self) -> WorkPiece | None:
         """The next piece, or None where nothing waits; what other workers compute may still come back."""
         if not self._waiting:
             return None
@@ -81,13 +81,13 @@ class Pieces:
             batches.append(batch)
             taken += self._costs[batch]
         self._left -= taken
-        return Piece(tuple(batches))
+        return WorkPiece(tuple(batches))
 
     def answered(self, ids: Iterable[str]) -> None:
         """Note that requests are answered."""
         self._unanswered.difference_update(ids)
 
-    def lost(self, piece: Piece) -> None:
+    def lost(self, piece: WorkPiece) -> None:
         """Take back what a worker did not answer before it ended; its first batch without an answer is what it was computing.
 
         Raises:

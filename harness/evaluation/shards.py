@@ -227,7 +227,7 @@ def _difference(first: ShardRecord, other: ShardRecord) -> str:
         return f"{other.count} shards instead of {first.count}"
     for name in _changed(first.options, other.options):
         return f"the option {name} is {other.options.get(name)!r} instead of {first.options.get(name)!r}"
-    here, there = (one.versions | {"harness": one.harness_version} for one in (first, other))
+    here, there = (record.versions | {"harness": record.harness_version} for record in (first, other))
     if changed := _changed(here, there):
         return ", ".join(f"{name} {there.get(name)} instead of {here.get(name)}" for name in changed)
     systems = [{system.name: (system.digest, system.requests) for system in record.systems} for record in (first, other)]

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from harness.engine.pieces import Piece, Pieces, shares
+from harness.engine.pieces import Pieces, WorkPiece, shares
 from harness.errors import ModelError
 
 
@@ -23,7 +23,7 @@ def test_every_request_is_answered_once_whatever_dies(workers: int, seed: int) -
     made, costs = batches(60, seed)
     chance = random.Random(seed)
     pieces = Pieces(made, costs, workers)
-    busy: list[Piece] = []
+    busy: list[WorkPiece] = []
     answered: list[str] = []
     deaths = 0
     while not pieces.finished:

@@ -12,7 +12,7 @@ from harness.contract import ChoiceScores, Generate, Generation, Response, Score
 from harness.engine.base import Backend, Capabilities, Session, backend
 from harness.engine.endings import Endings
 from harness.engine.server.client import Client, RefusedRequestError
-from harness.engine.server.dialects import Completions, Dialect, Messages, SGLang
+from harness.engine.server.dialects import Completions, Messages, ServerDialect, SGLang
 from harness.engine.server.probe import TEXT, check_scores
 from harness.errors import InputError, ModelError
 from harness.models.identity import ModelIdentity
@@ -111,7 +111,7 @@ class ServerSession:
 
     opening: Opening
     _client: Client | None = None
-    _dialect: Dialect | None = None
+    _dialect: ServerDialect | None = None
 
     @property
     def client(self) -> Client:
@@ -127,7 +127,7 @@ class ServerSession:
         return f"The server at {self.client.url}"
 
     @property
-    def dialect(self) -> Dialect:
+    def dialect(self) -> ServerDialect:
         """How the server is asked, found on the first call."""
         if self._dialect is None:
             model = self._served()

@@ -44,7 +44,7 @@ class Text:
     new_tokens: int | None
 
 
-class Dialect(Protocol):
+class ServerDialect(Protocol):
     """How one kind of server is asked."""
 
     @property

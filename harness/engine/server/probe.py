@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.contract import TokenIds
 from harness.engine.server.client import RefusedRequestError
-from harness.engine.server.dialects import Dialect, PromptScores
+from harness.engine.server.dialects import PromptScores, ServerDialect
 from harness.errors import ModelError
 
 TEXT = "The capital of France is Paris, and the capital of Italy is"
@@ -20,7 +20,7 @@ _SLACK = 0.02
 """How far a sum of probabilities may exceed 1, from rounding."""
 
 
-def check_scores(dialect: Dialect, tokenizer: Any, where: str) -> None:
+def check_scores(dialect: ServerDialect, tokenizer: Any, where: str) -> None:
     """Raise ModelError unless a server's log-probabilities of prompts can be believed.
 
     Checked are: as many positions as tokens, none for the first token, finite and not positive, not constant, equal on repetition, a
@@ -42,7 +42,8 @@ def check_scores(dialect: Dialect, tokenizer: Any, where: str) -> None:
         raise _refused(where, f"the log-probability is {values[0]:.4g} at every position")
     again = dialect.score(ids)
     _check_positions(again, ids, where)
-    furthest = max(abs(one - other) for one, other in zip(first.logprobs[1:], again.logprobs[1:], strict=True))  # type: ignore[operator]
+    pairs = zip(first.logprobs[1:], again.logprobs[1:], strict=True)
+    furthest = max(abs((before or 0.0) - (after or 0.0)) for before, after in pairs)
     if furthest > REPEATED:
         raise _refused(where, f"the same prompt scored twice differs by {furthest:.3g} nats")
     labels = list(dict.fromkeys(_ids(tokenizer, label, special=False)[0] for label in LABELS))
