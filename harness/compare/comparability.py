@@ -45,8 +45,14 @@ def signature_differences(signature: SignatureParts, reference: SignatureParts) 
     return tuple(notes)
 
 
+def remote_note(systems: Sequence[tuple[str, SystemRecord]]) -> str:
+    """A sentence on systems whose weights nobody could verify, because a server computes; empty where there are none."""
+    remote = list(dict.fromkeys(label for label, system in systems if system.identity == "remote"))
+    return f"A server computed {some(remote)}: the weights behind it are not verified." if remote else ""
+
+
 def system_notes(systems: Sequence[tuple[str, SystemRecord]]) -> tuple[str, ...]:
-    """One sentence each on differences in precision and in the form of prompts; none where all systems are alike.
+    """One sentence each on differences in precision and in the form of prompts, and on weights that are not verified.
 
     Scores of systems that differ in these are comparable, but part of their difference may come from it.
 
@@ -57,6 +63,7 @@ def system_notes(systems: Sequence[tuple[str, SystemRecord]]) -> tuple[str, ...]
     sentences = [
         _difference_note("Weights differ in precision", {label: system.dtype for label, system in systems}),
         _difference_note("Prompts differ", forms),
+        remote_note(systems),
     ]
     return tuple(sentence for sentence in sentences if sentence)
 

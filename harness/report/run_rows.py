@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.compare.comparability import remote_note
 from harness.compare.unverified import unverified
 from harness.util.text import bytes_text, plain, seconds_text, value_text
 
@@ -80,7 +81,9 @@ def run_notes(record: RunRecord, evaluated: Collection[str] | None = None) -> li
     """
     warning = unverified([(record.system.name, record)])
     tasks = {name: task for name, task in record.tasks.items() if evaluated is None or name in evaluated}
-    return [*_missing_values(record), *_shortened_prompts(record), *([warning] if warning else []), _cost(record.efficiency, tasks)]
+    remote = remote_note([(record.system.name, record.system)])
+    warnings = [text for text in (warning, remote) if text]
+    return [*_missing_values(record), *_shortened_prompts(record), *warnings, _cost(record.efficiency, tasks)]
 
 
 def _task_rows(name: str, task: TaskRecord, *, member: bool) -> Iterator[RunRow]:

@@ -45,3 +45,8 @@ def test_a_leaderboard_carries_the_notes_whatever_families_are_chosen() -> None:
     note = "Weights differ in precision: float32 for a; float16 for b."
     assert note in board.notes
     assert note in select(board, ("accuracy",)).notes
+
+
+def test_weights_behind_a_server_are_marked() -> None:
+    notes = system_notes([system("a"), system("b", identity="remote"), system("c", identity="remote")])
+    assert notes == ("A server computed b, c: the weights behind it are not verified.",)

@@ -17,6 +17,7 @@ from harness.errors import HarnessError, InputError, ModelError
 from harness.evaluation.options import Options
 from harness.evaluation.run import run
 from harness.models.opening import ModelOptions
+from harness.report.run_rows import run_notes
 from tests.engine.fake_server import FakeServer, continued, running, scored
 from tests.silent import Recorder
 from tests.tasks.cases import content, write_rows, write_yaml
@@ -311,3 +312,4 @@ def test_choices_are_the_same_through_a_run(folder: Path, tokenizer: Any, tmp_pa
     assert record["system"]["engine"] == "server"
     assert record["system"]["identity"] == "remote"
     assert finished.record.tasks["pick"].items == 6
+    assert any("weights behind it are not verified" in note for note in run_notes(finished.record))
