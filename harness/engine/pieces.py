@@ -88,7 +88,9 @@ class Pieces:
         self._unanswered.difference_update(ids)
 
     def lost(self, piece: WorkPiece) -> None:
-        """Take back what a worker did not answer before it ended; its first batch without an answer is what it was computing.
+        """Take back what a worker did not answer before it ended.
+
+        Its first batch without an answer is what it was computing; that batch comes last, when all others are answered.
 
         Raises:
             ModelError: several workers ended while they computed that batch; names its first item.
@@ -104,7 +106,8 @@ class Pieces:
                 f"{_ATTEMPTS} workers ended while they computed {names[0]}{more}.",
                 "It may need more memory than a worker has: try a smaller --batch-tokens, or leave it out with --limit.",
             )
-        self._waiting.extendleft(reversed(back))
+        self._waiting.extendleft(reversed(back[1:]))
+        self._waiting.append(back[0])
         self._left += sum(self._costs[batch] for batch in back)
 
 

@@ -23,6 +23,7 @@ EXTRAS = {
     "transformers": "hf",
     "bitsandbytes": "quant",
     "gguf": "demo",
+    "ctranslate2": "ctranslate2",
     "evaluate": "evaluate",
     "nltk": "nlg",
     "pycocoevalcap": "nlg",

@@ -63,13 +63,16 @@ def test_pieces_get_smaller() -> None:
 
 def test_a_batch_that_several_workers_did_not_survive_is_named() -> None:
     pieces = Pieces([("a",), ("b", "c"), ("d",)], dict.fromkeys("abcd", 1.0), 1)
+    handed = []
     for _ in range(2):
         while (piece := pieces.take()) is not None and ("b", "c") not in piece.batches:
+            handed += piece.batches
             pieces.answered(piece.ids)
         assert piece is not None
         pieces.lost(piece)
     piece = pieces.take()
     assert piece is not None
+    assert handed == [("a",), ("d",)]
     with pytest.raises(ModelError, match="3 workers ended while they computed b and 1 more"):
         pieces.lost(piece)
 

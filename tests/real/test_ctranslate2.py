@@ -51,7 +51,7 @@ def test_int8_is_another_system(flan_t5: Path, data: Path, tmp_path: Path) -> No
 
 def test_a_wrong_conversion_is_refused(flan_t5: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(converted, "_scale", lambda config: None)
+    monkeypatch.setattr(converted, "_scale", lambda config: setattr(config, "tie_word_embeddings", True))
     with pytest.raises(ModelError, match=r"computes flan-t5.* wrongly: a log-probability is"):
         evaluated(flan_t5, data, tmp_path / "out", "ctranslate2", limit=2)
     assert not list((tmp_path / "cache" / "ctranslate2").glob("*/model.bin"))
