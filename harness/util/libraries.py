@@ -27,6 +27,7 @@ EXTRAS = {
     "evaluate": "evaluate",
     "nltk": "nlg",
     "pycocoevalcap": "nlg",
+    "httpx2": "server",
     "lm_eval": "lm-eval",
     "profanity_check": "toxicity",
     "matplotlib": "plot",

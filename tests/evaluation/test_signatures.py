@@ -205,6 +205,7 @@ HARMLESS: dict[str, list[Change]] = {
 NEITHER = {
     "revision": "names a commit on the hub, whose content is in the digests; refused for a folder",
     "tasks": "chooses what is scored",
+    "base_url": "where a server answers; what it serves is in the system (tests/engine/test_server.py)",
     "measures": "adds scores; a test below holds that it leaves the others alone",
 }
 
