@@ -17,7 +17,7 @@ from harness.cli import add_commands, app
 from harness.errors import InputError
 from harness.evaluation.options import Options, option_fields, split
 
-ONLY_COMMAND_LINE = {"run": {"explain"}, "forgetting": {"folders", "before", "after", "text", "schema"}}
+ONLY_COMMAND_LINE = {"run": {"explain", "shard"}, "forgetting": {"folders", "before", "after", "text", "schema"}}
 """Options that print something else than a run's results."""
 
 
@@ -45,14 +45,18 @@ def test_every_option_of_run_is_a_keyword_with_the_same_default() -> None:
 def test_forgetting_has_every_option_of_run() -> None:
     run, forgetting = options_of("run"), options_of("forgetting")
     assert set(run) - ONLY_COMMAND_LINE["run"] <= set(forgetting)
-    for name in set(run) - {"explain", "model", "tasks"}:
+    for name in set(run) - {*ONLY_COMMAND_LINE["run"], "model", "tasks"}:
         assert default(run[name]) == default(forgetting[name]), name
 
 
 def test_compare_and_forgetting_share_their_options() -> None:
     compare, forgetting = options_of("compare"), options_of("forgetting")
     assert set(compare) <= set(forgetting)
-    assert set(forgetting) - set(compare) == set(options_of("run")) - {"explain", "tasks", "seed"} | {"folders", "text", "schema"}
+    assert set(forgetting) - set(compare) == set(options_of("run")) - {*ONLY_COMMAND_LINE["run"], "tasks", "seed"} | {
+        "folders",
+        "text",
+        "schema",
+    }
     keywords = inspect.signature(harness.compare).parameters
     fields = {field.name: field.default for field in option_fields(CompareOptions)}
     assert set(keywords) == {"before", "after", *fields}

@@ -24,7 +24,7 @@ def test_listing_the_backends_imports_no_model_library() -> None:
     code = f"import sys; from harness.engine.base import names; print(names()); assert not {heavy} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "('transformers', 'mock', 'vllm')"
+    assert done.stdout.strip() == "('transformers', 'ctranslate2', 'mock', 'server', 'vllm')"
 
 
 def test_an_unknown_backend_names_those_that_exist() -> None:

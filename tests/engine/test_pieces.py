@@ -63,7 +63,7 @@ def test_pieces_get_smaller() -> None:
 
 def test_a_batch_that_several_workers_did_not_survive_is_named() -> None:
     pieces = Pieces([("a",), ("b", "c"), ("d",)], dict.fromkeys("abcd", 1.0), 1)
-    handed = []
+    handed: list[tuple[str, ...]] = []
     for _ in range(2):
         while (piece := pieces.take()) is not None and ("b", "c") not in piece.batches:
             handed += piece.batches
