@@ -15,9 +15,8 @@ from harness.evaluation.options import Options
 from harness.evaluation.run import run
 from harness.evaluation.shard_run import merge, run_shard
 from harness.evaluation.shards import CACHE_NAME, FILE_NAME
+from tests.parts import model_and_tasks
 from tests.silent import Recorder
-from tests.tasks.cases import content, write_rows, write_yaml
-from tests.tiny import tiny_causal
 
 ONLY_OF_A_RUN = {"created", "command", "digest", "efficiency"}
 COUNT = 3
@@ -25,21 +24,9 @@ COUNT = 3
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, an adapter for it, and a task of each kind."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    folder = tmp_path_factory.mktemp("shards")
-    tiny_causal(folder / "model")
-    config = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights=False)
-    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(folder / "model"), config)
-    adapted.peft_config["default"].base_model_name_or_path = "model"
-    adapted.save_pretrained(str(folder / "tuned"))
-    write_rows(folder / "rows.jsonl", [{"thing": f"thing {number % 23}", "label": number % 2} for number in range(40)])
-    write_yaml(folder / "pick.yaml", content(task="pick"))
-    generation = {"answer": "generate", "choices": None, "target": "thing", "metrics": ["exact_match"], "generation": {"max_new_tokens": 5}}
-    write_yaml(folder / "write.yaml", content(task="write", **generation))
-    return folder
+    return model_and_tasks(
+        tmp_path_factory.mktemp("shards"), [{"thing": f"thing {number % 23}", "label": number % 2} for number in range(40)]
+    )
 
 
 def options(root: Path, output: Path, **changes: Any) -> Options:
