@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,9 @@ from harness.compare.pairing import Results
 from harness.contract import ScoreChoices
 from harness.engine import base
 from harness.engine.base import Session, known
-from harness.engine.cluster import ClusterSession, ModelCopy, open_copy
+from harness.engine.cluster import ClusterSession
+from harness.engine.jobs import ModelCopy, OpenCopy, open_copy
+from harness.engine.processes import ProcessPool, WorkerProcess
 from harness.engine.transformers.session import TransformersSession
 from harness.errors import ModelError
 from harness.evaluation.options import Options
@@ -93,13 +95,17 @@ def small_batches(root: Path) -> Opening:
     return open_files(ModelOptions(str(root / "model"), devices=("cpu",), batch_tokens=32), lambda note: None)
 
 
+def cluster(opened: Opening, devices: Sequence[str], open_model: OpenCopy = open_copy) -> ClusterSession:
+    return ClusterSession(ProcessPool("transformers", opened, devices, open_model), opened)
+
+
 def unexpected(engine: str, options: ModelOptions) -> Any:
     """Opens a model in a process; fails with an error that nobody expects."""
     raise KeyError("colours")
 
 
 def test_an_unexpected_error_comes_with_its_traceback(root: Path) -> None:
-    session = ClusterSession("transformers", opening(root), ("cpu",), unexpected)
+    session = cluster(opening(root), ("cpu",), unexpected)
     try:
         with session.engine(None) as engine, pytest.raises(RuntimeError, match="on cpu: KeyError: 'colours'") as caught:
             list(engine.score([ScoreChoices("one", (1,), ((2,), (3,)))]))
@@ -121,13 +127,15 @@ def test_a_process_that_is_killed_is_started_again(root: Path) -> None:
     work = requests(40)
     with TransformersSession(small_batches(root)).engine(None) as engine:
         expected = {response.id: response for batch in engine.score(work) for response in batch}
-    session = ClusterSession("transformers", small_batches(root), TWO)
+    session = cluster(small_batches(root), TWO)
     answered: dict[str, Any] = {}
     try:
         with session.engine(None) as engine:
             for batch in engine.score(work):
                 if not answered:
-                    os.kill(session.workers[0].process.pid or 0, signal.SIGKILL)
+                    first = session.pool.workers[0]
+                    assert isinstance(first, WorkerProcess)
+                    os.kill(first.process.pid, signal.SIGKILL)
                 assert not answered.keys() & {response.id for response in batch}
                 answered |= {response.id: response for response in batch}
             assert session.restarts == 1
@@ -138,7 +146,7 @@ def test_a_process_that_is_killed_is_started_again(root: Path) -> None:
 
 
 def test_processes_that_always_die_end_the_run(root: Path) -> None:
-    session = ClusterSession("transformers", opening(root), ("cpu",), dies)
+    session = cluster(opening(root), ("cpu",), dies)
     try:
         with session.engine(None) as engine, pytest.raises(ModelError, match="ended with code -9, 3 times in a row"):
             list(engine.score(requests(3)))
@@ -190,7 +198,7 @@ def deadly(engine: str, options: ModelOptions) -> ModelCopy:
 
 
 def test_a_batch_that_ends_every_process_is_named_and_the_rest_is_answered(root: Path) -> None:
-    session = ClusterSession("transformers", small_batches(root), TWO, deadly)
+    session = cluster(small_batches(root), TWO, deadly)
     answered: set[str] = set()
 
     def compute(engine: Any) -> None:

@@ -15,6 +15,7 @@ REAL_FIXTURES = frozenset({"data", "models", "smollm2", "minimind2", "flan_t5", 
 SLOW_PATHS = (
     "cli/test_tune.py",
     "engine/test_generation.py",
+    "engine/test_ray.py",
     "engine/test_sharing.py",
     "engine/test_soft_prompts.py",
     "evaluation/test_resume.py",
@@ -25,6 +26,7 @@ SLOW_PATHS = (
     "stats/test_verdict.py",
     "test_extension.py",
     "test_recipes.py",
+    "tune/test_parallel.py",
     "tune/test_tuning.py",
 )
 """Files and folders, relative to `tests/`, whose tests train, run many models or commands, drive a browser, or simulate."""

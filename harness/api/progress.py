@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from harness.util import garbage
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.engine.cluster import Worker
     from harness.report.progress import RunProgress
 
 _LOGGER = logging.getLogger("harness")
@@ -68,6 +69,11 @@ class ConsoleProgress:
         """The engine computed this many more tokens."""
         if self._bars is not None:
             self._bars.tokens(count)
+
+    def workers(self, workers: Sequence[Worker]) -> None:
+        """The workers that compute have gone on."""
+        if self._bars is not None:
+            self._bars.workers(workers)
 
     def note(self, message: str) -> None:
         """Print a remark."""

@@ -83,6 +83,12 @@ class TuneKeywords:
     revision: Annotated[str | None, OptionSpec("Branch, tag or commit of a Hub model.")] = None
     allow_pickle: Annotated[bool, OptionSpec("Load pickled weights, which can run code.")] = False
     trust_remote_code: Annotated[bool, OptionSpec("Run Python code that comes with the model.")] = False
+    workers: Annotated[
+        str | None,
+        OptionSpec(
+            "Train the combinations at the same time, with N processes or on a Ray cluster: N, ray or ray://HOST:PORT.", metavar="WORKERS"
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -91,6 +97,7 @@ class TuneKeywords:
 
     def options(self) -> TuneOptions:
         """The trainings that they ask for."""
+        from harness.engine.pools import Workers
         from harness.tune import grid
         from harness.tune.settings import TuneOptions, TuneSettings
 
@@ -119,6 +126,7 @@ class TuneKeywords:
             revision=self.revision,
             allow_pickle=self.allow_pickle,
             trust_remote_code=self.trust_remote_code,
+            workers=None if self.workers is None else Workers.parse(self.workers),
         )
 
     def _lists(self) -> dict[str, list[Any]]:

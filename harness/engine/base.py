@@ -94,7 +94,7 @@ class Capabilities:
         remote_code: Python code that comes with a model.
         encoder_decoder: encoder-decoder models.
         memory: models that the caller holds in memory.
-        devices: several devices, a process with a copy of the model on each.
+        devices: several devices or workers, each with a copy of the model.
         chat_only: prompts must be chat messages.
         settings: fields of `ModelOptions` that it uses, among `SETTINGS`; a run that sets another one is refused.
         reads: "tokens" where it reads a request's token ids, "text" where it tokenizes the text or messages beside them itself.
@@ -207,6 +207,10 @@ class Backend:
         """The devices that a run uses."""
         return options.devices
 
+    def gpus_per_worker(self, options: ModelOptions) -> int:
+        """GPUs that one copy of the model needs."""
+        return 1
+
     def batch_tokens(self, options: ModelOptions) -> int | None:
         """Tokens in a batch, padding included; None where the backend decides it while it works."""
         return options.batch_tokens
@@ -270,12 +274,14 @@ def response_key(system: System) -> str:
     return identity.response_key(system, load(system.engine).cache_key)
 
 
-def check_options(backend: Backend, options: ModelOptions, *, memory: bool = False) -> None:
+def check_options(backend: Backend, options: ModelOptions, *, memory: bool = False, workers: bool = False) -> None:
     """Refuse options that a backend does not support.
 
     Raises:
         InputError: names the option, and the backends that support it.
     """
+    if memory and workers:
+        raise InputError("A model in memory cannot be sent to other processes.", "Save it and name its folder, or leave out workers.")
     _refuse(
         backend,
         [
@@ -284,6 +290,7 @@ def check_options(backend: Backend, options: ModelOptions, *, memory: bool = Fal
             _Need("--merge", options.merge, lambda can: can.merge),
             _Need("--trust-remote-code", options.trust_remote_code, lambda can: can.remote_code),
             _Need("--device with several devices", len(options.devices) > 1, lambda can: can.devices),
+            _Need("--workers", workers, lambda can: can.devices),
             _Need("--no-chat", options.chat is False, lambda can: not can.chat_only),
             _Need("--adapter", any(name is not None for name in options.adapters), lambda can: can.adapters != frozenset()),
             *(_Need(_flag(name, getattr(options, name)), set_, _uses(name)) for name, set_ in _settings(options) if not memory),

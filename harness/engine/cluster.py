@@ -1,273 +1,237 @@
-"""Several devices of one machine: a process with the whole model on each.
+"""One model on several workers: processes of this machine, or actors of a Ray cluster.
 
-Whichever is idle takes the next batches; one that ends unexpectedly is started again, and its batches are put back.
+Whichever worker is idle takes the next batches; one that ends unexpectedly is started again, and its batches are put back.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import traceback
+import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
-from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from harness.contract import Generate, Request, Response, ScoreRequest, Usage, add_usage
-from harness.engine import base
-from harness.engine.base import Engine, Session
-from harness.engine.pieces import Batch, Pieces, WorkPiece, cost
-from harness.errors import HarnessError, ModelError
+from harness.engine.jobs import Answered, ComputeBatches, Idle, Job, Message, PlannedBatches
+from harness.engine.pieces import Batch, Pieces, WorkPiece, planned_costs
+from harness.errors import ModelError
 
 if TYPE_CHECKING:
-    from harness.models.opening import AnyAdapter, ModelOptions, Opening
+    from harness.models.opening import AnyAdapter, Opening
 
 _STARTS = 3
-"""Times that a process is started without answering anything, before the run ends."""
-
-_PATIENCE = 1.0
-"""Seconds that a process has to end by itself."""
-
-
-@dataclass(frozen=True)
-class _DeviceJob:
-    """All requests of one kind for the adapter of this number; a process keeps them until the next job."""
-
-    number: int
-    adapter: int
-    requests: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class _Compute:
-    """Requests of the job to compute; all others count as answered."""
-
-    job: int
-    ids: frozenset[str]
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """The batches of a job."""
-
-    job: int
-    batches: tuple[Batch, ...]
-
-
-@dataclass(frozen=True)
-class _Answered:
-    """A batch of responses."""
-
-    job: int
-    batch: list[Response]
-
-
-@dataclass(frozen=True)
-class _Idle:
-    """The end of a piece, with what it cost; or a failure."""
-
-    job: int
-    usage: Usage = field(default_factory=Usage)
-    notes: tuple[str, ...] = ()
-    error: Exception | None = None
-
-
-@dataclass(frozen=True)
-class ModelCopy:
-    """A model opened in one of the processes."""
-
-    opening: Opening
-    session: Session
-
-
-OpenCopy = Callable[[str, "ModelOptions"], ModelCopy]
-
-
-def open_copy(engine: str, options: ModelOptions) -> ModelCopy:
-    """Open a model in a process of its own, whose files the run's process verifies.
-
-    Args:
-        engine: name of the backend.
-        options: how the model is loaded, on one device.
-    """
-    backend = base.load(engine)
-    opening = backend.prepare(options, _ignore)
-    opening.leave_hashing()
-    return ModelCopy(opening, backend.open(opening))
-
-
-def _ignore(note: str) -> None:
-    """The run's own process reports the same notes."""
+"""Times that a worker is started without answering anything, before the run ends."""
 
 
 @dataclass(eq=False)
-class _Worker:
-    """A process, and what it is doing.
+class Worker:
+    """A worker, and what it is doing.
 
     Attributes:
+        name: of its device, machine or both.
         piece: what it computes; None while it plans or is idle.
         job: the last job that was sent.
-        busy: whether it computes or plans.
+        busy: whether it starts, plans or computes.
         starts: times it was started since it last answered something.
+        restarts: times it ended unexpectedly.
+        answered: requests that it answered.
+        seconds: time in which it was busy with pieces.
+        memory: its peak in bytes, as last reported.
     """
 
-    device: str
-    process: Any
-    connection: Connection
+    name: str
     piece: WorkPiece | None = None
     job: int | None = None
     busy: bool = False
     starts: int = 1
+    restarts: int = 0
+    answered: int = 0
+    seconds: float = 0.0
+    memory: int = 0
+    _since: float = 0.0
+
+    @property
+    def ending(self) -> str:
+        """How it ended."""
+        return f"The worker on {self.name} ended"
+
+    @property
+    def doing(self) -> str:
+        """What it does, in a word."""
+        return "computing" if self.piece is not None else "starting" if self.busy else "idle"
+
+    def began(self) -> None:
+        """A piece begins."""
+        self._since = time.perf_counter()
+
+    def counted(self, requests: int) -> None:
+        """Some requests of its piece are answered."""
+        now = time.perf_counter()
+        self.answered += requests
+        self.seconds += now - self._since
+        self._since = now
+
+
+class WorkerPool(Protocol):
+    """Workers, each of which opens a copy of the model when its first job arrives."""
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """All of them, in a constant order."""
+        ...
+
+    def send(self, worker: Worker, message: Job | ComputeBatches) -> None:
+        """Send a message; that a worker has ended is reported by `messages`."""
+        ...
+
+    def messages(self) -> Sequence[tuple[Worker, Message | None]]:
+        """Wait for messages, and return those that have arrived; None for a worker that has ended."""
+        ...
+
+    def restart(self, worker: Worker) -> None:
+        """End a worker, whatever it does, and start it again."""
+        ...
+
+    def close(self) -> None:
+        """End all workers."""
+        ...
+
+
+Follow = Callable[[Sequence[Worker]], None]
+"""Receives the workers whenever one of them has reported something."""
+
+
+def follow_nothing(workers: Sequence[Worker]) -> None:
+    """Nobody follows the workers."""
 
 
 class ClusterSession:
-    """A model opened on several devices, until `close`.
+    """A model opened on several workers, until `close`.
 
     Args:
-        engine: name of the backend.
+        pool: the workers.
         opening: the model.
-        devices: one process is started for each.
-        open_model: a function of a module; called once in each process.
+        follow: receives the workers as they go on.
 
     Attributes:
-        workers: in the order of the devices.
-        restarts: processes that ended unexpectedly and were started again.
+        restarts: workers that ended unexpectedly and were started again.
     """
 
-    def __init__(self, engine: str, opening: Opening, devices: Sequence[str], open_model: OpenCopy = open_copy) -> None:
-        self._context = multiprocessing.get_context("spawn")
-        self._open_model = open_model
-        self._engine = engine
-        self._jobs = 0
+    def __init__(self, pool: WorkerPool, opening: Opening, follow: Follow = follow_nothing) -> None:
+        self.pool = pool
         self.opening = opening
         self.restarts = 0
-        self.workers = [_Worker(device, *self._started(device)) for device in devices]
+        self._follow = follow
+        self._jobs = 0
 
     @contextmanager
     def engine(self, adapter: AnyAdapter | None) -> Iterator[ClusterEngine]:
-        """An engine on all devices for the model with an adapter, or without."""
+        """An engine on all workers for the model with an adapter, or without."""
         yield ClusterEngine(self, self.opening.adapters.index(adapter))
 
-    def planned(self, job: _DeviceJob) -> tuple[Batch, ...]:
-        """The batches of a job, as a process plans them; what processes compute of another job is abandoned."""
-        for worker in self.workers:
-            if worker.busy:
-                worker.process.terminate()
+    def planned(self, job: Job) -> tuple[Batch, ...]:
+        """The batches of a job, as a worker plans them; what workers compute of another job is abandoned."""
+        for worker in self.pool.workers:
+            if worker.piece is not None:
                 self._replace(worker)
-            self._send(worker, job)
+            self._send_job(worker, job)
         for worker, message in self._messages():
             if message is None:
-                self._send(worker, job)
-            elif isinstance(message, _Planned):
+                self._send_job(worker, job)
+            elif isinstance(message, PlannedBatches):
                 return message.batches
         raise AssertionError("the messages go on until a plan arrives")
 
-    def computed(self, job: _DeviceJob, pieces: Pieces) -> Iterator[_Answered | _Idle]:
-        """What the processes report, until every request is answered and none is busy.
+    def computed(self, job: Job, pieces: Pieces) -> Iterator[Answered | Idle]:
+        """What the workers report, until every request is answered and none is busy.
 
         Raises:
             HarnessError: the first failure of any of them.
-            ModelError: processes ended unexpectedly, time after time.
+            ModelError: workers ended unexpectedly, time after time.
         """
         self._hand_out(job, pieces)
         messages = self._messages(pieces)
-        while any(worker.busy for worker in self.workers):
+        while pieces.waiting or any(worker.piece is not None for worker in self.pool.workers):
             _, message = next(messages)
-            if isinstance(message, _Answered):
+            if isinstance(message, Answered):
                 pieces.answered(response.id for response in message.batch)
-            if isinstance(message, _Answered | _Idle):
+            if isinstance(message, Answered | Idle):
                 yield message
             self._hand_out(job, pieces)
 
-    def new_job(self, adapter: int, requests: Sequence[Request]) -> _DeviceJob:
+    def new_job(self, adapter: int, requests: Sequence[Request]) -> Job:
         """A job with a number of its own."""
         self._jobs += 1
-        return _DeviceJob(self._jobs, adapter, tuple(requests))
+        return Job(self._jobs, adapter, tuple(requests))
 
-    def _hand_out(self, job: _DeviceJob, pieces: Pieces) -> None:
-        """Give idle processes work; one that was started again gets the job first, and plans it."""
-        for worker in self.workers:
+    def close(self) -> None:
+        """End the workers."""
+        self.pool.close()
+
+    def _hand_out(self, job: Job, pieces: Pieces) -> None:
+        """Give idle workers work; one that was started again gets the job first, and plans it."""
+        for number, worker in enumerate(self.pool.workers):
             if worker.busy or not pieces.waiting:
                 continue
             if worker.job != job.number:
-                self._send(worker, job)
-            elif (piece := pieces.take()) is not None:
+                self._send_job(worker, job)
+            elif (piece := pieces.take(number)) is not None:
                 worker.piece, worker.busy = piece, True
-                self._send(worker, _Compute(job.number, piece.ids))
+                worker.began()
+                self.pool.send(worker, ComputeBatches(job.number, piece.ids))
 
-    def _messages(self, pieces: Pieces | None = None) -> Iterator[tuple[_Worker, Any]]:
-        """Messages as they arrive, None for a process that ended: it was started again, and its piece was put back."""
+    def _messages(self, pieces: Pieces | None = None) -> Iterator[tuple[Worker, Message | None]]:
+        """Messages as they arrive, None for a worker that ended: it was started again, and its piece was put back."""
         while True:
-            by_source = {source: worker for worker in self.workers for source in (worker.connection, worker.process.sentinel)}
-            for worker in dict.fromkeys(by_source[source] for source in wait(list(by_source))):
-                message = self._received(worker)
+            for worker, message in self.pool.messages():
                 if message is None:
-                    self._restart(worker, pieces)
+                    self._ended(worker, pieces)
                     yield worker, None
-                    continue
-                if isinstance(message, _Idle | _Planned):
-                    worker.busy, worker.piece = False, None
-                if isinstance(message, _Idle) and message.error is not None:
-                    raise message.error
-                worker.starts = 0
-                yield worker, message
+                elif self._noted(worker, message):
+                    yield worker, message
+            self._follow(self.pool.workers)
 
-    def _received(self, worker: _Worker) -> Any:
-        """A message, or None where the process has ended and left none."""
-        with suppress(EOFError, OSError):
-            if worker.connection.poll():
-                return worker.connection.recv()
-        return None
+    def _noted(self, worker: Worker, message: Message) -> bool:
+        """Note what a message says; False where it belongs to a job that was abandoned."""
+        if message.job != worker.job:
+            return False
+        if isinstance(message, Answered):
+            worker.counted(len(message.batch))
+        if isinstance(message, Idle | PlannedBatches):
+            worker.busy, worker.piece = False, None
+        if isinstance(message, Idle):
+            worker.memory = message.memory
+            if message.error is not None:
+                raise message.error
+        worker.starts = 0
+        return True
 
-    def _restart(self, worker: _Worker, pieces: Pieces | None) -> None:
-        worker.process.join()
+    def _ended(self, worker: Worker, pieces: Pieces | None) -> None:
         if worker.starts >= _STARTS:
             raise ModelError(
-                f"The process that computes on {worker.device} ended with code {worker.process.exitcode}, {_STARTS} times in a row.",
-                "It may have too little memory: try a smaller --batch-tokens, or fewer devices.",
+                f"{worker.ending}, {_STARTS} times in a row.",
+                "It may have too little memory: try a smaller --batch-tokens, or fewer workers.",
             )
         self.restarts += 1
+        worker.restarts += 1
         piece = worker.piece
         self._replace(worker)
         if piece is not None and pieces is not None:
-            pieces.lost(piece)
+            pieces.lost(list(self.pool.workers).index(worker), piece)
 
-    def _replace(self, worker: _Worker) -> None:
-        worker.connection.close()
+    def _replace(self, worker: Worker) -> None:
         worker.piece, worker.job, worker.busy = None, None, False
         worker.starts += 1
-        worker.process, worker.connection = self._started(worker.device)
+        self.pool.restart(worker)
 
-    def _started(self, device: str) -> tuple[Any, Connection]:
-        ours, theirs = self._context.Pipe()
-        options = replace(self.opening.options, devices=(device,))
-        process = self._context.Process(target=_serve, args=(self._open_model, self._engine, options, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        return process, ours
-
-    def _send(self, worker: _Worker, message: Any) -> None:
-        """Send a message; a process that has ended is noticed when its messages are waited for."""
-        if isinstance(message, _DeviceJob):
-            worker.job, worker.busy = message.number, True
-        with suppress(BrokenPipeError, ConnectionResetError):
-            worker.connection.send(message)
-
-    def close(self) -> None:
-        """End the processes."""
-        for worker in self.workers:
-            self._send(worker, None)
-        for worker in self.workers:
-            worker.process.join(0 if worker.busy else _PATIENCE)
-            if worker.process.is_alive():
-                worker.process.terminate()
-                worker.process.join()
-            worker.connection.close()
+    def _send_job(self, worker: Worker, job: Job) -> None:
+        worker.job, worker.busy = job.number, True
+        self.pool.send(worker, job)
 
 
 @dataclass
 class ClusterEngine:
-    """One system on all devices. Seconds of its usage are summed over the devices."""
+    """One system on all workers. Seconds of its usage are summed over the workers."""
 
     session: ClusterSession
     adapter: int
@@ -290,68 +254,15 @@ class ClusterEngine:
         if all(request.id in done for request in requests):
             return
         job = self.session.new_job(self.adapter, requests)
-        costs = {request.id: cost(request) for request in requests}
-        pieces = Pieces(self.session.planned(job), costs, len(self.session.workers), done)
+        batches = self.session.planned(job)
+        pieces = Pieces(batches, planned_costs(batches, requests), len(self.session.pool.workers), done)
         before = self.session.restarts
         for message in self.session.computed(job, pieces):
-            if isinstance(message, _Answered):
+            if isinstance(message, Answered):
                 yield message.batch
             else:
                 add_usage(self.usage, message.usage)
                 self.notes += [note for note in message.notes if note not in self.notes]
         if restarted := self.session.restarts - before:
-            self.notes.append(f"{restarted} processes ended unexpectedly and were started again; their work was computed by others.")
-
-
-def _serve(open_model: OpenCopy, engine: str, options: ModelOptions, connection: Connection) -> None:
-    """Plan and compute until there is no more to do; the life of one process."""
-    model: ModelCopy | None = None
-    entered: tuple[int, Engine, ExitStack] | None = None
-    job: _DeviceJob | None = None
-    with ExitStack() as stack, suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while (message := connection.recv()) is not None:
-            if isinstance(message, _DeviceJob):
-                job = message
-            assert job is not None
-            try:
-                model = model or open_model(engine, options)
-                if entered is None or entered[0] != job.adapter:
-                    if entered is not None:
-                        entered[2].close()
-                    block = stack.enter_context(ExitStack())
-                    entered = (job.adapter, block.enter_context(model.session.engine(model.opening.adapters[job.adapter])), block)
-                if isinstance(message, _DeviceJob):
-                    connection.send(_Planned(job.number, tuple(base.batches(entered[1], job.requests))))
-                else:
-                    _compute(entered[1], job, message.ids, connection.send)
-            except (BrokenPipeError, ConnectionResetError):
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the run's own process has to report it
-                raised = error if isinstance(error, HarnessError) else _unexpected(error, options.device)
-                connection.send(_Idle(job.number, error=raised))
-
-
-def _unexpected(error: Exception, device: str) -> RuntimeError:
-    """An error that can be sent to the run's own process, with the traceback of this one; its own class might not be sent."""
-    sent = RuntimeError(f"on {device}: {type(error).__name__}: {error}")
-    sent.add_note("".join(traceback.format_exception(error)))
-    return sent
-
-
-@dataclass(frozen=True)
-class _Others:
-    """Every id but these."""
-
-    ids: frozenset[str]
-
-    def __contains__(self, name: object) -> bool:
-        return name not in self.ids
-
-
-def _compute(engine: Engine, job: _DeviceJob, ids: frozenset[str], send: Callable[[Any], None]) -> None:
-    before = replace(engine.usage)
-    work = engine.generate if isinstance(job.requests[0], Generate) else engine.score
-    for batch in work(job.requests, _Others(ids)):
-        send(_Answered(job.number, batch))
-    spent = Usage(*(getattr(engine.usage, entry.name) - getattr(before, entry.name) for entry in fields(Usage)))
-    send(_Idle(job.number, spent, tuple(engine.notes)))
+            workers = "1 worker" if restarted == 1 else f"{restarted} workers"
+            self.notes.append(f"{workers} ended unexpectedly and started again; unfinished batches were computed again.")

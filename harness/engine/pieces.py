@@ -1,7 +1,9 @@
 """Work that several workers share: whole planned batches, handed out in pieces that get smaller as less is left.
 
 A batch's numbers depend on what is computed together, so batches are never split: every worker plans all requests, and computes the batches
-of its pieces as one process would.
+of its pieces as one process would. Batches with the same few-shot header follow each other in a plan, and a worker keeps the last header,
+so each worker has a range of the plan; one that has finished its own takes half of the largest range that is left (work stealing, Blumofe
+and Leiserson, 1999).
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from collections import Counter, deque
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.contract import Generate, Request, ScoreChoices
+from harness.contract import Generate, Request, ScoreChoices, TokenIds
 from harness.errors import InputError, ModelError
+from harness.util.sequences import common_prefix
 
 Batch = tuple[str, ...]
 """Ids of requests that are computed together."""
@@ -19,10 +22,8 @@ Batch = tuple[str, ...]
 _ATTEMPTS = 3
 """Workers that may end while they compute the same batch; the batch itself is then taken for the cause."""
 
-_SHARE = 2
-"""A piece is one part in this many for each worker of what is left: large ones first, small ones last (guided self-scheduling,
-Polychronopoulos and Kuck, 1987)."""
-
+_PARTS = 4
+"""A piece is one part in this many of what is left of a worker's range: large ones first, small ones last."""
 
 MOST_SHARDS = 10_000
 """Most shards of a run."""
@@ -52,45 +53,46 @@ class Pieces:
 
     def __init__(self, batches: Iterable[Batch], costs: Mapping[str, float], workers: int, done: Container[str] = ()) -> None:
         self._costs = {batch: sum(costs[name] for name in batch if name not in done) for batch in batches}
-        self._waiting = deque(batch for batch, cost in self._costs.items() if cost > 0)
-        self._left = sum(self._costs[batch] for batch in self._waiting)
-        self._open = set(self._waiting)
-        self._unanswered = {name for batch in self._waiting for name in batch if name not in done}
+        waiting = [batch for batch, cost in self._costs.items() if cost > 0]
+        self._ranges = [deque(part) for part in ranges(waiting, self._costs, workers)]
+        self._left = [sum(self._costs[batch] for batch in part) for part in self._ranges]
+        self._last: deque[Batch] = deque()
+        self._unanswered = {name for batch in waiting for name in batch if name not in done}
         self._failures: Counter[Batch] = Counter()
-        self._workers = workers
 
     @property
     def waiting(self) -> bool:
         """Whether there is a piece to take."""
-        return bool(self._waiting)
+        return bool(self._last) or any(self._ranges)
 
-    @property
-    def finished(self) -> bool:
-        """Whether every request is answered."""
-        return not self._unanswered
+    def take(self, worker: int) -> WorkPiece | None:
+        """The next piece for a worker, or None where nothing waits; what other workers compute may still come back.
 
-    def take(self) -> WorkPiece | None:
-        """The next piece, or None where nothing waits; what other workers compute may still come back."""
-        if not self._waiting:
-            return None
-        size = self._left / (_SHARE * self._workers)
+        Args:
+            worker: its number, from 0.
+        """
+        if not self._ranges[worker]:
+            self._steal(worker)
+        own = self._ranges[worker]
+        if not own:
+            return WorkPiece((self._last.popleft(),)) if self._last else None
+        size = self._left[worker] / _PARTS
         batches: list[Batch] = []
         taken = 0.0
-        while self._waiting and (not batches or taken + self._costs[self._waiting[0]] <= size):
-            batch = self._waiting.popleft()
-            batches.append(batch)
-            taken += self._costs[batch]
-        self._left -= taken
+        while own and (not batches or taken + self._costs[own[0]] <= size):
+            batches.append(own.popleft())
+            taken += self._costs[batches[-1]]
+        self._left[worker] -= taken
         return WorkPiece(tuple(batches))
 
     def answered(self, ids: Iterable[str]) -> None:
         """Note that requests are answered."""
         self._unanswered.difference_update(ids)
 
-    def lost(self, piece: WorkPiece) -> None:
+    def lost(self, worker: int, piece: WorkPiece) -> None:
         """Take back what a worker did not answer before it ended.
 
-        Its first batch without an answer is what it was computing; that batch comes last, when all others are answered.
+        Its first batch without an answer is what it was computing; that batch comes last, when all others were handed out.
 
         Raises:
             ModelError: several workers ended while they computed that batch; names its first item.
@@ -106,34 +108,54 @@ class Pieces:
                 f"{_ATTEMPTS} workers ended while they computed {names[0]}{more}.",
                 "It may need more memory than a worker has: try a smaller --batch-tokens, or leave it out with --limit.",
             )
-        self._waiting.extendleft(reversed(back[1:]))
-        self._waiting.append(back[0])
-        self._left += sum(self._costs[batch] for batch in back)
+        self._last.append(back[0])
+        self._ranges[worker].extendleft(reversed(back[1:]))
+        self._left[worker] += sum(self._costs[batch] for batch in back[1:])
+
+    def _steal(self, thief: int) -> None:
+        """Take the second half of the costliest range."""
+        victim = max(range(len(self._ranges)), key=lambda number: self._left[number] if self._ranges[number] else -1.0)
+        theirs, mine = self._ranges[victim], self._ranges[thief]
+        half, taken = self._left[victim] / 2, 0.0
+        while theirs and (not mine or taken + self._costs[theirs[-1]] <= half):
+            mine.appendleft(theirs.pop())
+            taken += self._costs[mine[0]]
+        self._left[victim] -= taken
+        self._left[thief] += taken
 
 
-def cost(request: Request) -> float:
-    """An estimate of what a request costs, in tokens."""
-    if isinstance(request, Generate):
-        return len(request.context) + request.max_new_tokens * request.beams
-    if isinstance(request, ScoreChoices):
-        return len(request.context) + sum(map(len, request.choices))
-    return sum(len(context) + len(scored) for context, scored in request.windows)
+def planned_costs(batches: Iterable[Batch], requests: Sequence[Request]) -> dict[str, float]:
+    """An estimate of what each request costs, in tokens: of a prompt, those that the prompt before it in the plan does not begin with."""
+    by_id = {request.id: request for request in requests}
+    costs: dict[str, float] = {}
+    before: TokenIds = ()
+    for name in (name for batch in batches for name in batch):
+        request = by_id[name]
+        if isinstance(request, Generate | ScoreChoices):
+            new = len(request.context) - common_prefix(before, request.context)
+            before = request.context
+            more = request.max_new_tokens * request.beams if isinstance(request, Generate) else sum(map(len, request.choices))
+            costs[name] = new + more
+        else:
+            costs[name] = sum(len(context) + len(scored) for context, scored in request.windows)
+    return costs
 
 
-def shares(batches: Sequence[Batch], costs: Mapping[str, float], number: int) -> list[list[Batch]]:
-    """Whole batches in shares of nearly equal cost, the same on every machine: the costliest batch goes to the cheapest share.
+def ranges(batches: Sequence[Batch], costs: Mapping[Batch, float], number: int) -> list[list[Batch]]:
+    """Consecutive batches in parts of nearly equal cost, some of them empty where there are fewer batches.
 
     Args:
-        batches: all planned batches.
-        costs: of each request.
-        number: of shares.
+        batches: in the order of the plan.
+        costs: of each batch.
+        number: of parts.
     """
+    whole = sum(costs[batch] for batch in batches)
     parts: list[list[Batch]] = [[] for _ in range(number)]
-    totals = [0.0] * number
-    for batch in sorted(batches, key=lambda batch: (-sum(costs[name] for name in batch), batch)):
-        place = min(range(number), key=lambda place: (totals[place], place))
-        parts[place].append(batch)
-        totals[place] += sum(costs[name] for name in batch)
+    before = 0.0
+    for batch in batches:
+        middle = before + costs[batch] / 2
+        parts[min(number - 1, int(middle * number / whole)) if whole else 0].append(batch)
+        before += costs[batch]
     return parts
 
 
@@ -169,5 +191,6 @@ class Shard:
 
     def part(self, batches: Sequence[Batch], requests: Sequence[Request]) -> frozenset[str]:
         """Ids of the requests that this shard computes: whole batches."""
-        costs = {request.id: cost(request) for request in requests}
-        return frozenset(name for batch in shares(batches, costs, self.count)[self.number - 1] for name in batch)
+        costs = planned_costs(batches, requests)
+        of_batches = {batch: sum(costs[name] for name in batch) for batch in batches}
+        return frozenset(name for batch in ranges(batches, of_batches, self.count)[self.number - 1] for name in batch)

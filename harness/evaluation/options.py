@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from harness.contract import LARGEST_SEED, Family
 from harness.errors import InputError
 from harness.util import paths
+
+if TYPE_CHECKING:
+    from harness.engine.pools import Workers
 
 MOST_TOKENS = MOST_ITEMS = 2**31 - 1
 MOST_TEXTS = 10_000
@@ -134,6 +137,13 @@ class Options:
     base_url: Annotated[
         str | None, OptionSpec("Address of the server for --engine server, such as http://127.0.0.1:8000/v1.", metavar="URL")
     ] = None
+    workers: Annotated[
+        str | None,
+        OptionSpec(
+            "Compute with N processes on this machine, or on a Ray cluster: N, ray, ray:N, ray://HOST:PORT or ray://HOST:PORT/N.",
+            metavar="WORKERS",
+        ),
+    ] = None
     allow_pickle: Annotated[bool, OptionSpec("Load pickled weights, which can run code.")] = False
     trust_remote_code: Annotated[bool, OptionSpec("Run Python code that comes with the model.")] = False
     command: tuple[str, ...] = ()
@@ -147,7 +157,7 @@ class Options:
             raise InputError("--adapter names no adapter.", "Give an adapter card, a folder or a Hub id; 'none' is the base model.")
         if not split(self.device):
             raise InputError("--device names no device.", "Give auto, cpu, cuda or cuda:N, or several separated by commas.")
-        _ = self.families, self.seeds
+        _ = self.families, self.seeds, self.worker_plan
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -177,6 +187,15 @@ class Options:
     def devices(self) -> tuple[str, ...]:
         """The devices, at least one."""
         return split(self.device)
+
+    @property
+    def worker_plan(self) -> Workers | None:
+        """The workers; None to compute in this process, or in one for each device."""
+        if self.workers is None:
+            return None
+        from harness.engine.pools import Workers
+
+        return Workers.parse(self.workers)
 
     @property
     def families(self) -> tuple[Family, ...]:

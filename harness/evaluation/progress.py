@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from harness.engine.cluster import Worker
 
 Stage: TypeAlias = Literal["startup", "render", "tokenize", "score", "generate", "metrics"]
 
@@ -31,6 +34,10 @@ class Progress(Protocol):
         """The engine computed this many more tokens."""
         ...
 
+    def workers(self, workers: Sequence[Worker]) -> None:
+        """The workers that compute have gone on."""
+        ...
+
     def note(self, message: str) -> None:
         """A remark for the user."""
         ...
@@ -46,6 +53,9 @@ class SilentProgress:
         """Ignore it."""
 
     def tokens(self, count: int) -> None:
+        """Ignore it."""
+
+    def workers(self, workers: Sequence[Worker]) -> None:
         """Ignore it."""
 
     def note(self, message: str) -> None:

@@ -95,7 +95,7 @@ def run_record(system: System, scored: ScoredTasks, efficiency: EfficiencyRecord
         tasks=scored.tasks,
         groups=scored.groups,
         efficiency=efficiency,
-        environment=_environment(device),
+        environment=_environment(device) | ({"workers": options.workers} if options.workers else {}),
     )
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from harness.errors import InputError, StorageError
 from harness.evaluation.options import Options, option_fields
 from harness.store.records import system_record
 from harness.util.atomic import write_text
+from harness.util.libraries import computing_versions, differences
 
 if TYPE_CHECKING:
     from harness.contract import System
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
 
 FILE_NAME = "shard.json"
 CACHE_NAME = "responses.sqlite"
-_OF_THE_SHARD = {"output", "fresh", "device"}
+_OF_THE_SHARD = {"output", "fresh", "device", "workers"}
 """Options that may differ between the shards of a run."""
-_LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "vllm")
 
 
 class UsageRecord(BaseModel):
@@ -107,7 +105,7 @@ def record(shard: Shard, options: Options, systems: Sequence[ShardSystem]) -> Sh
         number=shard.number,
         count=shard.count,
         harness_version=__version__,
-        versions=_versions(),
+        versions=computing_versions(),
         options=_plain(options),
         systems=list(systems),
     )
@@ -227,9 +225,8 @@ def _difference(first: ShardRecord, other: ShardRecord) -> str:
         return f"{other.count} shards instead of {first.count}"
     for name in _changed(first.options, other.options):
         return f"the option {name} is {other.options.get(name)!r} instead of {first.options.get(name)!r}"
-    here, there = (record.versions | {"harness": record.harness_version} for record in (first, other))
-    if changed := _changed(here, there):
-        return ", ".join(f"{name} {there.get(name)} instead of {here.get(name)}" for name in changed)
+    if versions := differences(first.versions, other.versions):
+        return versions
     systems = [{system.name: (system.digest, system.requests) for system in record.systems} for record in (first, other)]
     if systems[0] != systems[1]:
         name = next(iter(_changed(systems[0], systems[1])))
@@ -239,23 +236,11 @@ def _difference(first: ShardRecord, other: ShardRecord) -> str:
 
 def versions_differ(finished: ShardRecord) -> str:
     """How the versions of a shard differ from those installed here, in words; empty where they do not."""
-    here = _versions() | {"harness": __version__}
-    there = finished.versions | {"harness": finished.harness_version}
-    return ", ".join(f"{name} {there.get(name)} instead of {here.get(name)}" for name in _changed(here, there))
+    return differences(computing_versions(), finished.versions)
 
 
 def _changed(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in {*first, *other} if first.get(name) != other.get(name))
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _plain(options: Options) -> dict[str, Any]:

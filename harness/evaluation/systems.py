@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.contract import System, Usage
 from harness.engine import base
 from harness.engine.base import Backend, Engine, Session
+from harness.engine.pools import Workers, open_pool
 from harness.evaluation.outputs import output_folders
 from harness.models import identity
 from harness.models.opening import ModelOptions, Opening, open_memory
@@ -79,14 +80,18 @@ class OpenSystems:
     def session(self) -> Session:
         """The model opened on its backend, on all devices of the run; the same on every call."""
         if self._session is None:
-            devices = self.backend.devices(self.opening.options)
-            if len(devices) > 1:
-                from harness.engine.cluster import ClusterSession
-
-                self._session = ClusterSession(self.backend.name, self.opening, devices)
-            else:
-                self._session = self.backend.open(self.opening)
+            devices, workers = self.backend.devices(self.opening.options), self.options.worker_plan
+            if workers is None and len(devices) > 1:
+                workers = Workers(len(devices))
+            self._session = self.backend.open(self.opening) if workers is None else self._cluster(workers, devices)
         return self._session
+
+    def _cluster(self, workers: Workers, devices: Sequence[str]) -> Session:
+        from harness.engine.cluster import ClusterSession
+
+        gpus = self.backend.gpus_per_worker(self.opening.options)
+        pool = open_pool(workers, self.backend.name, self.opening, devices, gpus, self.progress.note)
+        return ClusterSession(pool, self.opening, self.progress.workers)
 
     def close(self) -> None:
         """Close the model."""
@@ -120,7 +125,7 @@ def open_systems(options: Options, progress: Progress, memory: InMemoryModel | N
 def open_model(options: Options, progress: Progress, memory: InMemoryModel | None = None) -> OpenSystems:
     """A run's model, without naming its systems or their results folders; see `open_systems` for arguments and errors."""
     backend, model_options = base.load(options.engine), ModelOptions.of(options)
-    base.check_options(backend, model_options, memory=memory is not None)
+    base.check_options(backend, model_options, memory=memory is not None, workers=options.workers is not None)
     if memory is None:
         opening = backend.prepare(model_options, progress.note)
     else:

@@ -49,6 +49,9 @@ class _Notes:
     def tokens(self, count: int) -> None:
         """Nothing to show."""
 
+    def workers(self, workers: object) -> None:
+        """Nothing to show."""
+
     def note(self, message: str) -> None:
         """Print the note above lm-eval's progress bars."""
         tqdm.write(message)

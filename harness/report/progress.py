@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,10 +12,13 @@ from rich.text import Text
 from harness.util.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from rich.console import RenderableType
     from rich.progress import Task, TaskID
+
+    from harness.engine.cluster import Worker
 
 
 class RunProgress:
@@ -29,7 +33,7 @@ class RunProgress:
     def __init__(self, totals: Mapping[str, int], console: Console | None = None, *, show: bool | None = None) -> None:
         console = console or Console(stderr=True)
         self._rate = _RateColumn()
-        self._progress = Progress(
+        self._progress = _ProgressWithWorkers(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -58,6 +62,10 @@ class RunProgress:
         """Count tokens that were computed, for the rate."""
         self._rate.tokens += n
 
+    def workers(self, workers: Sequence[Worker]) -> None:
+        """Show what the workers do."""
+        self._progress.lines = tuple(_worker_lines(workers))
+
     def __enter__(self) -> RunProgress:
         self._progress.start()
         return self
@@ -65,6 +73,39 @@ class RunProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._progress.disable:  # older rich ends even a disabled progress bar with an empty line
             self._progress.stop()
+
+
+class _ProgressWithWorkers(Progress):
+    """Bars, and below them a line for each worker."""
+
+    lines: tuple[Text, ...] = ()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """The bars, then the workers."""
+        yield from super().get_renderables()
+        yield from self.lines
+
+
+_MOST_LINES = 8
+
+
+def _worker_lines(workers: Sequence[Worker]) -> Iterator[Text]:
+    """A line for each of few workers: what it does, requests a second, memory and restarts; one line for many."""
+    if len(workers) <= _MOST_LINES:
+        width = max(len(worker.name) for worker in workers)
+        for worker in workers:
+            rate = f"{worker.answered / worker.seconds:,.1f} items/s" if worker.seconds else ""
+            memory = f"{worker.memory / 2**30:.1f} GiB" if worker.memory else ""
+            restarts = f"started again {worker.restarts} ×" if worker.restarts else ""
+            parts = (f"{worker.doing:<19}", f"{rate:>16}", f"{memory:>9}", restarts)
+            yield Text(f"  {plain(worker.name):<{width}}  {'  '.join(parts)}".rstrip(), style="dim", no_wrap=True, overflow="ellipsis")
+        return
+    counts = Counter(worker.doing for worker in workers)
+    seconds = sum(worker.seconds for worker in workers) / len(workers)
+    facts = [f"{count} {doing}" for doing, count in counts.most_common()]
+    facts += [f"{sum(worker.answered for worker in workers) / seconds:,.0f} items/s"] if seconds else []
+    facts += [f"{total} started again"] if (total := sum(worker.restarts for worker in workers)) else []
+    yield Text(f"  {len(workers)} workers: {', '.join(facts)}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class _RateColumn(ProgressColumn):

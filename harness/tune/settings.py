@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from harness.contract import LARGEST_SEED
+from harness.engine.pools import Workers
 from harness.errors import InputError
 
 Method = Literal["full", "lora", "qlora", "dora", "ia3", "prompt", "prefix", "ptuning"]
@@ -177,6 +178,8 @@ class TuneOptions:
         micro_tokens: tokens computed at once, padding included, as long as memory lasts; None for what suits the device.
         against: further tasks whose evaluated items are compared with the training rows.
         fresh: forget an unfinished training of the same name.
+        workers: train the candidates of a grid at the same time; None for one after the other on one loaded base.
+        part: this is a part of a grid, whose finished candidates are left as they are.
     """
 
     model: str
@@ -195,3 +198,10 @@ class TuneOptions:
     revision: str | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    workers: Workers | None = None
+    part: bool = False
+
+    @property
+    def grid(self) -> bool:
+        """Whether there are several candidates, so that finished ones are not trained again."""
+        return self.part or len(self.candidates) > 1

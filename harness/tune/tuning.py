@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import InputError
+from harness.errors import InputError, ModelError
 from harness.models import cards, digests, loading
 from harness.models.adapter_cards import Losses, Training
 from harness.models.encoding import Encoder
@@ -63,7 +63,7 @@ class Lesson:
 
 
 def tune(options: TuneOptions, progress: TuneProgress) -> list[Made]:
-    """Train every candidate, one after the other on one loaded base.
+    """Train every candidate, one after the other on one loaded base, or each on a worker.
 
     Errors in the input are raised before the base is loaded. A candidate of a grid that was finished before is not trained again.
 
@@ -115,23 +115,37 @@ class _Tuning:
 
     def run(self) -> list[Made]:
         """Train what is not there yet."""
+        elsewhere = self._elsewhere()
         finished = []
         for number, candidate in enumerate(self.options.candidates, start=1):
             self.progress.candidate(candidate.name, number, len(self.options.candidates))
-            training = self._finished(candidate)
+            training = elsewhere.get(candidate.name) or self._finished(candidate)
             if training is None:
                 training = self._train(candidate)
-            else:
+            elif candidate.name not in elsewhere:
                 self.progress.note(f"{candidate.name} is there already, made with the same settings.")
             finished.append(Made(candidate.name, self._shelf(candidate).folder, training))
         return finished
+
+    def _elsewhere(self) -> dict[str, Training]:
+        """What workers train of a grid, by name; nothing where there are none."""
+        if self.options.workers is None:
+            return {}
+        from harness.tune.parallel import train_candidates
+
+        todo = [candidate for candidate in self.options.candidates if self._finished(candidate) is None]
+        trained = dict(train_candidates(self.options.workers, self.options, todo, self.progress))
+        for name, training in trained.items():
+            if (training.base_digest, training.data_digest) != (self.base_digest, self.lessons[name].digest):
+                raise ModelError(f"{name} was trained elsewhere on another base or other data.", "Copy the same files to all machines.")
+        return trained
 
     def _shelf(self, candidate: Candidate) -> Shelf:
         return Shelf(self.options.output, candidate.name, self.source)
 
     def _finished(self, candidate: Candidate) -> Training | None:
         """What an earlier call with the same grid made of a candidate."""
-        training = self._shelf(candidate).finished() if len(self.options.candidates) > 1 else None
+        training = self._shelf(candidate).finished() if self.options.grid else None
         same = training is not None and training.settings == candidate.settings.record() and training.base_digest == self.base_digest
         return training if same else None
 

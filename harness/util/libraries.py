@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import platform
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
 
 from harness.errors import MissingLibraryError
 
@@ -31,9 +37,40 @@ EXTRAS = {
     "lm_eval": "lm-eval",
     "profanity_check": "toxicity",
     "matplotlib": "plot",
+    "ray": "ray",
     "vllm": "vllm",
 }
 """Extra that installs a library, by the library's import name."""
+
+
+COMPUTING = ("torch", "transformers", "peft", "tokenizers", "vllm", "ctranslate2")
+"""Distributions that decide how a response is computed."""
+
+
+def versions(distributions: Iterable[str] = COMPUTING) -> dict[str, str]:
+    """The version of Python, and of each of these distributions that is installed."""
+    known = {"python": platform.python_version()}
+    for name in distributions:
+        with suppress(metadata.PackageNotFoundError):
+            known[name] = metadata.version(name)
+    return known
+
+
+def computing_versions() -> dict[str, str]:
+    """Everything that must be equal where several machines share a run: versions, and a digest of this package's own code."""
+    from harness import __version__
+
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes())
+    return versions() | {"harness": f"{__version__} (code {digest.hexdigest()[:12]})"}
+
+
+def differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """How versions elsewhere differ from ours, in words; empty where they do not."""
+    changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    return ", ".join(f"{name} {theirs.get(name) or 'is missing'} instead of {ours.get(name) or 'none'}" for name in changed)
 
 
 def install_command(extra: str) -> str:

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from harness.engine.pieces import Pieces, WorkPiece, shares
+from harness.contract import Generate, ScoreChoices
+from harness.engine.pieces import Pieces, WorkPiece, planned_costs, ranges
 from harness.errors import ModelError
 
 
@@ -23,22 +24,23 @@ def test_every_request_is_answered_once_whatever_dies(workers: int, seed: int) -
     made, costs = batches(60, seed)
     chance = random.Random(seed)
     pieces = Pieces(made, costs, workers)
-    busy: list[WorkPiece] = []
+    busy: dict[int, WorkPiece] = {}
     answered: list[str] = []
     deaths = 0
-    while not pieces.finished:
-        while len(busy) < workers and (piece := pieces.take()) is not None:
-            busy.append(piece)
-        piece = busy.pop(chance.randrange(len(busy)))
+    while pieces.waiting or busy:
+        for worker in range(workers):
+            if worker not in busy and (piece := pieces.take(worker)) is not None:
+                busy[worker] = piece
+        worker = chance.choice(sorted(busy))
+        piece = busy.pop(worker)
         finished = chance.randint(0, len(piece.batches)) if deaths < 2 else len(piece.batches)
         for batch in piece.batches[:finished]:
             answered += batch
             pieces.answered(batch)
         if finished < len(piece.batches):
             deaths += 1
-            pieces.lost(piece)
+            pieces.lost(worker, piece)
     assert sorted(answered) == sorted(costs)
-    assert not busy
 
 
 def test_what_is_answered_already_is_not_handed_out() -> None:
@@ -46,42 +48,73 @@ def test_what_is_answered_already_is_not_handed_out() -> None:
     done = {name for batch in made[:10] for name in batch} | {made[10][0]}
     pieces = Pieces(made, costs, 2, done)
     handed: list[tuple[str, ...]] = []
-    while (piece := pieces.take()) is not None:
+    while (piece := pieces.take(0)) is not None:
         handed += piece.batches
-    assert handed == [batch for batch in made if not done.issuperset(batch)]
+    assert sorted(handed) == sorted(batch for batch in made if not done.issuperset(batch))
 
 
-def test_pieces_get_smaller() -> None:
-    made = [(f"{place}",) for place in range(1000)]
-    pieces = Pieces(made, {f"{place}": 1.0 for place in range(1000)}, 4)
-    sizes = []
-    while (piece := pieces.take()) is not None:
+def test_each_worker_computes_a_range_in_the_order_of_the_plan_in_smaller_and_smaller_pieces() -> None:
+    made = [(f"{place}",) for place in range(400)]
+    pieces = Pieces(made, {f"{place}": 1.0 for place in range(400)}, 4)
+    sizes: list[int] = []
+    handed: list[tuple[str, ...]] = []
+    while len(handed) < 100:
+        piece = pieces.take(1)
+        assert piece is not None
         sizes.append(len(piece.batches))
+        handed += piece.batches
+    assert handed == made[100:200]
     assert sizes == sorted(sizes, reverse=True)
-    assert (sizes[0], sizes[-1]) == (125, 1)
+    assert (sizes[0], sizes[-1]) == (25, 1)
+
+
+def test_a_worker_that_has_finished_takes_half_of_the_largest_range() -> None:
+    made = [(f"{place}",) for place in range(40)]
+    pieces = Pieces(made, {f"{place}": 1.0 for place in range(40)}, 2)
+    own = 0
+    while own < 20:
+        piece = pieces.take(0)
+        assert piece is not None
+        own += len(piece.batches)
+    stolen = pieces.take(0)
+    assert stolen is not None
+    assert stolen.batches[0] == ("30",)
+    rest: list[tuple[str, ...]] = [*stolen.batches]
+    while (piece := pieces.take(1)) is not None:
+        rest += piece.batches
+    assert sorted(rest) == sorted(made[20:])
 
 
 def test_a_batch_that_several_workers_did_not_survive_is_named() -> None:
     pieces = Pieces([("a",), ("b", "c"), ("d",)], dict.fromkeys("abcd", 1.0), 1)
     handed: list[tuple[str, ...]] = []
     for _ in range(2):
-        while (piece := pieces.take()) is not None and ("b", "c") not in piece.batches:
+        while (piece := pieces.take(0)) is not None and ("b", "c") not in piece.batches:
             handed += piece.batches
             pieces.answered(piece.ids)
         assert piece is not None
-        pieces.lost(piece)
-    piece = pieces.take()
+        pieces.lost(0, piece)
+    piece = pieces.take(0)
     assert piece is not None
     assert handed == [("a",), ("d",)]
     with pytest.raises(ModelError, match="3 workers ended while they computed b and 1 more"):
-        pieces.lost(piece)
+        pieces.lost(0, piece)
 
 
-@pytest.mark.parametrize("number", [1, 3, 8])
-def test_shares_are_whole_batches_of_nearly_equal_cost(number: int) -> None:
+@pytest.mark.parametrize("number", [1, 3, 8, 300])
+def test_ranges_are_whole_batches_in_order_of_nearly_equal_cost(number: int) -> None:
     made, costs = batches(200)
-    parts = shares(made, costs, number)
-    assert sorted(batch for part in parts for batch in part) == sorted(made)
-    totals = [sum(costs[name] for batch in part for name in batch) for part in parts]
-    assert max(totals) - min(totals) <= max(sum(costs[name] for name in batch) for batch in made)
-    assert shares(list(reversed(made)), costs, number) == parts
+    of_batches = {batch: float(sum(costs[name] for name in batch)) for batch in made}
+    parts = ranges(made, of_batches, number)
+    assert len(parts) == number
+    assert [batch for part in parts for batch in part] == made
+    totals = [sum(of_batches[batch] for batch in part) for part in parts]
+    assert max(totals) - min(totals) <= 2 * max(of_batches.values())
+
+
+def test_a_prompt_costs_what_the_one_before_it_does_not_begin_with() -> None:
+    header = tuple(range(100))
+    scored = [ScoreChoices(f"{place}", (*header, place, place), ((1,), (2,))) for place in range(3)]
+    generated = Generate("text", (7, 8, 9), max_new_tokens=5, beams=2)
+    plan: list[tuple[str, ...]] = [("1", "0"), ("2",), ("text",)]
+    assert planned_costs(plan, [*scored, generated]) == {"1": 104, "0": 4, "2": 4, "text": 13}

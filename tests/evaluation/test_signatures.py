@@ -197,6 +197,7 @@ HARMLESS: dict[str, list[Change]] = {
     "trust_remote_code": [Change(True, "")],
     "any_base": [Change(True, "")],
     "command": [Change(("harness", "run"), "")],
+    "workers": [Change("2", ""), Change("ray", "")],
     "model": [Change(at("copy/model"), "")],
     "seed": [],
 }
