@@ -371,6 +371,8 @@ def _uses(name: str) -> Callable[[Capabilities], bool]:
 def _kind(adapter: AnyAdapter) -> str:
     from harness.models import adapters
 
+    if isinstance(adapter, adapters.ServedAdapter):
+        return adapters.SERVED
     assert isinstance(adapter, adapters.Adapter)
     return FULL if adapter.full else str(adapters.read_config(adapter.folder)["peft_type"])
 
