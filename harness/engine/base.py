@@ -97,7 +97,8 @@ class Capabilities:
         devices: several devices, a process with a copy of the model on each.
         chat_only: prompts must be chat messages.
         settings: fields of `ModelOptions` that it uses, among `SETTINGS`; a run that sets another one is refused.
-        reads: "tokens" where it reads a request's token ids, "text" where it tokenizes the text or messages beside them itself.
+        reads: "tokens" where a request's token ids are enough, "text" where it tokenizes the text or messages beside them itself; a run of
+            requests that have token ids alone, as those of lm-evaluation-harness, is then refused.
     """
 
     choices: bool = False
@@ -319,7 +320,9 @@ def check_requests(backend: Backend, requests: Iterable[Request]) -> None:
     Raises:
         InputError: says what a task needs, and names the backends that support it.
     """
+    requests = tuple(requests)
     kinds = {(type(request), getattr(request, "temperature", 0) > 0, getattr(request, "beams", 1) > 1) for request in requests}
+    ids_alone = not all(request.texts if isinstance(request, ScoreText) else request.prompt for request in requests)
     _refuse(
         backend,
         [
@@ -328,6 +331,7 @@ def check_requests(backend: Backend, requests: Iterable[Request]) -> None:
             _Need("tasks that generate text", any(kind is Generate for kind, _, _ in kinds), lambda can: can.generation),
             _Need("tasks that sample", any(sampled for _, sampled, _ in kinds), lambda can: can.sampling),
             _Need("tasks with beam search", any(beams for _, _, beams in kinds), lambda can: can.beams),
+            _Need("tasks that give token ids without text (lm_eval: tasks)", ids_alone, lambda can: can.reads == "tokens"),
         ],
     )
 

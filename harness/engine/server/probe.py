@@ -62,20 +62,19 @@ def check_scores(dialect: ServerDialect, tokenizer: Any, where: str) -> None:
         masses.append(math.exp(scores.logprobs[-1] or 0.0))
     if sum(masses) > 1 + _SLACK:
         raise _refused(where, f"the probabilities of {len(labels)} different next tokens add up to {sum(masses):.3g}")
-    difference = _difference(dialect, tokenizer, 0)
-    if difference:
-        raise _refused(where, difference)
+    check_tokenizer(dialect, tokenizer, where, tolerance=0)
 
 
-def check_tokenizer(dialect: ServerDialect, tokenizer: Any, where: str) -> None:
+def check_tokenizer(dialect: ServerDialect, tokenizer: Any, where: str, tolerance: int = _START_AND_END) -> None:
     """Raise ModelError where a server tokenizes otherwise than the local tokenizer, so that token ids would mean something else to it.
 
     Args:
         dialect: how the server is asked.
         tokenizer: the local one.
         where: names the server.
+        tolerance: by how much the number of tokens may differ, where the server does not report ids.
     """
-    difference = _difference(dialect, tokenizer, _START_AND_END)
+    difference = _difference(dialect, tokenizer, tolerance)
     if difference:
         raise ModelError(f"{where} has another tokenizer than --model: {difference}.", "Give --model the model that the server serves.")
 
