@@ -322,7 +322,8 @@ def check_requests(backend: Backend, requests: Iterable[Request]) -> None:
     """
     requests = tuple(requests)
     kinds = {(type(request), getattr(request, "temperature", 0) > 0, getattr(request, "beams", 1) > 1) for request in requests}
-    ids_alone = not all(request.texts if isinstance(request, ScoreText) else request.prompt for request in requests)
+    if not all(request.texts if isinstance(request, ScoreText) else request.prompt for request in requests):
+        check_reads_ids(backend)
     _refuse(
         backend,
         [
@@ -331,9 +332,17 @@ def check_requests(backend: Backend, requests: Iterable[Request]) -> None:
             _Need("tasks that generate text", any(kind is Generate for kind, _, _ in kinds), lambda can: can.generation),
             _Need("tasks that sample", any(sampled for _, sampled, _ in kinds), lambda can: can.sampling),
             _Need("tasks with beam search", any(beams for _, _, beams in kinds), lambda can: can.beams),
-            _Need("tasks that give token ids without text (lm_eval: tasks)", ids_alone, lambda can: can.reads == "tokens"),
         ],
     )
+
+
+def check_reads_ids(backend: Backend) -> None:
+    """Refuse a backend that tokenizes text itself, for requests that have token ids alone.
+
+    Raises:
+        InputError: names the backends that read token ids.
+    """
+    _refuse(backend, [_Need("tasks that give token ids without text (lm_eval: tasks)", True, lambda can: can.reads == "tokens")])
 
 
 @dataclass(frozen=True)
