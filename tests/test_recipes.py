@@ -1,4 +1,4 @@
-"""Run the recipes of CONTRIBUTING.md: write their files, run their commands, and look at the results."""
+"""Run the recipes of CONTRIBUTING.md and the backend of docs/backends.md: write files, run commands, and look at the results."""
 
 from __future__ import annotations
 
@@ -21,8 +21,17 @@ from harness.report import base as reports
 from harness.toxicity import base as toxicity
 from tests.outside import harness_outside
 
-PAGE = Path(__file__).resolve().parent.parent / "CONTRIBUTING.md"
-RECIPES = PAGE.read_text(encoding="utf-8").split("\n## Recipes\n")[1].split("\n## Release\n")[0]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def section(page: str, title: str) -> str:
+    """What stands below a heading of a page, up to the next one."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.split(r"^## ", text.split(f"\n## {title}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+BACKEND = section("docs/backends.md", "Write a backend")
+RECIPES = section("CONTRIBUTING.md", "Recipes") + BACKEND
 FILES: dict[str, str] = dict(re.findall(r"^`(my/[^`]+)`:\n\n```\w+\n(.*?)^```", RECIPES, re.DOTALL | re.MULTILINE))
 COMMANDS: list[str] = re.findall(r"^\$ harness (.+)$", RECIPES, re.MULTILINE)
 
@@ -96,6 +105,7 @@ def test_the_backend_that_reads_text_scores_generates_and_chats(done: Done) -> N
         assert done.results(name, "demo_knowledge")["metrics"]["accuracy"]["n"] == 5
         samples = [json.loads(line) for line in (folder / "samples" / "demo_dialogue.jsonl").read_text(encoding="utf-8").splitlines()]
         assert [sample["prediction"] for sample in samples] == ["Dialogue:"] * 5, "cut before the stop string"
+    assert "`my/engines/parrot.py`:" in BACKEND
     assert len(FILES["my/engines/parrot.py"].splitlines()) <= 60
 
 

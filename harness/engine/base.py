@@ -97,7 +97,8 @@ class Capabilities:
         devices: several devices or workers, each with a copy of the model.
         chat_only: prompts must be chat messages.
         settings: fields of `ModelOptions` that it uses, among `SETTINGS`; a run that sets another one is refused.
-        reads: "tokens" where it reads a request's token ids, "text" where it tokenizes the text or messages beside them itself.
+        reads: "tokens" where a request's token ids are enough, "text" where it tokenizes the text or messages beside them itself; a run of
+            requests that have token ids alone, as those of lm-evaluation-harness, is then refused.
     """
 
     choices: bool = False
@@ -326,7 +327,10 @@ def check_requests(backend: Backend, requests: Iterable[Request]) -> None:
     Raises:
         InputError: says what a task needs, and names the backends that support it.
     """
+    requests = tuple(requests)
     kinds = {(type(request), getattr(request, "temperature", 0) > 0, getattr(request, "beams", 1) > 1) for request in requests}
+    if not all(request.texts if isinstance(request, ScoreText) else request.prompt for request in requests):
+        check_reads_ids(backend)
     _refuse(
         backend,
         [
@@ -337,6 +341,15 @@ def check_requests(backend: Backend, requests: Iterable[Request]) -> None:
             _Need("tasks with beam search", any(beams for _, _, beams in kinds), lambda can: can.beams),
         ],
     )
+
+
+def check_reads_ids(backend: Backend) -> None:
+    """Refuse a backend that tokenizes text itself, for requests that have token ids alone.
+
+    Raises:
+        InputError: names the backends that read token ids.
+    """
+    _refuse(backend, [_Need("tasks that give token ids without text (lm_eval: tasks)", True, lambda can: can.reads == "tokens")])
 
 
 @dataclass(frozen=True)
@@ -378,6 +391,8 @@ def _uses(name: str) -> Callable[[Capabilities], bool]:
 def _kind(adapter: AnyAdapter) -> str:
     from harness.models import adapters
 
+    if isinstance(adapter, adapters.ServedAdapter):
+        return adapters.SERVED
     assert isinstance(adapter, adapters.Adapter)
     return FULL if adapter.full else str(adapters.read_config(adapter.folder)["peft_type"])
 

@@ -49,7 +49,7 @@ class MockBackend(Backend):
 
     revision = 1
     capabilities = Capabilities(
-        choices=True, texts=True, generation=True, sampling=True, beams=True, devices=True, settings=frozenset({"chat"}), reads="text"
+        choices=True, texts=True, generation=True, sampling=True, beams=True, devices=True, settings=frozenset({"chat"})
     )
 
     def prepare(self, options: ModelOptions, note: Note) -> Opening:

@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from harness.contract import Request
-from harness.engine.base import check_requests
+from harness.engine.base import check_reads_ids, check_requests
 from harness.errors import InputError
 from harness.evaluation.measures import Measures
 from harness.evaluation.options import Options
@@ -128,6 +128,8 @@ def plan(options: Options, progress: Progress, timer: StageTimer, memory: InMemo
             entry.task.task: TaskScorer.of(entry.task, measures, remote_code=options.trust_remote_code) for entry in selection.entries
         }
         systems = open_systems(options, progress, memory=memory)
+    if suite_names:
+        check_reads_ids(systems.backend)
     for root in paths.missing_roots():
         progress.note(f"HARNESS_PATH names {root}, which is not a folder: it is ignored.")
     tasks = list(_planned(options, selection, scorers, measures, systems.encoder, timer))

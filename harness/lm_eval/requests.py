@@ -55,7 +55,7 @@ class Rules:
     def __post_init__(self) -> None:
         bos = self.tokenizer.bos_token_id
         self.prefix = int(self.tokenizer.eos_token_id if bos is None else bos)
-        self._prefix_text = str(self.tokenizer.decode(self.prefix))
+        self._prefix_text = str(self.tokenizer.decode([self.prefix]))
 
     def encode(self, texts: Sequence[str], *, special: bool | None = None) -> list[list[int]]:
         """Token ids of texts. Special tokens are added as the tokenizer does, unless the text starts with one or `special` decides."""

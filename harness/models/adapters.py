@@ -50,6 +50,23 @@ class Adapter:
         return self.training is not None and self.training.method == "full"
 
 
+SERVED = "SERVED"
+"""The type of an adapter that a server has as a model of its own."""
+
+
+@dataclass(frozen=True)
+class ServedAdapter:
+    """An adapter that a server has; its weights cannot be verified.
+
+    Attributes:
+        name: the server's.
+        digest: SHA-256 over its name and how it continues a fixed prompt.
+    """
+
+    name: str
+    digest: str
+
+
 def resolve(
     name: str, base: ModelSource, *, data: Path | None = None, revision: str | None = None, pickles: bool = False, merge: bool = False
 ) -> Adapter:

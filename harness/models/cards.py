@@ -69,7 +69,13 @@ def cards() -> dict[str, ModelCard]:
 
 
 def resolve(
-    model: str, *, data: Path | None = None, revision: str | None = None, pickles: bool = False, remote_code: bool = False
+    model: str,
+    *,
+    data: Path | None = None,
+    revision: str | None = None,
+    pickles: bool = False,
+    remote_code: bool = False,
+    weights: bool = True,
 ) -> ModelSource:
     """Find a model by card name, Hub id or folder, and fetch it if necessary.
 
@@ -79,11 +85,12 @@ def resolve(
         revision: Hub branch, tag or commit.
         pickles: also fetch pickled weights.
         remote_code: also fetch Python files.
+        weights: fetch the weights; otherwise the tokenizer and the configuration alone.
 
     Raises:
         ModelError: the model is not found (the message suggests card names), or its folder also holds an adapter or has no revision.
     """
-    source = _resolved(model, data, revision, pickles, remote_code)
+    source = _resolved(model, data, revision, pickles, remote_code, weights)
     if (source.folder / "adapter_config.json").is_file():
         raise ModelError(
             f"The folder {source.folder} holds an adapter next to the model, and transformers would load both.",
@@ -97,7 +104,7 @@ def resolve(
     return source
 
 
-def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool, remote_code: bool) -> ModelSource:
+def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool, remote_code: bool, weights: bool) -> ModelSource:
     if not model.strip():
         raise ModelError("--model is empty.", "Give a card (`harness models list`), a folder or a Hub id.")
     folder = paths.expanded(model)
@@ -116,7 +123,7 @@ def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool
         return ModelSource(name, (data / hub).resolve(), card, None, names)
     wanted = revision or (card.revision if card else None)
     try:
-        fetched = fetch(hub, wanted, pickles=pickles, remote_code=remote_code)
+        fetched = fetch(hub, wanted, pickles=pickles, remote_code=remote_code, weights=weights)
     except ModelError:
         if card is None or card.package is None or revision is not None:
             raise
@@ -128,8 +135,15 @@ def _resolved(model: str, data: Path | None, revision: str | None, pickles: bool
     return ModelSource(name, fetched, card, _commit(fetched), names)
 
 
-def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code: bool = False) -> Path:
+def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code: bool = False, weights: bool = True) -> Path:
     """The local snapshot folder of a Hub model or adapter, downloaded unless it is cached.
+
+    Args:
+        hub: the Hub id.
+        revision: branch, tag or commit.
+        pickles: also fetch pickled weights.
+        remote_code: also fetch Python files.
+        weights: fetch the weights.
 
     Raises:
         ModelError: it does not exist, is gated, or cannot be downloaded.
@@ -144,13 +158,13 @@ def fetch(hub: str, revision: str | None, *, pickles: bool = False, remote_code:
     )
 
     patterns = [
-        "*.safetensors",
+        *(["*.safetensors"] if weights else []),
         "*.json",
         "*.txt",
         "*.model",
         "*.jinja",
         "training.yaml",
-        *(["*.bin"] if pickles else []),
+        *(["*.bin"] if pickles and weights else []),
         *(["*.py"] if remote_code else []),
     ]
     try:

@@ -81,10 +81,13 @@ def of_memory(opening: Opening) -> ModelIdentity:
 
 
 def of_adapter(opening: Opening, adapter: AnyAdapter) -> AdapterIdentity:
-    """Identify an adapter, on disk or in memory."""
+    """Identify an adapter, on disk, in memory or on a server."""
     from harness.models import digests, memory_digests
+    from harness.models.adapters import ServedAdapter
     from harness.models.in_memory import AdapterInMemory
 
+    if isinstance(adapter, ServedAdapter):
+        return AdapterIdentity(adapter.digest, 0)
     if isinstance(adapter, AdapterInMemory):
         assert opening.memory is not None
         state = [pair for name in adapter.names for pair in memory_digests.adapter_state(opening.memory, name)]

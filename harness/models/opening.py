@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.models.adapters import Adapter
+    from harness.models.adapters import Adapter, ServedAdapter
     from harness.models.cards import ModelSource
     from harness.models.encoding import Encoder
     from harness.models.in_memory import AdapterInMemory, InMemoryModel
     from harness.util.contents import Contents
 
-    AnyAdapter: TypeAlias = Adapter | AdapterInMemory
+    AnyAdapter: TypeAlias = Adapter | AdapterInMemory | ServedAdapter
 
 Note = Callable[[str], None]
 """Receives what the user should know."""

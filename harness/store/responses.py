@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, ScoreText, TextScore
 from harness.errors import NumericError, StorageError
-from harness.store.validity import fault
+from harness.store.validity import expected, fault
 from harness.util.atomic import storage_error
 
 if TYPE_CHECKING:
@@ -323,9 +323,11 @@ def _checksum(key: bytes, payload: bytes) -> bytes:
 def _row(answer: Answer, engine: str) -> tuple[bytes, str, bytes]:
     key, request, response = answer
     if reason := fault(request, response):
+        infinite = reason.endswith("not finite")
+        advice = "Half precision can overflow: try --dtype float32." if infinite else "Correct the backend, or report this to its authors."
         raise NumericError(
             f"{engine} returned an invalid response to request {request.id!r}: {reason}.",
-            "It was not saved; earlier responses were. Try another --dtype or --engine.",
+            f"Expected {expected(request)}. It was not saved; earlier responses were. {advice}",
         )
     payload = _encode(response)
     return key, payload, _checksum(key, payload.encode())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from harness.contract import ChoiceScores, Generation, ScoreChoices, ScoreText, TextScore
+from harness.contract import ChoiceScores, Generate, Generation, ScoreChoices, ScoreText, TextScore
 
 if TYPE_CHECKING:
-    from harness.contract import Generate, Request, Response
+    from harness.contract import Request, Response
 
 HIGHEST = 1e-3
 """Largest valid log-probability in nats. Log-softmax in float32 can round a certain token to a few 1e-7 above 0, and a text sums
@@ -31,6 +31,15 @@ def fault(request: Request, response: Response) -> str | None:
     if isinstance(request, ScoreText):
         return _scores(response, len(request.windows), "texts") if isinstance(response, TextScore) else _kind(request, response)
     return _generation(request, response) if isinstance(response, Generation) else _kind(request, response)
+
+
+def expected(request: Request) -> str:
+    """What a valid response to a request is, for whoever writes a backend."""
+    if isinstance(request, Generate):
+        return f"Generation: text, at most {request.max_new_tokens} token ids in tokens, and finish one of {', '.join(sorted(_FINISHES))}"
+    number = len(request.choices if isinstance(request, ScoreChoices) else request.windows)
+    kind, what = ("ChoiceScores", "choices") if isinstance(request, ScoreChoices) else ("TextScore", "windows")
+    return f"{kind}: a finite natural-log probability of at most 0 in logprobs for each of {number} {what}; greedy empty or as long"
 
 
 def _kind(request: Request, response: Response) -> str:

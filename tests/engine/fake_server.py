@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,11 @@ class FakeServer:
         tokenizer: turns texts into ids.
         spoil: changes the content of a correct response to `/completions`.
         fail: called with the number of the request, from 0; a status to answer with instead, or None.
+        models: names, or entries of the list of models.
+        refuses_ids: it accepts text alone as a prompt.
+        delay: seconds that a response takes.
+        paths: of all requests, in order.
+        most: most requests at the same time.
         bodies: of all requests to `/completions` and `/chat/completions`, in order.
         headers: of the last request.
     """
@@ -51,10 +57,15 @@ class FakeServer:
     tokenizer: Any
     spoil: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] = lambda content, body: content
     fail: Callable[[int], int | None] = lambda number: None
-    models: tuple[str, ...] = ("tiny",)
+    models: tuple[str | dict[str, Any], ...] = ("tiny",)
+    refuses_ids: bool = False
+    delay: Callable[[int], float] = lambda number: 0.0
+    paths: list[str] = field(default_factory=list)
+    most: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
+    _now: int = 0
 
     def completion(self, body: dict[str, Any]) -> dict[str, Any]:
         """The response to `/completions`."""
@@ -70,13 +81,27 @@ class FakeServer:
 
     def answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
         """Status and content of a response."""
+        with self._lock:
+            self.paths.append(path)
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            return self._answer(path, body)
+        finally:
+            with self._lock:
+                self._now -= 1
+
+    def _answer(self, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
         if path == "/v1/models":
-            return 200, {"data": [{"id": name} for name in self.models]}
+            return 200, {"data": [{"id": entry} if isinstance(entry, str) else entry for entry in self.models]}
         if body is None or path not in ("/v1/completions", "/v1/chat/completions"):
             return 404, {"error": "no such path"}
         with self._lock:
             number = len(self.bodies)
             self.bodies.append(body)
+        time.sleep(self.delay(number))
+        if self.refuses_ids and isinstance(body.get("prompt"), list):
+            return 400, {"detail": "prompt must be a string."}
         status = self.fail(number)
         if status is not None:
             return status, {"error": f"request {number} fails"}

@@ -106,6 +106,28 @@ def test_a_request_that_a_backend_does_not_support_is_refused(needed: Request, w
     base.check_requests(base.load("transformers"), [needed])
 
 
+class TextOnly(Backend):
+    """Tokenizes text itself."""
+
+    name = "text"
+    capabilities = Capabilities(choices=True, texts=True, generation=True, reads="text")
+
+
+@pytest.mark.parametrize(
+    ("bare", "with_text"),
+    [
+        (ScoreChoices("i", (1,), ((2,),)), ScoreChoices("i", (1,), ((2,),), Prompt("a"), ("b",))),
+        (ScoreText("i", (((1,), (2,)),)), ScoreText("i", (((1,), (2,)),), ((Prompt(""), "b"),))),
+        (Generate("i", (1,), 1), Generate("i", (1,), 1, prompt=Prompt("a"))),
+    ],
+)
+def test_a_backend_that_reads_text_refuses_token_ids_alone(bare: Request, with_text: Request) -> None:
+    with pytest.raises(InputError, match="--engine text does not support tasks that give token ids without text"):
+        base.check_requests(TextOnly(), [with_text, bare])
+    base.check_requests(TextOnly(), [with_text])
+    base.check_requests(base.load("mock"), [bare])
+
+
 def test_sampling_and_beams_are_refused_apart_from_generation() -> None:
     with pytest.raises(InputError, match="does not support tasks that sample"):
         base.check_requests(ChatOnly(), [Generate("i", (1,), 1, temperature=1.0)])

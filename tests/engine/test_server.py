@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from transformers import AutoTokenizer
 
 from harness.contract import Generate, Message, Prompt, ScoreChoices, ScoreText
 from harness.engine import base
-from harness.engine.server import ServerSession
+from harness.engine.server import ServerSession, client
 from harness.engine.server.client import ATTEMPTS, Client
-from harness.errors import HarnessError, InputError, ModelError
+from harness.errors import AdapterError, HarnessError, InputError, ModelError
 from harness.evaluation.options import Options
 from harness.evaluation.run import run
 from harness.models.opening import ModelOptions
@@ -40,9 +41,9 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
     original = Client.__post_init__
 
-    def init(client: Client) -> None:
-        client.pause = pauses.append
-        original(client)
+    def init(created: Client) -> None:
+        created.pause = pauses.append
+        original(created)
 
     monkeypatch.setattr(Client, "__post_init__", init)
     return pauses
@@ -172,8 +173,14 @@ def test_a_server_that_computes_something_else_is_not_believed(folder: Path, tok
     with running(FakeServer(tokenizer, spoil)) as url, opened(url, str(folder)).engine(None) as engine:
         with pytest.raises(ModelError, match=words) as caught:
             list(engine.score([CHOICES]))
-        assert url in caught.value.what
-        assert list(engine.generate([Generate("plain", (1, 5), 4)]))
+        assert caught.value.what.startswith(f"The server at {url} with its model tiny")
+        if spoil is another_tokenizer:
+            assert caught.value.remedy == "Give --model the model that the server serves."
+            with pytest.raises(ModelError, match="has another tokenizer than --model"):
+                list(engine.generate([Generate("plain", (1, 5), 4)]))
+        else:
+            assert "cannot score choices or texts" in caught.value.what
+            assert list(engine.generate([Generate("plain", (1, 5), 4)]))
 
 
 def test_a_server_that_refuses_token_ids_is_refused_for_choices(folder: Path, tokenizer: Any) -> None:
@@ -186,7 +193,7 @@ def test_a_server_that_refuses_token_ids_is_refused_for_choices(folder: Path, to
 
 
 def test_busy_servers_are_asked_again(folder: Path, tokenizer: Any, no_pauses: list[float]) -> None:
-    failures = {0: 429, 1: 503, 3: 500, 4: -1}
+    failures = {2: 429, 3: 503, 5: 500, 6: -1}  # requests 0 and 1 ask how the server reads prompts
     server = FakeServer(tokenizer, fail=failures.get)
     requests = [Generate(f"{number}", (1, 5 + number), 3) for number in range(8)]
     with running(server) as url:
@@ -249,6 +256,115 @@ def test_a_model_without_a_local_tokenizer_reads_messages(tokenizer: Any) -> Non
                 list(engine.score([CHOICES]))
 
 
+VLLM = ({"id": "tiny", "owned_by": "vllm", "max_model_len": 100}, {"id": "tuned", "owned_by": "vllm", "parent": "tiny"})
+
+
+def by_adapter(content: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """Another text for the adapter."""
+    if body["model"] == "tuned":
+        content["choices"][0]["token_ids"] = [token - 1 for token in content["choices"][0]["token_ids"]]
+    return content
+
+
+def test_an_adapter_is_a_model_of_the_server(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+    server = FakeServer(tokenizer, by_adapter, models=VLLM)
+    write_rows(tmp_path / "rows.jsonl", [{"thing": f"thing {number}", "label": number % 2} for number in range(3)])
+    task = str(write_yaml(tmp_path / "pick.yaml", content(task="pick")))
+    with running(server) as url:
+        chosen = Options(model=str(folder), adapter=(None, "tuned"), tasks=task, engine="server", base_url=url, output=tmp_path / "out")
+        base_run, tuned_run = run(chosen, Recorder(), cache=tmp_path / "cache.sqlite")
+    assert (base_run.record.system.name, tuned_run.record.system.name) == ("tiny@server", "tiny+tuned@server")
+    assert base_run.record.system.digest != tuned_run.record.system.digest
+    assert (tuned_run.record.system.identity, tuned_run.record.efficiency.requests.computed) == ("remote", 3)
+    scored = [body["model"] for body in server.bodies if body.get("echo")]
+    assert scored == sorted(scored) != ["tiny"] * len(scored)
+    assert server.paths.count("/v1/models") == 1
+    assert server.paths.count("/get_model_info") == 0
+
+
+@pytest.mark.parametrize(("name", "words"), [("absent", "It has tuned beside tiny"), ("tiny", "It has tuned beside tiny")])
+def test_an_adapter_that_the_server_lacks_is_refused(folder: Path, tokenizer: Any, name: str, words: str) -> None:
+    with running(FakeServer(tokenizer, models=VLLM)) as url, pytest.raises(AdapterError, match=f"has no adapter {name}") as caught:
+        opened(url, str(folder), adapters=(name,))
+    assert words in caught.value.remedy
+
+
+def test_the_sampling_defaults_of_a_model_on_vllm_are_switched_off(folder: Path, tokenizer: Any) -> None:
+    penalties = []
+    for models in (VLLM, ("tiny",)):
+        server = FakeServer(tokenizer, models=models)
+        with running(server) as url, opened(url, str(folder)).engine(None) as engine:
+            list(engine.generate([Generate("plain", (1, 5), 4)]))
+        penalties.append(server.bodies[-1].get("repetition_penalty"))
+    assert penalties == [1.0, None]
+
+
+def test_prompts_fit_the_servers_context(folder: Path, tokenizer: Any) -> None:
+    notes: list[str] = []
+    with running(FakeServer(tokenizer, models=VLLM)) as url:
+        opening = base.load("server").prepare(ModelOptions(str(folder), base_url=url), notes.append)
+    assert opening.encoder.max_length == 98
+    assert any("at most 98 tokens" in note for note in notes)
+
+
+def test_texts_end_at_every_end_token_of_the_model(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+    copied = tmp_path / "tiny"
+    shutil.copytree(folder, copied)
+    new = continued((1, 5), 6)
+    (copied / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, new[3]]}))
+    with running(FakeServer(tokenizer)) as url, opened(url, str(copied)).engine(None) as engine:
+        response = collected(engine.generate([Generate("plain", (1, 5), 6)]))["plain"]
+    place = new.index(new[3])
+    assert (response.tokens, response.finish) == (tuple(new[:place]), "eos")
+
+
+def test_a_server_that_refuses_token_ids_is_sent_text(folder: Path, tokenizer: Any) -> None:
+    server = FakeServer(tokenizer, refuses_ids=True)
+    with running(server) as url, opened(url, str(folder)).engine(None) as engine:
+        response = collected(engine.generate([Generate("plain", (1, 5), 4, prompt=Prompt("Say this"))]))["plain"]
+        assert response.text == tokenizer.decode(continued(tokenizer(["Say this"])["input_ids"][0], 4))
+        sent = len(server.bodies)
+        with pytest.raises(ModelError, match="bare has token ids and no text"):
+            list(engine.generate([Generate("plain", (1, 5), 4, prompt=Prompt("Say this")), Generate("bare", (1, 5), 4)]))
+        assert len(server.bodies) == sent
+        with pytest.raises(ModelError, match=r"it refuses token ids as a prompt \(.*prompt must be a string"):
+            list(engine.score([CHOICES]))
+
+
+def test_at_most_16_requests_wait_at_the_same_time(folder: Path, tokenizer: Any) -> None:
+    server = FakeServer(tokenizer, delay=lambda number: 0.02)
+    with running(server) as url, opened(url, str(folder)).engine(None) as engine:
+        list(engine.generate([Generate(f"{number}", (1, 5 + number), 3) for number in range(80)]))
+    assert 2 <= server.most <= 16
+
+
+def test_a_response_that_takes_too_long_is_requested_again_and_counted_once(
+    folder: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "TIMEOUT", 0.5)
+    server = FakeServer(tokenizer, delay=lambda number: 1.5 if number == 4 else 0.0)
+    with running(server) as url, opened(url, str(folder)).engine(None) as engine:
+        responses = [response.id for batch in engine.generate([Generate(f"{n}", (1, 5 + n), 3) for n in range(6)]) for response in batch]
+        assert any("asked again 1 times" in note for note in engine.notes)
+    assert sorted(responses) == [f"{number}" for number in range(6)]
+
+
+def test_what_a_server_answered_before_it_went_away_is_kept(folder: Path, tokenizer: Any) -> None:
+    server = FakeServer(tokenizer, fail=lambda number: 400 if number == 9 else None, delay=lambda number: 0.2 if number > 9 else 0.0)
+    with running(server) as url:
+        session = opened(url, str(folder))
+        session.client.concurrency = 4
+        kept: list[str] = []
+        with session.engine(None) as engine, pytest.raises(ModelError, match="refuses a request"):
+            kept.extend(
+                response.id
+                for batch in engine.generate([Generate(f"{number}", (1, 5 + number), 3) for number in range(40)])
+                for response in batch
+            )
+    assert len(kept) == len(set(kept)) == len(server.bodies) - 3, "all but the two that ask how prompts are read, and the refused one"
+    assert len(kept) < 15
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -286,16 +402,15 @@ def test_the_key_is_sent_and_stored_nowhere(folder: Path, tokenizer: Any, tmp_pa
 def test_refused_access_names_the_variable(folder: Path, tokenizer: Any, status: int) -> None:
     with (
         running(FakeServer(tokenizer, fail=lambda number: status)) as url,
-        opened(url, str(folder)).engine(None) as engine,
         pytest.raises(HarnessError, match="refuses access") as caught,
     ):
-        list(engine.score([CHOICES]))
+        opened(url, str(folder))
     assert "HARNESS_API_KEY" in caught.value.remedy
 
 
 def test_a_refused_request_names_the_item(folder: Path, tokenizer: Any) -> None:
     with (
-        running(FakeServer(tokenizer, fail=lambda number: 400)) as url,
+        running(FakeServer(tokenizer, fail=lambda number: 400 if number >= 2 else None)) as url,
         opened(url, str(folder)).engine(None) as engine,
         pytest.raises(ModelError, match=r"^item-7: The server at .* refuses a request \(status 400\)"),
     ):

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from harness.compare.pairing import Results
+from harness.engine.mock import MockBackend
 from harness.errors import DataError, InputError, TaskError
 from harness.evaluation.options import Options
 from harness.evaluation.run import run
@@ -148,6 +149,19 @@ def test_a_task_file_is_built_without_reading_what_lm_eval_knows(tiny_tasks: Pat
     assert list(built.tasks) == ["tiny_words"]
     with pytest.raises(AssertionError):
         build(["tiny_words"], data=None, shots=None, seed=0)
+
+
+def test_a_backend_that_reads_text_is_refused_before_anything_is_computed(
+    tiny_tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(model="longest", tasks="lm_eval:tiny_choice", engine="mock", output=tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(MockBackend, "capabilities", replace(MockBackend.capabilities, reads="text"))
+        with pytest.raises(InputError, match=r"--engine mock does not support tasks that give token ids without text \(lm_eval: tasks\)"):
+            run(options, Recorder())
+    assert not (tmp_path / "out").exists()
+    (finished,) = run(options, Recorder())  # the mock backend decodes token ids
+    assert finished.record.tasks["lm_eval:tiny_choice"].items == 7
 
 
 def test_limit_and_files_and_progress(causal: Path, tiny_tasks: Path, tmp_path: Path) -> None:

@@ -57,6 +57,24 @@ def test_a_hub_id_without_a_card(hub: list[tuple[str, str | None]]) -> None:
     assert {"someone/my-model", "my-model"} <= source.names
 
 
+@pytest.mark.parametrize("weights", [True, False])
+def test_weights_are_fetched_only_where_they_are_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: bool) -> None:
+    import fnmatch
+
+    import huggingface_hub
+
+    published = ["config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja", "model.safetensors", "pytorch_model.bin"]
+    fetched: list[str] = []
+
+    def snapshot_download(repo: str, *, allow_patterns: list[str], **_: Any) -> str:
+        fetched.extend(name for name in published if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns))
+        return str(tmp_path / "snapshots" / "c0ffee")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    cards.resolve("Someone/My-Model", pickles=True, weights=weights)
+    assert fetched == (published if weights else published[:4])
+
+
 def test_near_names_are_offered() -> None:
     with pytest.raises(ModelError, match=r"flan-t5-bse") as caught:
         cards.resolve("flan-t5-bse")

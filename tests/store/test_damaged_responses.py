@@ -81,7 +81,11 @@ def test_what_cannot_be_an_answer_is_not_kept(tmp_path: Path, request_: Request,
     with ResponseStore(tmp_path / "r.sqlite") as store:
         with pytest.raises(NumericError, match=reason) as caught:
             store.put([(key_of(request_), request_, response)], "vllm")
-        assert f"vllm returned an invalid response to request '{request_.id}'" in str(caught.value)
+        assert f"vllm returned an invalid response to request '{request_.id}'" in caught.value.what
+        kind = {ScoreChoices: "ChoiceScores: a finite", ScoreText: "TextScore: a finite", Generate: "Generation: text"}[type(request_)]
+        assert caught.value.remedy.startswith(f"Expected {kind}")
+        helps = "--dtype float32" if "not finite" in caught.value.what else "Correct the backend"
+        assert helps in caught.value.remedy
         assert store.times(key_of(request_)) == 0
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 from harness.errors import InputError, ModelError
 
@@ -39,14 +42,16 @@ class Client:
     Args:
         url: what paths are appended to, such as "http://127.0.0.1:8000/v1".
         concurrency: requests that wait for a response at the same time.
-        pause: called with seconds between two attempts.
+        pause: called with seconds between two attempts, instead of waiting.
     """
 
     url: str
     concurrency: int = 16
-    pause: Callable[[float], None] = time.sleep
+    pause: Callable[[float], object] | None = None
     retries: int = 0
     _http: Any = field(init=False, repr=False)
+    _ended: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -64,6 +69,11 @@ class Client:
             limits=httpx2.Limits(max_connections=self.concurrency + 1),
         )
 
+    def root(self, path: str) -> str:
+        """A path at the root of the server, where its own endpoints are."""
+        parts = urlsplit(self.url)
+        return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
     def get(self, path: str) -> Any:
         """The content at a path; None where the server has no such path."""
         status, content = self._answer("GET", path, None)
@@ -79,23 +89,40 @@ class Client:
         return self._content(*self._answer("POST", path, body))
 
     def all(self, work: Sequence[Work], run: Callable[[Work], Result]) -> Iterator[tuple[Work, Result]]:
-        """Results as they arrive, with at most `concurrency` requests waiting; the first failure ends it."""
+        """Results as they arrive, with at most `concurrency` requests waiting.
+
+        After a failure nothing more is sent, and nothing is tried again. Requests that wait for a response still get it, so that nothing
+        that the server computed is lost; then the first failure is raised.
+        """
         waiting: dict[Future[Result], Work] = {}
         left = iter(work)
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="server") as threads:
-            try:
+        failure: BaseException | None = None
+        try:
+            with ThreadPoolExecutor(self.concurrency, thread_name_prefix="server") as threads, self._ending():
                 while True:
-                    for entry in left:
+                    for entry in islice(left, 0 if failure else self.concurrency - len(waiting)):
                         waiting[threads.submit(run, entry)] = entry
-                        if len(waiting) >= self.concurrency:
-                            break
                     if not waiting:
-                        return
+                        break
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        yield waiting.pop(future), future.result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+                        entry, error = waiting.pop(future), future.exception()
+                        if error is None:
+                            yield entry, future.result()
+                        else:
+                            failure = failure or error
+                            self._ended.set()
+        finally:
+            self._ended.clear()
+        if failure is not None:
+            raise failure
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Whatever ends the block, other threads then stop trying again."""
+        try:
+            yield
+        finally:
+            self._ended.set()
 
     def close(self) -> None:
         """Close all connections."""
@@ -105,7 +132,8 @@ class Client:
         failure = ""
         for attempt in range(ATTEMPTS):
             if attempt:
-                self.retries += 1
+                with self._lock:
+                    self.retries += 1
             try:
                 response = self._http.request(method, path if path.startswith("http") else f"{self.url}{path}", json=body)
             except self._errors as error:
@@ -117,9 +145,11 @@ class Client:
                 failure = f"status {response.status_code}: {_words(response.content)}"
                 after = response.headers.get("retry-after")
             if attempt + 1 < ATTEMPTS:
-                self.pause(_seconds(attempt, after))
+                (self.pause or self._ended.wait)(_seconds(attempt, after))
+            if self._ended.is_set():
+                break
         raise ModelError(
-            f"The server at {self.url} does not answer, {ATTEMPTS} times in a row ({failure}).",
+            f"The server at {self.url} does not answer, {attempt + 1} times in a row ({failure}).",
             "Start it, and run the same command again: finished responses are saved.",
         )
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
 from harness.contract import Generate, Prompt, TokenIds
-from harness.engine.server.client import Client
+from harness.engine.server.client import Client, RefusedRequestError
 from harness.errors import ModelError
 
 
@@ -44,6 +43,14 @@ class Text:
     new_tokens: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """How a server tokenizes a text: the ids, and their number; None where it does not say."""
+
+    ids: TokenIds | None
+    number: int | None
+
+
 class ServerDialect(Protocol):
     """How one kind of server is asked."""
 
@@ -65,13 +72,28 @@ class ServerDialect(Protocol):
         """Continue a prompt."""
         ...
 
+    def tokenized(self, text: str) -> Tokenized:
+        """How the server tokenizes a text."""
+        ...
+
+
+_NEUTRAL = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "top_k": -1, "min_p": 0.0}
+"""What vLLM would otherwise take from the model's generation_config.json; other backends ignore these settings of a model."""
+
 
 @dataclass(frozen=True)
 class Completions:
-    """OpenAI's `/completions`, by token ids."""
+    """OpenAI's `/completions`, by token ids.
+
+    Args:
+        client: sends requests.
+        model: the server's name of the model.
+        vllm: the server is vLLM, which knows fields beside OpenAI's.
+    """
 
     client: Client
     model: str
+    vllm: bool = False
     name: str = "completions"
 
     def score(self, prompt: TokenIds | str) -> PromptScores:
@@ -94,13 +116,27 @@ class Completions:
 
     def generate(self, request: Generate) -> Text:
         """Continue token ids."""
-        content = self.client.post(
-            "/completions", {"prompt": list(request.context), **_sampling(request, self.model), "return_token_ids": True}
-        )
+        body = {"prompt": list(request.context), **(_NEUTRAL if self.vllm else {}), **_sampling(request, self.model)}
+        content = self.client.post("/completions", {**body, "return_token_ids": True})
         choice = _first(content, self.client)
         tokens = choice.get("token_ids")
         ids = tuple(map(int, tokens)) if isinstance(tokens, list) else None
         return Text(str(choice.get("text") or ""), ids, str(choice.get("finish_reason")), _count(content, "completion_tokens"))
+
+    def tokenized(self, text: str) -> Tokenized:
+        """Ids are reported by vLLM."""
+        body = {"model": self.model, "prompt": text, "max_tokens": 1, "temperature": 0, "return_token_ids": True}
+        content = self.client.post("/completions", body)
+        ids = _first(content, self.client).get("prompt_token_ids")
+        return Tokenized(tuple(map(int, ids)) if isinstance(ids, list) else None, _count(content, "prompt_tokens"))
+
+    def refusal(self, ids: TokenIds) -> str:
+        """Why the server does not accept token ids as a prompt; empty where it does."""
+        try:
+            self.client.post("/completions", {"model": self.model, "prompt": list(ids), "max_tokens": 1, "temperature": 0})
+        except RefusedRequestError as error:
+            return error.what.rstrip(".")
+        return ""
 
 
 @dataclass(frozen=True)
@@ -116,7 +152,7 @@ class SGLang:
         settings = {"max_new_tokens": 1, "temperature": 0}
         given = {"text": prompt} if isinstance(prompt, str) else {"input_ids": list(prompt)}
         options = {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": 1}
-        content = self.client.post(_root(self.client.url, "/generate"), {**given, "sampling_params": settings, **options})
+        content = self.client.post(self.client.root("/generate"), {**given, "sampling_params": settings, **options})
         meta = content.get("meta_info") if isinstance(content, Mapping) else None
         entries = meta.get("input_token_logprobs") if isinstance(meta, Mapping) else None
         if not isinstance(meta, Mapping) or not isinstance(entries, list):
@@ -134,14 +170,22 @@ class SGLang:
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop": list(request.stop),
+            "repetition_penalty": 1.0,
+            "top_k": -1,
         }
         body = {"input_ids": list(request.context), "sampling_params": settings}
-        content = self.client.post(_root(self.client.url, "/generate"), body)
+        content = self.client.post(self.client.root("/generate"), body)
         meta: Mapping[str, Any] = content.get("meta_info") or {}
         reason = meta.get("finish_reason")
         finish = str(reason.get("type") if isinstance(reason, Mapping) else reason)
         ids = content.get("output_ids")
         return Text(str(content.get("text") or ""), tuple(ids) if isinstance(ids, list) else None, finish, meta.get("completion_tokens"))
+
+    def tokenized(self, text: str) -> Tokenized:
+        """Only the number of tokens is reported."""
+        body = {"text": text, "sampling_params": {"max_new_tokens": 1, "temperature": 0}}
+        content = self.client.post(self.client.root("/generate"), body)
+        return Tokenized(None, (content.get("meta_info") or {}).get("prompt_tokens"))
 
 
 @dataclass(frozen=True)
@@ -156,12 +200,16 @@ class Messages:
         """Such servers give no log-probabilities of a prompt."""
         return PromptScores((), (), None)
 
+    def tokenized(self, text: str) -> Tokenized:
+        """Unknown, and not needed: the server alone tokenizes."""
+        return Tokenized(None, None)
+
     def generate(self, request: Generate) -> Text:
         """Continue a prompt as text or messages."""
         if request.prompt is None:
             raise ModelError(
                 f"{request.id} has token ids and no text, and the server at {self.client.url} reads text.",
-                "Give --model a folder or Hub id with the server's tokenizer.",
+                "Leave the task out, or use a server that accepts token ids, such as vLLM.",
             )
         path, given = _as_text(request.prompt)
         content = self.client.post(path, {**given, **_sampling(request, self.model)})
@@ -210,9 +258,3 @@ def _number(value: Any) -> float | None:
 def _highest(top: Any) -> float | None:
     values = [number for value in top.values() if (number := _number(value)) is not None] if isinstance(top, Mapping) else []
     return max(values, default=None)
-
-
-def _root(url: str, path: str) -> str:
-    """A path at the root of the server, where its own endpoints are."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))

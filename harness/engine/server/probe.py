@@ -13,9 +13,12 @@ from harness.errors import ModelError
 
 TEXT = "The capital of France is Paris, and the capital of Italy is"
 LABELS = (" Rome", " Milan", " Berlin", " the")
-SHORT = "Hello, world."
+TOKENIZED = "Hello, world. 1234567 naïve façades: Größe, 東京, Москва\n\tdef f(x): return [x]*2"
+"""Few tokenizers that differ make equal numbers of tokens of this text."""
 REPEATED = 0.05
 """Nats by which a log-probability may differ when the same prompt is scored again; batches round differently in half precision."""
+_START_AND_END = 2
+"""Tokens that a server may add to a text, or count, where the local tokenizer does not; they are not added to token ids."""
 _SLACK = 0.02
 """How far a sum of probabilities may exceed 1, from rounding."""
 
@@ -35,7 +38,12 @@ def check_scores(dialect: ServerDialect, tokenizer: Any, where: str) -> None:
     try:
         first = dialect.score(ids)
     except RefusedRequestError as error:
-        raise _refused(where, f"it refuses token ids as a prompt: {error.what}") from error
+        words = f"it refuses token ids as a prompt ({error.what.rstrip('.')})"
+        try:
+            silent = not dialect.score(TEXT).logprobs
+        except RefusedRequestError:
+            silent = False
+        raise _refused(where, words + ", and gives text no log-probabilities" if silent else words) from error
     _check_positions(first, ids, where)
     values = [value for value in first.logprobs[1:] if value is not None]
     if len({round(value, 6) for value in values}) == 1:
@@ -54,11 +62,35 @@ def check_scores(dialect: ServerDialect, tokenizer: Any, where: str) -> None:
         masses.append(math.exp(scores.logprobs[-1] or 0.0))
     if sum(masses) > 1 + _SLACK:
         raise _refused(where, f"the probabilities of {len(labels)} different next tokens add up to {sum(masses):.3g}")
-    own = dialect.score(SHORT)
-    expected = len(_ids(tokenizer, SHORT))
-    counted = own.prompt_tokens if own.prompt_tokens is not None else len(own.logprobs)
-    if counted != expected:
-        raise _refused(where, f"it tokenizes {SHORT!r} into {counted} tokens, and the local tokenizer into {expected}")
+    check_tokenizer(dialect, tokenizer, where, tolerance=0)
+
+
+def check_tokenizer(dialect: ServerDialect, tokenizer: Any, where: str, tolerance: int = _START_AND_END) -> None:
+    """Raise ModelError where a server tokenizes otherwise than the local tokenizer, so that token ids would mean something else to it.
+
+    Args:
+        dialect: how the server is asked.
+        tokenizer: the local one.
+        where: names the server.
+        tolerance: by how much the number of tokens may differ, where the server does not report ids.
+    """
+    difference = _difference(dialect, tokenizer, tolerance)
+    if difference:
+        raise ModelError(f"{where} has another tokenizer than --model: {difference}.", "Give --model the model that the server serves.")
+
+
+def _difference(dialect: ServerDialect, tokenizer: Any, tolerance: int) -> str:
+    """How the server's tokens of a text differ from the local ones, where their number differs by more than the tolerance."""
+    expected, reported = _ids(tokenizer, TOKENIZED), dialect.tokenized(TOKENIZED)
+    if reported.ids is not None and reported.ids != expected:
+        return f"it tokenizes {TOKENIZED!r} into the ids {_start(reported.ids)}, and the local tokenizer into {_start(expected)}"
+    if reported.number is not None and abs(reported.number - len(expected)) > tolerance:
+        return f"it tokenizes {TOKENIZED!r} into {reported.number} tokens, and the local tokenizer into {len(expected)}"
+    return ""
+
+
+def _start(ids: TokenIds) -> str:
+    return ", ".join(map(str, ids[:8])) + ", …"
 
 
 def _check_positions(scores: PromptScores, ids: Sequence[int], where: str) -> None:
