@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
 
 from harness.contract import Generate, Request, Response, ScoreChoices, ScoreRequest, ScoreText, System, Usage
+from harness.engine.arguments import EngineArguments
 from harness.errors import InputError
 from harness.models import identity
 from harness.models.identity import ModelIdentity
@@ -74,7 +75,7 @@ class Session(Protocol):
         ...
 
 
-SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "base_url"})
+SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "base_url", "engine_args"})
 """Fields of `ModelOptions` that not every backend uses; those that only permit something are not among them."""
 
 
@@ -164,11 +165,13 @@ class Backend:
         name: as `--engine` calls it; set by `@backend`.
         revision: raised whenever the backend would answer the same request otherwise; cached responses are then computed again.
         capabilities: what it supports.
+        arguments: what `--engine-args` takes; its `settings` then have "engine_args".
     """
 
     name: ClassVar[str]
     revision: ClassVar[int] = 1
     capabilities: ClassVar[Capabilities] = Capabilities()
+    arguments: ClassVar[type[EngineArguments]] = EngineArguments
 
     @property
     def cache_key(self) -> str:
@@ -201,7 +204,21 @@ class Backend:
 
     def identify(self, opening: Opening) -> ModelIdentity:
         """Identify the model, so that its cached responses are never served for another."""
-        return identity.of_files(opening) if opening.memory is None else identity.of_memory(opening)
+        model = identity.of_files(opening) if opening.memory is None else identity.of_memory(opening)
+        return replace(model, engine_args=self.parsed(opening.options).changing)
+
+    def parsed(self, options: ModelOptions) -> EngineArguments:
+        """What `--engine-args` gives, in the type of `arguments`.
+
+        Raises:
+            InputError: a key or a value is not allowed.
+        """
+        return self.arguments.parse(options.engine_args or "", self.name)
+
+    def environment(self, options: ModelOptions) -> dict[str, str]:
+        """Versions and settings that results record beside those of every run."""
+        given = self.parsed(options).text
+        return {"engine_args": given} if given else {}
 
     def devices(self, options: ModelOptions) -> tuple[str, ...]:
         """The devices that a run uses."""
@@ -289,6 +306,7 @@ def check_options(backend: Backend, options: ModelOptions, *, memory: bool = Fal
             *(_Need(_flag(name, getattr(options, name)), set_, _uses(name)) for name, set_ in _settings(options) if not memory),
         ],
     )
+    backend.parsed(options)
 
 
 def check_opening(backend: Backend, opening: Opening) -> None:

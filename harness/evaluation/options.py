@@ -134,6 +134,9 @@ class Options:
     base_url: Annotated[
         str | None, OptionSpec("Address of the server for --engine server, such as http://127.0.0.1:8000/v1.", metavar="URL")
     ] = None
+    engine_args: Annotated[
+        str | None, OptionSpec("Arguments of the backend, KEY=VALUE separated by commas; 'help' lists them.", metavar="KEY=VALUE,...")
+    ] = None
     allow_pickle: Annotated[bool, OptionSpec("Load pickled weights, which can run code.")] = False
     trust_remote_code: Annotated[bool, OptionSpec("Run Python code that comes with the model.")] = False
     command: tuple[str, ...] = ()
