@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, Field, dataclass, field, fields
 from types import UnionType
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -53,6 +54,8 @@ class EngineArguments:
         """
         known, types = {entry.name: entry for entry in fields(cls)}, get_type_hints(cls)
         given: dict[str, Any] = {}
+        if text.strip() == "help":
+            raise InputError(f"Arguments of --engine {engine}:", cls._keys())
         for part in filter(None, (part.strip() for part in text.split(","))):
             key, equals, value = (side.strip() for side in part.partition("="))
             if not equals or key not in known:
@@ -111,7 +114,7 @@ def _takes(kind: Any, spec: ArgumentSpec) -> str:
     if get_origin(plain) is Literal:
         return " or ".join(map(str, get_args(plain)))
     number = "whole number" if plain is int else "number"
-    limits = [f"from {spec.low:g}"] * (spec.low is not None) + [f"to {spec.high:g}"] * (spec.high is not None)
+    limits = [f"{word} {limit:g}" for word, limit in (("from", spec.low), ("to", spec.high)) if limit is not None]
     return " ".join([number, *limits])
 
 
@@ -124,7 +127,7 @@ def _converted(key: str, text: str, kind: Any, spec: ArgumentSpec) -> Any:
         value = None
     allowed = value is not None and (get_origin(plain) is not Literal or value in get_args(plain))
     if allowed and plain in (int, float):
-        allowed = (spec.low is None or value >= spec.low) and (spec.high is None or value <= spec.high)
+        allowed = math.isfinite(value) and (spec.low is None or value >= spec.low) and (spec.high is None or value <= spec.high)
     if not allowed:
         raise InputError(f"--engine-args {key} takes {_takes(kind, spec)}, not {text[:50]!r}.")
     return value

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
+import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +35,12 @@ from tests.tiny import tiny_causal
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_causal(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(autouse=True)
+def _logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs of vLLM go with the test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def random_lora(folder: Path, base: Path, **options: Any) -> Adapter:
@@ -304,6 +313,27 @@ def test_an_engine_that_dies_is_one_message(folder: Path, monkeypatch: pytest.Mo
     there.server.close()
     assert log.exists()
     log.unlink()
+
+
+def test_a_process_that_is_killed_ends_a_call_that_would_wait_for_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    llm = recorded_vllm.install(monkeypatch)
+    there = served(folder)
+    core, worker = (subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) for _ in range(2))
+    there.server.processes = {psutil.Process(core.pid): "VLLM::EngineCore", psutil.Process(worker.pid): "VLLM::Worker"}
+    waits = threading.Event()
+
+    def killed(*arguments: Any, **options: Any) -> None:
+        core.kill()
+        waits.wait()
+
+    monkeypatch.setattr(llm, "generate", killed)
+    monkeypatch.setattr("harness.engine.vllm.server._GRACE_SECONDS", 0.5)
+    with pytest.raises(ModelError, match=rf"vLLM ended unexpectedly: VLLM::EngineCore \(process {core.pid}\) stopped"):
+        list(there.score(questions(3, 1)))
+    assert not psutil.pid_exists(worker.pid)  # what is left of it is ended too
+    waits.set()
 
 
 def test_a_log_is_forgotten_where_nothing_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

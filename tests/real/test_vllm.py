@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -16,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from harness.contract import ChoiceScores, Generate, Generation, Request, Response, ScoreChoices, ScoreRequest, ScoreText, TextScore
+from harness.contract import ChoiceScores, Generate, Request, Response, ScoreChoices, ScoreRequest, ScoreText, TextScore
 from harness.engine import base
 from harness.engine.base import Session
-from harness.engine.vllm import VllmSession
-from harness.errors import ModelError
 from harness.evaluation.options import Options
 from harness.evaluation.plan import EvaluationPlan, plan
 from harness.evaluation.progress import StageTimer

@@ -7,16 +7,18 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.engine.vllm import adapters as lora
 from harness.engine.vllm.arguments import VllmArguments
-from harness.errors import HarnessError, ModelError
+from harness.errors import ModelError
 
 if TYPE_CHECKING:
     import psutil
@@ -33,7 +35,23 @@ _EAGER_ON_CPU = {"TORCHDYNAMO_DISABLE": "1"}
 
 _CAUSE = re.compile(r"(?:^|[ \]])((?:\w+\.)*\w*(?:Error|Exception)): (.+)")
 _GRACE_SECONDS = 5
+_LOOK_SECONDS = 1
 _LESS_MEMORY = "If memory was short, lower max_num_seqs, max_model_len or kv_cache_gib (--engine-args)."
+
+
+@dataclass
+class _Result:
+    """What a call in another thread returned or raised."""
+
+    outputs: list[Any] | None = None
+    error: Exception | None = None
+
+    def run(self, call: Callable[[], list[Any]]) -> None:
+        """Make the call."""
+        try:
+            self.outputs = call()
+        except Exception as error:  # noqa: BLE001 - raised again where the call is waited for
+            self.error = error
 
 
 @dataclass
@@ -61,15 +79,18 @@ class Server:
         """
         if self._dead is not None:
             raise self._dead
-        try:
-            outputs: list[Any] = self.llm.generate(list(prompts), settings, use_tqdm=False, lora_request=lora_request)
-        except HarnessError:
-            raise
-        except Exception as error:
-            self._dead = self._message(error)
+        result = _Result()
+        call = partial(self.llm.generate, list(prompts), settings, use_tqdm=False, lora_request=lora_request)
+        thread = threading.Thread(target=result.run, args=(call,), name="vllm", daemon=True)
+        thread.start()
+        while thread.is_alive() and not self._gone():
+            thread.join(_LOOK_SECONDS)
+        thread.join(_GRACE_SECONDS)
+        if result.outputs is None:
+            self._dead = self._message(result.error)
             self._end()
-            raise self._dead from error
-        return outputs
+            raise self._dead from result.error
+        return result.outputs
 
     def close(self) -> None:
         """End vLLM and its processes; forget its log unless something failed."""
@@ -77,9 +98,13 @@ class Server:
         if self.log is not None and self._dead is None:
             self.log.unlink(missing_ok=True)
 
-    def _message(self, error: Exception) -> ModelError:
-        gone = [f"{name} (process {process.pid})" for process, name in self.processes.items() if not _runs(process)]
-        if not gone and type(error).__name__ != "EngineDeadError":
+    def _gone(self) -> list[str]:
+        """Its processes that have ended. vLLM itself waits forever for one that was killed."""
+        return [f"{name} (process {process.pid})" for process, name in self.processes.items() if not _runs(process)]
+
+    def _message(self, error: Exception | None) -> ModelError:
+        gone = self._gone()
+        if error is not None and not gone and type(error).__name__ != "EngineDeadError":
             return ModelError(f"vLLM cannot compute this: {_summary(error)}", f"{_where(self.log)}Use --engine transformers.")
         return ModelError(
             f"vLLM ended unexpectedly: {' and '.join(gone) or 'its engine'} stopped. {_cause(self.log)}".strip(),
