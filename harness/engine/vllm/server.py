@@ -88,6 +88,7 @@ class Server:
         thread.join(_GRACE_SECONDS)
         if result.outputs is None:
             self._dead = self._message(result.error)
+            self._release(thread)
             self._end()
             raise self._dead from result.error
         return result.outputs
@@ -110,6 +111,12 @@ class Server:
             f"vLLM ended unexpectedly: {' and '.join(gone) or 'its engine'} stopped. {_cause(self.log)}".strip(),
             f"Run the command again: it continues where it stopped. {_LESS_MEMORY} {_where(self.log)}".strip(),
         )
+
+    def _release(self, thread: threading.Thread) -> None:
+        """End a call that waits for a process that is gone, so that Python ends without reports of what the call still holds."""
+        with suppress(AttributeError):  # vLLM's own queue of answers: where it has another, the thread is left to wait
+            self.llm.llm_engine.engine_core.outputs_queue.put_nowait(RuntimeError("vLLM ended"))
+            thread.join(_GRACE_SECONDS)
 
     def _end(self) -> None:
         with suppress(Exception):  # whatever vLLM raises on its way out, its processes are ended below
