@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -123,6 +124,7 @@ class Server:
             self.llm.llm_engine.engine_core.shutdown()
         self.llm = None
         end_processes(list(self.processes))
+        gc.unfreeze()  # Triton reports every object that is left when Python ends, those that `util.garbage` took out of collection too
 
 
 def open_server(folder: Path, dtype: str, adapters: Sequence[Adapter], arguments: VllmArguments, *, pickles: bool = False) -> Server:
