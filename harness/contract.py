@@ -301,7 +301,7 @@ class System:
     """The evaluated system, identified exactly.
 
     Attributes:
-        name: in reports, `<model>[+<adapter>][@<quantization>][@<engine>]`.
+        name: in reports, `<model>[+<adapter>][@<quantization>][@<engine>][@<engine argument>]`.
         model: name or path from the user.
         adapter: adapter name, or None for the base.
         architecture: "causal" or "seq2seq".
@@ -317,6 +317,7 @@ class System:
         engine: name of the backend that computes.
         identity: how the weights are known, see `Identity`.
         engine_code: identifies the code of a backend that is a plug-in; None for shipped ones.
+        engine_args: arguments of the backend that can change a response, such as "head_dtype=float32"; "" for its defaults.
     """
 
     name: str
@@ -336,3 +337,4 @@ class System:
     engine: str = "transformers"
     identity: Identity = "files"
     engine_code: str | None = None
+    engine_args: str = ""

@@ -16,7 +16,7 @@ METHOD = "same system"
 NO_CHANGE = Interval(0.0, 0.0, METHOD)
 
 _COMPUTES_RESPONSES = (
-    *("architecture", "dtype", "quantization", "engine", "engine_code"),
+    *("architecture", "dtype", "quantization", "engine", "engine_code", "engine_args"),
     *("model_digest", "adapter_digest", "tokenizer_digest", "chat_template_digest"),
 )
 

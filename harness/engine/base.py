@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
 
 from harness.contract import Generate, Request, Response, ScoreChoices, ScoreRequest, ScoreText, System, Usage
+from harness.engine.arguments import EngineArguments
 from harness.errors import InputError
 from harness.models import identity
 from harness.models.identity import ModelIdentity
@@ -74,7 +75,7 @@ class Session(Protocol):
         ...
 
 
-SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "base_url"})
+SETTINGS = frozenset({"dtype", "revision", "batch_tokens", "chat", "base_url", "engine_args"})
 """Fields of `ModelOptions` that not every backend uses; those that only permit something are not among them."""
 
 
@@ -95,6 +96,7 @@ class Capabilities:
         encoder_decoder: encoder-decoder models.
         memory: models that the caller holds in memory.
         devices: several devices or workers, each with a copy of the model.
+        actors: workers of a Ray cluster, each with a copy of the model, though not several processes of one machine.
         chat_only: prompts must be chat messages.
         settings: fields of `ModelOptions` that it uses, among `SETTINGS`; a run that sets another one is refused.
         reads: "tokens" where a request's token ids are enough, "text" where it tokenizes the text or messages beside them itself; a run of
@@ -113,6 +115,7 @@ class Capabilities:
     encoder_decoder: bool = False
     memory: bool = False
     devices: bool = False
+    actors: bool = False
     chat_only: bool = False
     settings: frozenset[str] = frozenset()
     reads: Literal["tokens", "text"] = "tokens"
@@ -165,11 +168,13 @@ class Backend:
         name: as `--engine` calls it; set by `@backend`.
         revision: raised whenever the backend would answer the same request otherwise; cached responses are then computed again.
         capabilities: what it supports.
+        arguments: what `--engine-args` takes; its `settings` then have "engine_args".
     """
 
     name: ClassVar[str]
     revision: ClassVar[int] = 1
     capabilities: ClassVar[Capabilities] = Capabilities()
+    arguments: ClassVar[type[EngineArguments]] = EngineArguments
 
     @property
     def cache_key(self) -> str:
@@ -202,7 +207,21 @@ class Backend:
 
     def identify(self, opening: Opening) -> ModelIdentity:
         """Identify the model, so that its cached responses are never served for another."""
-        return identity.of_files(opening) if opening.memory is None else identity.of_memory(opening)
+        model = identity.of_files(opening) if opening.memory is None else identity.of_memory(opening)
+        return replace(model, engine_args=self.parsed(opening.options).changing)
+
+    def parsed(self, options: ModelOptions) -> EngineArguments:
+        """What `--engine-args` gives, in the type of `arguments`.
+
+        Raises:
+            InputError: a key or a value is not allowed.
+        """
+        return self.arguments.parse(options.engine_args or "", self.name)
+
+    def environment(self, options: ModelOptions) -> dict[str, str]:
+        """Versions and settings that results record beside those of every run."""
+        given = self.parsed(options).text
+        return {"engine_args": given} if given else {}
 
     def devices(self, options: ModelOptions) -> tuple[str, ...]:
         """The devices that a run uses."""
@@ -275,7 +294,9 @@ def response_key(system: System) -> str:
     return identity.response_key(system, load(system.engine).cache_key)
 
 
-def check_options(backend: Backend, options: ModelOptions, *, memory: bool = False, workers: bool = False) -> None:
+def check_options(
+    backend: Backend, options: ModelOptions, *, memory: bool = False, workers: Literal["ray", "processes"] | None = None
+) -> None:
     """Refuse options that a backend does not support.
 
     Raises:
@@ -291,12 +312,14 @@ def check_options(backend: Backend, options: ModelOptions, *, memory: bool = Fal
             _Need("--merge", options.merge, lambda can: can.merge),
             _Need("--trust-remote-code", options.trust_remote_code, lambda can: can.remote_code),
             _Need("--device with several devices", len(options.devices) > 1, lambda can: can.devices),
-            _Need("--workers", workers, lambda can: can.devices),
+            _Need("--workers N", workers == "processes", lambda can: can.devices),
+            _Need("--workers ray", workers == "ray", lambda can: can.devices or can.actors),
             _Need("--no-chat", options.chat is False, lambda can: not can.chat_only),
             _Need("--adapter", any(name is not None for name in options.adapters), lambda can: can.adapters != frozenset()),
             *(_Need(_flag(name, getattr(options, name)), set_, _uses(name)) for name, set_ in _settings(options) if not memory),
         ],
     )
+    backend.parsed(options)
 
 
 def check_opening(backend: Backend, opening: Opening) -> None:

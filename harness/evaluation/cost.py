@@ -12,7 +12,7 @@ from harness.contract import Moments, Usage
 from harness.stats.line import fit
 from harness.store.records import EfficiencyRecord, LineRecord, MetricRecord, RequestsRecord, TaskRecord, TokensRecord
 from harness.store.signature import Signature
-from harness.util.memory import peak_resident_bytes
+from harness.util.memory import peak_resident_bytes, peak_resident_bytes_of_children
 
 if TYPE_CHECKING:
     from harness.evaluation.progress import StageTimer
@@ -128,8 +128,8 @@ def _line(moments: Moments) -> LineRecord | None:
 
 
 def _peak_memory() -> int:
-    """Peak memory in bytes: of the GPU where one was used, else of this process."""
+    """Peak memory in bytes: of the GPU where this process used one, else of this process and of those that it started."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return int(torch.cuda.max_memory_allocated())
-    return peak_resident_bytes()
+    return peak_resident_bytes() + peak_resident_bytes_of_children()

@@ -144,6 +144,9 @@ class Options:
             metavar="WORKERS",
         ),
     ] = None
+    engine_args: Annotated[
+        str | None, OptionSpec("Arguments of the backend, KEY=VALUE separated by commas; 'help' lists them.", metavar="KEY=VALUE,...")
+    ] = None
     allow_pickle: Annotated[bool, OptionSpec("Load pickled weights, which can run code.")] = False
     trust_remote_code: Annotated[bool, OptionSpec("Run Python code that comes with the model.")] = False
     command: tuple[str, ...] = ()

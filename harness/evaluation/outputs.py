@@ -55,6 +55,7 @@ def _difference(old: SystemRecord, new: System) -> str:
         "chat_template_digest": "another chat template, or none",
         "tokenizer_digest": "another tokenizer",
         "engine": f"engine {old.engine}",
+        "engine_args": f"engine arguments {old.engine_args or 'none'}",
     }
     differences = [text for name, text in words.items() if getattr(old, name) != getattr(new, name)]
     return ", ".join(differences) or "another identity"

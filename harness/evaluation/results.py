@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from harness import __version__
 from harness.contract import Family
+from harness.engine import base
 from harness.evaluation.aggregate import Member, score_group
 from harness.evaluation.scoring import combine
 from harness.evaluation.task_signatures import data_digest, task_signature, template_digest
+from harness.models.opening import ModelOptions
 from harness.store.records import (
     DataRecord,
     EfficiencyRecord,
@@ -95,7 +97,9 @@ def run_record(system: System, scored: ScoredTasks, efficiency: EfficiencyRecord
         tasks=scored.tasks,
         groups=scored.groups,
         efficiency=efficiency,
-        environment=_environment(device) | ({"workers": options.workers} if options.workers else {}),
+        environment=_environment(device)
+        | base.load(options.engine).environment(ModelOptions.of(options))
+        | ({"workers": options.workers} if options.workers else {}),
     )
 
 

@@ -125,7 +125,10 @@ def open_systems(options: Options, progress: Progress, memory: InMemoryModel | N
 def open_model(options: Options, progress: Progress, memory: InMemoryModel | None = None) -> OpenSystems:
     """A run's model, without naming its systems or their results folders; see `open_systems` for arguments and errors."""
     backend, model_options = base.load(options.engine), ModelOptions.of(options)
-    base.check_options(backend, model_options, memory=memory is not None, workers=options.workers is not None)
+    workers = options.worker_plan
+    base.check_options(
+        backend, model_options, memory=memory is not None, workers=None if workers is None else "ray" if workers.ray else "processes"
+    )
     if memory is None:
         opening = backend.prepare(model_options, progress.note)
     else:

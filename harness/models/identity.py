@@ -24,6 +24,7 @@ class ModelIdentity:
         quantization: "8bit", "4bit" or None.
         revision: Hub revision, where there is one.
         notes: what the user should know of this copy.
+        engine_args: arguments of the backend that can change a response.
     """
 
     kind: Identity
@@ -34,6 +35,7 @@ class ModelIdentity:
     quantization: str | None = None
     revision: str | None = None
     notes: tuple[str, ...] = ()
+    engine_args: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,9 @@ def system(
     """
     own = AdapterIdentity("", 0) if adapter is None else of_adapter(opening, adapter)
     quantization = f"@{model.quantization}" if model.quantization else ""
+    arguments = "".join(f"@{argument}" for argument in model.engine_args.split(",") if argument)
     return System(
-        name=opening.name + (f"+{adapter.name}" if adapter else "") + quantization + suffix,
+        name=opening.name + (f"+{adapter.name}" if adapter else "") + quantization + suffix + arguments,
         model=opening.name if opening.memory is not None else opening.options.model,
         adapter=adapter.name if adapter else None,
         architecture=opening.encoder.architecture,
@@ -129,15 +132,17 @@ def system(
         engine=engine,
         engine_code=engine_code,
         identity=model.kind,
+        engine_args=model.engine_args,
     )
 
 
 def response_key(system: System, engine: str) -> str:
-    """What decides a system's response to token ids: weights, adapter, precision, tokenizer and engine.
+    """What decides a system's response to token ids: weights, adapter, precision, tokenizer, engine and its arguments.
 
     Args:
         system: the system.
         engine: name and revision of the backend, see `Backend.cache_key`.
     """
     parts = (system.model_digest, system.adapter_digest, system.dtype, system.quantization, system.tokenizer_digest)
-    return "|".join([*(part or "-" for part in parts), f"engine:{engine}"])
+    arguments = [f"arguments:{system.engine_args}"] if system.engine_args else []
+    return "|".join([*(part or "-" for part in parts), f"engine:{engine}", *arguments])

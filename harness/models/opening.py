@@ -46,6 +46,7 @@ class ModelOptions:
     any_base: bool = False
     merge: bool = False
     base_url: str | None = None
+    engine_args: str | None = None
 
     @classmethod
     def of(cls, options: Any) -> ModelOptions:

@@ -88,6 +88,7 @@ class SystemRecord(_StrictRecord):
     engine: str = "transformers"
     identity: Identity = "files"
     engine_code: str | None = None
+    engine_args: str = ""
 
 
 class SpreadRecord(_StrictRecord):
@@ -296,5 +297,7 @@ def system_record(system: System) -> SystemRecord:
     identity = {name: value for name, value in fields.items() if name not in _NOT_IDENTITY}
     if system.engine_code is None:
         del identity["engine_code"]
+    if not system.engine_args:
+        del identity["engine_args"]
     text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
     return SystemRecord(digest=hashlib.sha256(text.encode()).hexdigest(), **fields)

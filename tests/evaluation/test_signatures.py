@@ -181,6 +181,7 @@ CHANGES: dict[str, list[Change]] = {
     "shot_seeds": [Change((3,), "pick"), Change((0, 1), "pick")],
     "merge": [Change(True, "system", {"any_base": True, "adapter": lambda place: (str(place.root / "lora"),)})],
     "engine": [Change("vllm", "system")],
+    "engine_args": [Change("head_dtype=float32", "system", {"engine": "vllm"})],
     "perturb": [Change(("typos:0.2",), "pick.accuracy_robustness", {"perturb": ("typos:0.1",)})],
     "texts": [Change(3, "write")],
     "toxicity": [Change("profanity,threshold=0.3", "write.toxic_fraction", {"measures": ("toxicity",), "toxicity": "profanity"})],
@@ -190,6 +191,7 @@ CHANGES: dict[str, list[Change]] = {
 HARMLESS: dict[str, list[Change]] = {
     "device": [Change("auto", ""), Change("cpu,cpu", "")],
     "batch_tokens": [Change(64, "")],
+    "engine_args": [Change("max_num_seqs=4,gpu_memory_utilization=0.5", "", {"engine": "vllm"})],
     "data": [Change(lambda place: place.root, "")],
     "output": [Change(lambda place: place.root / "elsewhere", "")],
     "fresh": [Change(True, "")],

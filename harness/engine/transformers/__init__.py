@@ -30,7 +30,7 @@ class TransformersBackend(Backend):
         encoder_decoder=True,
         memory=True,
         devices=True,
-        settings=SETTINGS - {"base_url"},
+        settings=SETTINGS - {"base_url", "engine_args"},
     )
 
     @property
