@@ -166,7 +166,7 @@ def _opened(folder: Path, dtype: str, adapters: Sequence[Adapter], arguments: Vl
     before = set(_children())
     try:
         with _written_to(log):
-            llm = LLM(model=str(folder), tokenizer=str(folder), dtype=dtype, **wanted)
+            llm = _made(partial(LLM, model=str(folder), tokenizer=str(folder), dtype=dtype, **wanted), before)
     except BaseException as error:
         end_processes([process for process in _children() if process not in before])
         if not isinstance(error, Exception):
@@ -176,6 +176,19 @@ def _opened(folder: Path, dtype: str, adapters: Sequence[Adapter], arguments: Vl
             f"{_where(log)}See --engine-args help, or use --engine transformers.",
         ) from error
     return Server(llm, folder, log, {process: _name(process) for process in _children() if process not in before})
+
+
+def _made(load: Callable[[], Any], before: set[psutil.Process]) -> Any:
+    """What a call returns, made in another thread: vLLM waits for minutes for a process that ended while it was loading, and for Ctrl-C."""
+    result = _Result()
+    thread = threading.Thread(target=result.run, args=(lambda: [load()],), name="vllm", daemon=True)
+    thread.start()
+    while thread.is_alive() and all(_runs(process) for process in _children() if process not in before):
+        thread.join(_LOOK_SECONDS)
+    thread.join(_GRACE_SECONDS)
+    if result.outputs is None:
+        raise result.error or RuntimeError("a process of vLLM ended while it was loading")
+    return result.outputs[0]
 
 
 def version() -> str | None:
