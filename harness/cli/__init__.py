@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from io import TextIOWrapper
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -38,8 +40,20 @@ _SURROUNDINGS = {
 """Errors of the file system that the user can act on, with what to do; any other is an internal error."""
 
 
+_TERMINATED = 128 + signal.SIGTERM
+
+
+class _TerminatedError(BaseException):
+    """Raised when SIGTERM arrives, so that blocks are left in order and what a run started is ended."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+    raise _TerminatedError
+
+
 class _Guarded(TyperGroup):
-    """Turns Ctrl-C and a closed pipe into one message at most and an exit code."""
+    """Turns Ctrl-C, SIGTERM and a closed pipe into one message at most and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -47,6 +61,9 @@ class _Guarded(TyperGroup):
         except KeyboardInterrupt as error:
             typer.echo("\nInterrupted. Finished responses are saved: run the same command again to continue.", err=True)
             raise typer.Exit(130) from error
+        except _TerminatedError as error:
+            typer.echo("\nTerminated. Finished responses are saved: run the same command again to continue.", err=True)
+            raise typer.Exit(_TERMINATED) from error
         except BrokenPipeError as error:  # the reader of our output (head, less) went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from error
@@ -142,16 +159,18 @@ def _add_command(name: str) -> None:
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 2 bad input, 130 interrupted, 1 anything else that failed; `gate` also 3 for inconclusive. An unforeseen error is
-    reported in one line, and its traceback is written to a file.
-
+    Exit codes: 0 done, 2 bad input, 130 interrupted, 143 terminated, 1 anything else that failed; `gate` also 3 for inconclusive. An
+    unforeseen error is reported in one line, and its traceback is written to a file.
     """
     _accept_any_text()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         with garbage.paused_gc(), internal_errors.watched():
             _check_arguments(sys.argv[1:])
             add_commands(sys.argv[1:])
             app()
+    except _TerminatedError as error:
+        raise SystemExit(_TERMINATED) from error
     except Exception as error:
         message = _meant_for_users(error)
         if message is None:

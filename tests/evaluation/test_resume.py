@@ -165,14 +165,15 @@ def test_equal_questions_are_computed_once(unperturbed: Place) -> None:
     assert samples[ITEMS]["logprobs"] == samples[0]["logprobs"]
 
 
-def test_ctrl_c_keeps_what_is_finished(root: Path, unperturbed: Place) -> None:
-    place = Place.named(root, "interrupted")
+@pytest.mark.parametrize(("sent", "code", "word"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")])
+def test_a_signal_keeps_what_is_finished(root: Path, unperturbed: Place, sent: signal.Signals, code: int, word: str) -> None:
+    place = Place.named(root, word)
     process = place.start()
     place.wait_for(1, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Interrupted" in errors
+    assert process.returncode == code, errors
+    assert word in errors
     assert "Traceback" not in errors
     assert 0 < place.answers() < unperturbed.answers()
     assert set(place.times().values()) == {1}
