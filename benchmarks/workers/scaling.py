@@ -27,8 +27,7 @@ import numpy as np
 from benchmarks.documents import put, table
 from harness.contract import ScoreChoices, ScoreRequest
 from harness.engine.base import batches as planned_batches
-from harness.engine.pieces import Pieces, WorkPiece, planned_costs
-from harness.util.sequences import common_prefix
+from harness.engine.pieces import Batch, BatchCost, Pieces, WorkPiece, planned_costs
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SLOW_SHARE, SLOW_SPEED = 0.05, 0.5
@@ -48,9 +47,9 @@ class Measured:
         costs: tokens of each batch, in the order of the plan, what it shares with the batch before left out.
         entries: further tokens of each batch where a worker begins with it.
         seconds: (computed tokens, seconds) of each measured piece.
-        base: seconds of a piece whatever its tokens; the line's intercept.
-        rate: seconds a token; the line's slope.
-        ratios: measured seconds over the line's, of each measured piece.
+        base: seconds of an empty piece.
+        rate: further seconds a token.
+        ratios: measured seconds of each measured piece over those that its tokens predict.
         message: seconds that a worker waits for its next piece.
         start: seconds until a worker that was started again computes.
     """
@@ -94,6 +93,10 @@ def measure(model: str, data: Path, pieces: int, message: float, start: float) -
     with work.systems.session().engine(adapter) as engine:
         made = planned_batches(engine, requests)
         list(engine.score(requests, _Others(frozenset(made[0]))))
+        began = time.perf_counter()
+        for _ in range(pieces):
+            list(engine.score(requests, _Others(frozenset())))
+        base = (time.perf_counter() - began) / pieces
         for number in range(pieces):
             size = 1 + number % 6
             first = chance.randrange(len(made) - size)
@@ -103,23 +106,19 @@ def measure(model: str, data: Path, pieces: int, message: float, start: float) -
             seconds.append((engine.usage.prefill_tokens - tokens, time.perf_counter() - began))
     work.systems.close()
     costs = planned_costs(made, requests)
-    contexts = {request.id: request.context for request in requests if isinstance(request, ScoreChoices)}
-    names = [batch[0] for batch in made]
-    lasts = [batch[-1] for batch in made]
-    entries = [0, *(common_prefix(contexts[last], contexts[name]) for last, name in zip(lasts, names[1:], strict=False))]
     tokens_of, seconds_of = np.array([size for size, _ in seconds]), np.array([taken for _, taken in seconds])
-    rate, base = np.polyfit(tokens_of, seconds_of, 1)
+    rate = float((seconds_of - base).sum() / tokens_of.sum())
     ratios = seconds_of / (base + rate * tokens_of)
     return Measured(
         machine=f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         model=system.name,
         questions=len(requests),
-        costs=[int(sum(costs[name] for name in batch)) for batch in made],
-        entries=entries,
+        costs=[int(costs[batch].own) for batch in made],
+        entries=[int(costs[batch].entry) for batch in made],
         seconds=seconds,
-        base=max(0.0, float(base)),
-        rate=float(rate),
-        ratios=[float(ratio) for ratio in ratios / ratios.mean()],
+        base=base,
+        rate=rate,
+        ratios=ratios.tolist(),
         message=message,
         start=start,
     )
@@ -145,8 +144,9 @@ class SimulatedWorker:
 def simulated(measured: Measured, number: int, seed: int, *, disturbed: bool) -> tuple[float, int]:
     """Seconds until the last response, and how many workers failed."""
     chance = random.Random(seed)
-    made = [(str(place),) for place in range(len(measured.costs))]
-    pieces = Pieces(made, {str(place): float(cost) for place, cost in enumerate(measured.costs)}, number)
+    made: list[Batch] = [(str(place),) for place in range(len(measured.costs))]
+    costs = [BatchCost(own, entry) for own, entry in zip(measured.costs, measured.entries, strict=True)]
+    pieces = Pieces(made, dict(zip(made, costs, strict=True)), number)
     slow = set(chance.sample(range(number), round(SLOW_SHARE * number))) if disturbed else set()
     workers = [SimulatedWorker(SLOW_SPEED if place in slow else 1.0) for place in range(number)]
     events: list[tuple[float, int]] = [(0.0, place) for place in range(number)]
@@ -162,6 +162,10 @@ def simulated(measured: Measured, number: int, seed: int, *, disturbed: bool) ->
             worker.done += 1
             if worker.done == len(worker.piece.batches):
                 worker.piece = None
+            if idle and pieces.waiting:
+                for other in idle:
+                    heapq.heappush(events, (now, other))
+                idle.clear()
         wait = 0.0
         if worker.piece is None:
             worker.piece, worker.done, wait = pieces.take(place), 0, measured.message

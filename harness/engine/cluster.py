@@ -255,7 +255,7 @@ class ClusterEngine:
             return
         job = self.session.new_job(self.adapter, requests)
         batches = self.session.planned(job)
-        pieces = Pieces(batches, planned_costs(batches, requests), len(self.session.pool.workers), done)
+        pieces = Pieces(batches, planned_costs(batches, requests, done), len(self.session.pool.workers), done)
         before = self.session.restarts
         for message in self.session.computed(job, pieces):
             if isinstance(message, Answered):
