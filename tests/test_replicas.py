@@ -133,7 +133,7 @@ def test_a_process_that_is_killed_is_started_again(root: Path) -> None:
         with session.engine(None) as engine:
             for batch in engine.score(work):
                 if not answered:
-                    first = session.pool.workers[0]
+                    first = next(worker for worker in session.pool.workers if worker.piece is not None)
                     assert isinstance(first, WorkerProcess)
                     os.kill(first.process.pid, signal.SIGKILL)
                 assert not answered.keys() & {response.id for response in batch}
