@@ -211,7 +211,7 @@ def available(key: str) -> bool:
 
 
 class ProcessorMeter(threading.Thread):
-    """Sums the CPU seconds of all processes that carry a mark in their environment, wherever their parents are; looks several times a second."""
+    """Sums the CPU seconds of all processes that carry a mark in their environment, wherever their parents are."""
 
     def __init__(self, mark: str) -> None:
         super().__init__(daemon=True)
