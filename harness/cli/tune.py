@@ -19,7 +19,7 @@ def tune(**given: Any) -> None:
     """Train an adapter, or a whole model, on the train split of tasks; save its weights and its card.
 
     Options marked * may have several values, separated by commas: every combination is trained, one after the other on one loaded
-    base model, and a table ranks them. Run the same command again to resume an interrupted training.
+    base model (or on --workers), and a table ranks them. Run the same command again to resume an interrupted training.
 
     Example: harness tune --model flan-t5-base --task dialogsum --method lora --rank 2,4,8,16 --name lora
     """
