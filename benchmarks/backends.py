@@ -68,6 +68,7 @@ class Place:
     def run(self, *arguments: str, python: str = sys.executable, **environment: str) -> int:
         """The exit code of a command of the harness; its output goes to a log."""
         variables = {"HARNESS_OFFLINE": "1", "HARNESS_CACHE": str(self.folder / "cache"), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+        variables["OMP_NUM_THREADS"] = "1"
         with (self.folder / "log").open("ab") as log:
             log.write(f"$ harness {' '.join(arguments)}\n".encode())
             log.flush()
@@ -130,7 +131,7 @@ def on_ray(place: Place) -> RowResult:
 def vllm(place: Place) -> RowResult:
     """Run vLLM in the environment that has it."""
     python = str(_executable("HARNESS_TEST_VLLM", "vllm").with_name("python"))
-    settings = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "0-1", "VLLM_HOST_IP": "127.0.0.1", "VLLM_NO_USAGE_STATS": "1"}
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "0", "VLLM_HOST_IP": "127.0.0.1", "VLLM_NO_USAGE_STATS": "1"}
     code = place.run(*place.causal(ALL, BOTH, "--engine", "vllm", "--dtype", "float32"), python=python, **settings)
     tried = place.run(*place.seq2seq(GENERATION, "--engine", "vllm", name="tried"), python=python, **settings)
     return RowResult({"causal": code}, {"encoder-decoder": tried})
@@ -180,17 +181,14 @@ def ctranslate2(place: Place) -> RowResult:
 
 ROWS: Mapping[str, tuple[str, Callable[[Place], RowResult]]] = {
     "transformers": ("transformers", in_process),
-    "one-thread": ("transformers, one thread", lambda place: in_process(place, OMP_NUM_THREADS="1")),
-    "processes": ("2 processes, one thread each", lambda place: in_process(place, "--workers", "2")),
+    "processes": ("2 processes", lambda place: in_process(place, "--workers", "2")),
     "shards": ("3 shards, merged", shards),
-    "ray": ("Ray, 3 nodes, one thread each", on_ray),
+    "ray": ("Ray, 3 nodes", on_ray),
     "vllm": ("vLLM", vllm),
     "vllm-server": ("vLLM's server", vllm_server),
     "transformers-serve": ("transformers serve", transformers_serve),
     "ctranslate2": ("CTranslate2", ctranslate2),
 }
-AGAINST = {"processes": "one-thread", "ray": "one-thread"}
-"""Rows whose workers have one thread are compared with one process of one thread: other numbers of threads round differently."""
 
 
 def _executable(variable: str, name: str) -> Path:
@@ -359,13 +357,12 @@ def rows_text(results: Mapping[str, Any]) -> str:
     body = []
     for key, row in results["rows"].items():
         agreed = Agreement(row["nats"], {cell: tuple(counts) for cell, counts in row["texts"].items()}, row["equal"])
-        bytes_equal = "-" if key in ("transformers", "one-thread") else "yes" if agreed.equal else "no"
+        bytes_equal = "-" if key == "transformers" else "yes" if agreed.equal else "no"
         body.append([ROWS[key][0], *(cell_text(key, cell, row, agreed) for cell in CELLS), bytes_equal, f"{row['cpu_seconds']:,.0f}"])
     head = ["", *CELLS, "equal bytes", "CPU s"]
     said = (
-        f"{CAUSAL} and {SEQ2SEQ} in float32 on {results['machine']}. Largest difference of a log-probability in nats a token, and equal "
-        "texts of all. Two processes and Ray's workers have one thread each, and are compared with one process of one thread; all others "
-        "with the first row. CPU seconds of all processes of a row, start-up, servers and clusters included."
+        f"{CAUSAL} and {SEQ2SEQ} in float32 on {results['machine']}, one thread each. Largest difference of a log-probability from the first "
+        "row's in nats a token, and texts that are equal of all. CPU seconds of all processes of a row: start-up, servers and clusters included."
     )
     return "\n".join([said, "", *table(head, body)])
 
@@ -407,7 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ran = json.loads(finished.stdout.splitlines()[-1])
         if any(ran["codes"].values()):
             raise SystemExit(f"{key}: exit codes {ran['codes']}; see {folder / key / 'log'}.")
-        found = agreement(folder / key, folder / AGAINST.get(key, "transformers"), tokens)
+        found = agreement(folder / key, folder / "transformers", tokens)
         results["rows"][key] = ran | {"nats": found.nats, "texts": found.texts, "equal": found.equal}
         print(key, json.dumps(results["rows"][key]), file=sys.stderr, flush=True)
         given.json.write_text(json.dumps(results, indent=1) + "\n")
