@@ -103,10 +103,10 @@ class RowResult:
     refused: dict[str, int] = field(default_factory=dict)
 
 
-def in_process(place: Place, *more: str, **environment: str) -> RowResult:
+def in_process(place: Place, *more: str) -> RowResult:
     """The default backend with further options."""
-    causal = place.run(*place.causal(ALL, BOTH, *more), **environment)
-    return RowResult({"causal": causal, "seq2seq": place.run(*place.seq2seq((*CHOICES[:1], *GENERATION), *more), **environment)})
+    causal = place.run(*place.causal(ALL, BOTH, *more))
+    return RowResult({"causal": causal, "seq2seq": place.run(*place.seq2seq((*CHOICES[:1], *GENERATION), *more))})
 
 
 def shards(place: Place) -> RowResult:
@@ -361,8 +361,9 @@ def rows_text(results: Mapping[str, Any]) -> str:
         body.append([ROWS[key][0], *(cell_text(key, cell, row, agreed) for cell in CELLS), bytes_equal, f"{row['cpu_seconds']:,.0f}"])
     head = ["", *CELLS, "equal bytes", "CPU s"]
     said = (
-        f"{CAUSAL} and {SEQ2SEQ} in float32 on {results['machine']}, one thread each. Largest difference of a log-probability from the first "
-        "row's in nats a token, and texts that are equal of all. CPU seconds of all processes of a row: start-up, servers and clusters included."
+        f"{CAUSAL} and {SEQ2SEQ} in float32 on {results['machine']}, one thread each. Largest difference of a log-probability from the "
+        "first row's in nats a token, and texts that are equal of all. CPU seconds of all processes of a row: start-up, servers and "
+        "clusters included."
     )
     return "\n".join([said, "", *table(head, body)])
 
