@@ -183,13 +183,13 @@ class ClusterSession:
     def _messages(self, pieces: Pieces | None = None) -> Iterator[tuple[Worker, Message | None]]:
         """Messages as they arrive, None for a worker that ended: it was started again, and its piece was put back."""
         while True:
+            self._follow(self.pool.workers)
             for worker, message in self.pool.messages():
                 if message is None:
                     self._ended(worker, pieces)
                     yield worker, None
                 elif self._noted(worker, message):
                     yield worker, message
-            self._follow(self.pool.workers)
 
     def _noted(self, worker: Worker, message: Message) -> bool:
         """Note what a message says; False where it belongs to a job that was abandoned."""

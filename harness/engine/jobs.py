@@ -12,8 +12,8 @@ from harness.contract import Generate, Response, Usage
 from harness.engine import base
 from harness.engine.base import Engine, Session
 from harness.engine.pieces import Batch
-from harness.errors import HarnessError
 from harness.util.memory import peak_resident_bytes
+from harness.util.user_errors import meant_for_users
 
 if TYPE_CHECKING:
     from harness.models.opening import ModelOptions, Opening
@@ -153,7 +153,7 @@ class JobRunner:
         return self._entered[1]
 
     def _failure(self, job: Job, error: Exception) -> Idle:
-        return Idle(job.number, error=error if isinstance(error, HarnessError) else self._unexpected(error))
+        return Idle(job.number, error=meant_for_users(error) or self._unexpected(error))
 
     def _unexpected(self, error: Exception) -> RuntimeError:
         """An error that can be sent to the run's own process, with the traceback of this one; its own class might not be sent."""

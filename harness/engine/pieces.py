@@ -118,7 +118,7 @@ class Pieces:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ModelError(
                 f"{_ATTEMPTS} workers ended while they computed {names[0]}{more}.",
-                "It may need more memory than a worker has: try a smaller --batch-tokens, or leave it out with --limit.",
+                "It may need more memory than a worker has: try a smaller --batch-tokens, or run it without --workers to see what happens.",
             )
         self._last.append(back[0])
         self._ranges[worker].extendleft(reversed(back[1:]))

@@ -31,12 +31,13 @@ class Workers:
     address: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Workers:
-        """The workers of a text such as "4", "ray", "ray:8" or "ray://10.0.0.1:10001/8".
+    def parse(cls, given: str | int) -> Workers:
+        """The workers of a number, or of a text such as "4", "ray", "ray:8" or "ray://10.0.0.1:10001/8".
 
         Raises:
             InputError: it has another form.
         """
+        text = str(given)
         if text.startswith("ray://"):
             place, slash, count = text.removeprefix("ray://").partition("/")
             host, colon, port = place.rpartition(":")
@@ -76,5 +77,5 @@ def open_pool(workers: Workers, engine: str, opening: Opening, devices: Sequence
 
 def _number(text: str, part: str) -> int:
     if not (part.isascii() and part.isdigit() and 1 <= int(part[:5]) <= _MOST):
-        raise InputError(f"--workers {text[:80]!r} is not understood.", _FORMS)
+        raise InputError(f"--workers {text[:80]!r} is not understood; numbers are from 1 to {_MOST:,}.", _FORMS)
     return int(part[:5])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,8 +24,13 @@ _PATIENCE = 1.0
 
 @dataclass(eq=False)
 class WorkerProcess(Worker):
-    """A process and the pipe to it."""
+    """A process and the pipe to it.
 
+    Attributes:
+        device: on which it computes.
+    """
+
+    device: str = ""
     process: Any = None
     connection: Any = None
 
@@ -49,7 +55,10 @@ class ProcessPool:
         self._open_model = partial(open_model, engine)
         self._opening = opening
         self._threads = max(1, (os.cpu_count() or 1) // len(devices))
-        self.workers = [WorkerProcess(device) for device in devices]
+        self.workers = [
+            WorkerProcess(device if devices.count(device) == 1 else f"{device} {number}", device=device)
+            for number, device in enumerate(devices, start=1)
+        ]
         for worker in self.workers:
             self._start(worker)
 
@@ -85,7 +94,7 @@ class ProcessPool:
 
     def _start(self, worker: WorkerProcess) -> None:
         ours, theirs = self._context.Pipe()
-        options = replace(self._opening.options, devices=(worker.name,))
+        options = replace(self._opening.options, devices=(worker.device,))
         process = self._context.Process(target=_serve, args=(partial(self._open_model, options), worker.name, theirs), daemon=True)
         with _threads(self._threads):
             process.start()
@@ -116,7 +125,8 @@ def _received(worker: WorkerProcess) -> Message | None:
 
 
 def _serve(open_model: Any, where: str, connection: Connection) -> None:
-    """Plan and compute until there is no more to do; the life of one process."""
+    """Plan and compute until there is no more to do; the life of one process. The run's own process answers Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with closing(JobRunner(open_model, where)) as runner, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while (message := connection.recv()) is not None:
             if isinstance(message, Job):

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
+import signal
+import sys
+import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.engine.cluster import Worker
 from harness.engine.jobs import Answered, ComputeBatches, Idle, Job, JobRunner, Message, ModelCopy, PlannedBatches, ignore
-from harness.errors import HarnessError, InputError, ModelError
+from harness.errors import HarnessError, InputError, MissingLibraryError, ModelError
 from harness.util import paths
-from harness.util.libraries import computing_versions, differences, require
+from harness.util.libraries import computing_versions, differences, install_command, require
 
 if TYPE_CHECKING:
     from harness.models.opening import ModelOptions, Note, Opening
@@ -37,7 +43,10 @@ _CHUNK = 64 << 20
 """Bytes of a file in one object of the object store."""
 
 _FORWARDED = ("HARNESS_OFFLINE", "HARNESS_PATH", "HARNESS_CACHE", "HF_HUB_OFFLINE")
-"""Variables that actors get from the driver's environment; keys and tokens are not among them."""
+"""Variables that actors get from the driver's environment."""
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+"""Names of variables that no process of a cluster inherits."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +161,6 @@ class ModelActor:
 
     def _copy_of(self, folder: Path) -> Path:
         """A new folder for a copy, whose name ends like the original's."""
-        import tempfile
-
         parent = paths.cache() / "received"
         parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)) / folder.name
@@ -205,7 +212,7 @@ class ActorWorker(Worker):
     @property
     def doing(self) -> str:
         """What it does, in a word."""
-        return super().doing if self.arrived else "waiting for a place" if self.busy else "idle"
+        return super().doing if self.arrived else "waiting" if self.busy else "idle"
 
 
 _Call: TypeAlias = tuple[ActorWorker, str]
@@ -384,7 +391,6 @@ def connected(address: str | None) -> tuple[Any, bool]:
     """The library, connected to a cluster, and whether we connected it; quiet, and without usage statistics or a dashboard."""
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is None and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -392,16 +398,56 @@ def connected(address: str | None) -> tuple[Any, bool]:
 
     if ray.is_initialized():
         return ray, False
+    terminate = signal.getsignal(signal.SIGTERM)
     new: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address is None else {}
-    try:
-        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **new)
-    except Exception as error:
-        raise InputError(
-            f"The Ray cluster {address or 'on this machine'} cannot be reached: {str(error).strip().splitlines()[0]}",
-            "Check the address, RAY_AUTH_TOKEN, and `ray status` there.",
-        ) from error
+    with _quiet() as output, _without_secrets():
+        try:
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **new)
+        except ImportError as error:
+            raise MissingLibraryError(f"{error}.", f"Install it: {install_command('ray')}.") from error
+        except Exception as error:
+            printed = output()
+            if "Unauthenticated" in printed or "InvalidAuthToken" in printed:
+                raise InputError(
+                    "The Ray cluster refuses the token.", "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on the cluster."
+                ) from error
+            raise InputError(
+                f"The Ray cluster {address or 'on this machine'} cannot be reached: {str(error).strip().splitlines()[0]}",
+                "Check the address, RAY_AUTH_TOKEN, and `ray status` there.",
+            ) from error
+    if terminate is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # Ray has set its own
     _silence()
     return ray, True
+
+
+@contextmanager
+def _quiet() -> Iterator[Callable[[], str]]:
+    """What the block writes to the descriptor of standard error, as Ray's C++ code does, is kept; the value returns it."""
+    with tempfile.TemporaryFile() as kept:
+        sys.stderr.flush()
+        before = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+
+        def output() -> str:
+            kept.seek(0)
+            return kept.read().decode(errors="replace")
+
+        try:
+            yield output
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+@contextmanager
+def _without_secrets() -> Iterator[None]:
+    """What the block starts does not inherit keys and tokens, except Ray's own."""
+    secrets_here = {name: os.environ.pop(name) for name in list(os.environ) if _SECRET.search(name) and not name.startswith("RAY_")}
+    try:
+        yield
+    finally:
+        os.environ |= secrets_here
 
 
 def _silence() -> None:

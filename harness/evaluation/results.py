@@ -99,7 +99,7 @@ def run_record(system: System, scored: ScoredTasks, efficiency: EfficiencyRecord
         efficiency=efficiency,
         environment=_environment(device)
         | base.load(options.engine).environment(ModelOptions.of(options))
-        | ({"workers": options.workers} if options.workers else {}),
+        | ({"workers": str(options.workers)} if options.workers else {}),
     )
 
 

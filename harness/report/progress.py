@@ -97,7 +97,7 @@ def _worker_lines(workers: Sequence[Worker]) -> Iterator[Text]:
             rate = f"{worker.answered / worker.seconds:,.1f} items/s" if worker.seconds else ""
             memory = f"{worker.memory / 2**30:.1f} GiB" if worker.memory else ""
             restarts = f"started again {worker.restarts} ×" if worker.restarts else ""
-            parts = (f"{worker.doing:<19}", f"{rate:>16}", f"{memory:>9}", restarts)
+            parts = (f"{worker.doing:<9}", f"{rate:>13}", f"{memory:>8}", restarts)
             yield Text(f"  {plain(worker.name):<{width}}  {'  '.join(parts)}".rstrip(), style="dim", no_wrap=True, overflow="ellipsis")
         return
     counts = Counter(worker.doing for worker in workers)

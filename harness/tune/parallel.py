@@ -126,7 +126,7 @@ def _on_processes(workers: Workers, jobs: Sequence[tuple[TuneOptions, Path]]) ->
     places = context.SimpleQueue()
     for place in range(number):
         places.put(place)
-    threads = max(1, (os.cpu_count() or 1) // number)
+    threads = None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // (workers.count or 1))
     with ProcessPoolExecutor(number, mp_context=context, initializer=_take_place, initargs=(places, gpus, threads)) as executor:
         try:
             for future in as_completed([executor.submit(train_one, *job) for job in jobs]):
@@ -139,12 +139,12 @@ def _on_processes(workers: Workers, jobs: Sequence[tuple[TuneOptions, Path]]) ->
             executor.shutdown(cancel_futures=True)
 
 
-def _take_place(places: Any, gpus: int, threads: int) -> None:
+def _take_place(places: Any, gpus: int, threads: int | None) -> None:
     """Give a new process its GPU, or its share of the processors."""
     place = places.get()
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(place % gpus)
-    else:
+    elif threads is not None:
         import torch
 
         torch.set_num_threads(threads)

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.workers.cluster import LocalCluster, isolated, local_cluster
 from harness.engine import ray_pool
+from harness.engine.cluster import Worker
 from harness.errors import HarnessError
 from harness.evaluation.options import Options
 from harness.evaluation.run import run
@@ -65,11 +69,39 @@ def refused(folder: Path, cluster: LocalCluster) -> dict[str, Any]:
     return {"message": ""}
 
 
+def closed(folder: Path) -> dict[str, Any]:
+    """A run on a new cluster of this machine: whether its processes know a secret, and whether SIGTERM is still handled as before."""
+    os.environ["SOME_API_KEY"] = "secret-of-the-run"
+    inherited: set[str] = set()
+
+    @dataclass
+    class Look(Recorder):
+        def workers(self, workers: Sequence[Worker]) -> None:
+            super().workers(workers)
+            for place in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    if b"ray" in (place / "cmdline").read_bytes() and b"secret-of-the-run" in (place / "environ").read_bytes():
+                        inherited.add(place.name)
+
+    progress = Look()
+    signal.signal(signal.SIGTERM, _handled)
+    scored(folder, "closed", progress, workers="ray:1")
+    kept = signal.getsignal(signal.SIGTERM) is _handled
+    return {"inherited": len(inherited), "followed": progress.followed, "handler": kept, "here": os.environ["SOME_API_KEY"]}
+
+
+def _handled(*_: object) -> None:
+    """Ignore it."""
+
+
 SCENARIOS: dict[str, Callable[[Path, LocalCluster], dict[str, Any]]] = {"equal": equal, "sent": sent, "refused": refused}
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
     network = isolated()
-    with local_cluster(2) as cluster:
-        outcome = SCENARIOS[sys.argv[1]](Path(sys.argv[2]), cluster)
+    if sys.argv[1] == "closed":
+        outcome = closed(Path(sys.argv[2]))
+    else:
+        with local_cluster(2) as cluster:
+            outcome = SCENARIOS[sys.argv[1]](Path(sys.argv[2]), cluster)
     print(json.dumps(outcome | {"network": network}))

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from harness.engine.pools import Workers
+from harness.errors import InputError
 from tests.parts import model_and_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,3 +63,25 @@ def test_another_version_is_refused(parts: Path, tmp_path: Path) -> None:
     outcome = printed("tests.engine.on_ray", "refused", str(parts), cache=tmp_path / "cache")
     assert "has other versions: torch" in outcome["message"]
     assert "instead of 1.0" in outcome["message"]
+
+
+def test_a_new_cluster_knows_no_secrets_and_leaves_sigterm_alone(parts: Path, tmp_path: Path) -> None:
+    shutil.copytree(parts, tmp_path / "parts")
+    outcome = printed("tests.engine.on_ray", "closed", str(tmp_path / "parts"), cache=tmp_path / "cache")
+    assert outcome["followed"]
+    assert outcome["inherited"] == 0
+    assert outcome["handler"]
+    assert outcome["here"] == "secret-of-the-run"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "abc", "ray:", "ray:0", "ray://x", "ray://host", "ray://h:1/0", "99999"])
+def test_other_forms_of_workers_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--workers"):
+        Workers.parse(text)
+
+
+def test_the_forms_of_workers() -> None:
+    assert Workers.parse(3) == Workers.parse("3") == Workers(3)
+    assert Workers.parse("ray") == Workers(None, ray=True)
+    assert Workers.parse("ray:8") == Workers(8, ray=True)
+    assert Workers.parse("ray://10.0.0.1:10001/4") == Workers(4, ray=True, address="ray://10.0.0.1:10001")
