@@ -299,9 +299,8 @@ class TransformersEngine:
             ]
             measure = _Packed(batch.skip)
             parts = [rows] if len(open_requests) > 1 else pieces(rows, _row, batch.skip, self.budget.score, self._logit_budget)
-            row_scores = [
-                scores for part in parts for scores in self._halving.run(part, measure.size, partial(self._packed, prefix=batch.prefix))
-            ]
+            compute = partial(self._packed, prefix=batch.prefix)
+            row_scores = [scores for part in parts for scores in self._halving.run(part, measure.size, compute, batch.skip)]
         else:
             rows = [_Owned(planned.request.id, row) for planned in open_requests for row in planned.rows]
             parts = [rows] if len(open_requests) > 1 else pieces_beside(rows, _row, self.budget.score, self._logit_budget)

@@ -12,6 +12,7 @@ from harness.engine.base import BatchPlan
 from harness.engine.transformers.budget import Budget, chunk_size, max_logit_positions
 from harness.engine.transformers.planning import Planned, SequenceRow, pieces_beside, plan_scoring, prompt_of, rows_of
 from harness.engine.transformers.prefixes import Pass, flat_size, packed_row_size, pieces, plan_passes
+from harness.util.sequences import common_prefix
 
 if TYPE_CHECKING:
     from harness.models.opening import Opening
@@ -79,8 +80,10 @@ def _passes(
     budget: Budget,
     logit_budget: int,
 ) -> BatchPlan:
-    prefix = {batch.prefix[: depth + 1] for batch in passes for depth in range(len(batch.prefix))}
-    lengths = [len(parts[-1]) for parts in prefix]
+    befores = [(), *(batch.prefix for batch in passes)]
+    lengths = [
+        len(piece) for before, batch in zip(befores, passes, strict=False) for piece in batch.prefix[common_prefix(before, batch.prefix) :]
+    ]
     computed, padding = sum(lengths), 0
     forwards = sum(-(-length // chunk_size(budget.score)) for length in lengths)
     for batch in passes:
@@ -101,7 +104,7 @@ def _passes(
         computed,
         padding,
         forwards,
-        (len(prefix), sum(lengths)),
+        (len(lengths), sum(lengths)),
     )
 
 

@@ -188,7 +188,7 @@ class _Plan:
         item, stem = self.items[index], self.stems[index]
         if self.budget is not None and len(stem) - skip > 0:
             number = len(pieces(item.rows, lambda row: row, skip, self.budget, self.logit_limit))
-            if len(stem) - skip > self.budget or (number - 1) * (len(stem) - skip) > PREFIX_COST:
+            if len(stem) - skip > max(self.budget, PREFIX_COST) or (number - 1) * (len(stem) - skip) > PREFIX_COST:
                 self._own.append(Pass((*prefix, stem[skip:]), ((item,),)))
                 return
         self._place(index, index + 1, prefix, skip, whole=False)
