@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,12 +20,13 @@ from harness.engine.transformers.memory import OutOfMemoryError
 from harness.engine.transformers.planning import Planned, prompt_of, rows_of
 from harness.engine.transformers.prefixes import pieces, plan_passes
 from harness.errors import NumericError
-from tests.engine.architectures import engine, load, save, words
+from tests.engine.architectures import SIZES, SPECIAL, engine, load, naive_choices, save, words
 from tests.engine.conftest import Tiny
 from tests.engine.reference import greedy
 from tests.engine.test_memory import small_device
 from tests.engine.test_scoring import scores
 from tests.engine.test_sharing import texts
+from tests.tiny import tokenizer
 
 CLOSE = 1e-5
 LONGEST = 110
@@ -253,6 +255,48 @@ def test_a_number_that_is_none_behind_a_long_context_names_the_request(tmp_path:
         loaded.module.get_input_embeddings().weight[broken] = float("nan")
     with pytest.raises(NumericError, match="mmlu/item-17"):
         scores(engine(loaded, 40), [ScoreChoices("mmlu/item-17", context, question(choices=8).choices)])
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "dynamic", "factor": 4.0},
+        {
+            "rope_type": "longrope",
+            "original_max_position_embeddings": 64,
+            "short_factor": [1.0] * 4,
+            "long_factor": [1.5, 3.0, 6.0, 9.0],
+            "factor": 4.0,
+        },
+    ],
+    ids=["dynamic", "longrope"],
+)
+def test_positions_that_are_scaled_by_length_are_computed_whole(tmp_path: Path, rope: dict[str, Any]) -> None:
+    import transformers as hf
+
+    torch.manual_seed(0)
+    words_of = tokenizer()
+    limit = {} if "original_max_position_embeddings" in rope else {"max_position_embeddings": 64}
+    config = hf.LlamaConfig(
+        vocab_size=len(words_of),
+        **{"max_position_embeddings": 256, **limit},
+        rope_parameters={"rope_theta": 10000.0, **rope},
+        **SIZES,
+        **SPECIAL,
+    )
+    hf.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    words_of.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    long, short = question(100), question(40)
+    shared = engine(loaded, 50)
+    assert shared.abilities.share
+    assert shared.abilities.longest == 64
+    found = scores(shared, [long])
+    assert found["q"] == pytest.approx(scores(engine(loaded, share=False), [long])["q"], abs=CLOSE)
+    assert "original context of 64 tokens" in shared.notes[0]
+    within = engine(loaded, 30)
+    assert scores(within, [short])["q"] == pytest.approx(naive_choices(loaded, short), abs=CLOSE)
+    assert within.usage.prefill_tokens < within.usage.requested_tokens
 
 
 def test_what_is_done_is_not_computed_and_moves_nothing(tiny: Tiny) -> None:

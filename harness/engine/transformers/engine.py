@@ -30,6 +30,7 @@ from harness.engine.transformers.probe import (
     readable_soft_prompt,
     readable_source_prompt,
     seq2seq_abilities,
+    window,
 )
 from harness.engine.transformers.seq2seq import Seq2SeqForward
 from harness.engine.transformers.uncached import UncachedDecodeSlots
@@ -279,7 +280,8 @@ class TransformersEngine:
         longest = self.abilities.longest
         if longest is None or self._causal.virtual + length <= longest:
             return True
-        note = f"Prompts longer than this model's attention window of {longest} tokens share nothing with others."
+        what = "attention window" if longest == window(self.module.config.get_text_config()) else "original context"
+        note = f"Prompts longer than this model's {what} of {longest} tokens share nothing with others."
         if note not in self.notes:
             self.notes.append(note)
         return False
