@@ -119,7 +119,7 @@ def test_encoder_and_decoder(load: Load, flan_t5: Path, data: Path, tasks: str, 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_questions_beyond_the_budget(load: Load, models: Path, data: Path, name: str) -> None:
-    loaded, requests = load(name), scorings(asked(models / name, data, "openbookqa", 36, 2))
+    loaded, requests = load(name), scorings(asked(models / name, data, "openbookqa", 64, 1))
     contexts = [one.context for one in requests if isinstance(one, ScoreChoices)]
     assert min(map(len, contexts)) > 1024
     shared = same_scores(loaded, requests)
