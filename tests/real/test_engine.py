@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from harness.contract import Generate, Generation, Request, ScoreChoices, ScoreRequest, ScoreText, TokenIds
 from harness.engine.transformers.budget import Budget
 from harness.engine.transformers.engine import TransformersEngine
+from harness.engine.transformers.explain import explain
 from harness.evaluation.options import Options
 from harness.evaluation.plan import plan
 from harness.evaluation.progress import StageTimer
@@ -114,6 +115,16 @@ def test_encoder_and_decoder(load: Load, flan_t5: Path, data: Path, tasks: str, 
     requests = asked(flan_t5, data, tasks, shots, 6)
     shared = same_scores(load("flan-t5-small-titles"), scorings(requests))
     assert shared.abilities.share
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_questions_beyond_the_budget(load: Load, models: Path, data: Path, name: str) -> None:
+    loaded, requests = load(name), scorings(asked(models / name, data, "openbookqa", 64, 1))
+    contexts = [one.context for one in requests if isinstance(one, ScoreChoices)]
+    assert min(map(len, contexts)) > 1024
+    shared = same_scores(loaded, requests)
+    (plan,) = explain(requests, [], shared._start, shared.budget, shared._logit_budget)
+    assert shared.usage.prefill_tokens == plan.computed < sum(map(len, contexts)) + 200
 
 
 @pytest.mark.parametrize("name", FAMILIES)

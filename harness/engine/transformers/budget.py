@@ -7,6 +7,12 @@ from dataclasses import dataclass
 LOGIT_ELEMENTS = 1 << 28
 """Logits in memory at once: 1 GiB in float32."""
 
+LARGEST_CHUNK = 2048
+"""Tokens of a prefix that are computed at a time, at most."""
+
+SMALLEST_CHUNK = 32
+"""Tokens of a prefix that are computed at a time, at least: a forward pass over fewer costs more than they do."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -30,6 +36,15 @@ class Budget:
         if device == "cpu":
             return cls(tokens or 1024, tokens or 32768)
         return cls(tokens or 16384, tokens or 131072, packed_row=1024, rows=256)
+
+
+def chunk_size(budget: int) -> int:
+    """Tokens of a prefix that are computed at a time.
+
+    Args:
+        budget: tokens of a forward pass.
+    """
+    return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, budget))
 
 
 def max_logit_positions(vocabulary: int) -> int:

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from harness.contract import TokenIds, Usage
+from harness.engine.transformers.budget import LARGEST_CHUNK, SMALLEST_CHUNK, chunk_size
 from harness.engine.transformers.caches import KeysValues, cache_argument, cache_behind, contents, padded, silence_peft_warnings, to_device
 from harness.engine.transformers.logprobs import select_logits
+from harness.engine.transformers.memory import is_out_of_memory, release
 from harness.engine.transformers.packing import PackedRow, attention, lay_out
 from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.soft_prompts import SoftPrompt
-
-_CHUNK = 2048
-"""Tokens of a prefix that are computed at a time."""
 
 
 @dataclass
@@ -59,14 +58,17 @@ class CausalForward:
         pad: token id that fills rows.
         usage: where tokens are counted.
         soft: a soft prompt that stands before everything that is packed or decoded.
+        budget: tokens of a forward pass; a longer prompt to continue is computed in chunks.
     """
 
     module: Any
     pad: int
     usage: Usage
     soft: SoftPrompt | None = None
+    budget: int = LARGEST_CHUNK
 
     def __post_init__(self) -> None:
+        self._chunk = chunk_size(self.budget)
         self.inner = self.soft.base if self.soft else self.module
         self.virtual = self.soft.length if self.soft else 0
         self.prefix = PrefixCache((), self.soft.content if self.soft else [], self.virtual)
@@ -118,15 +120,18 @@ class CausalForward:
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[TokenIds], prefix: tuple[TokenIds, ...]) -> tuple[torch.Tensor, list[KeysValues]]:
-        """Prompts behind a cached prefix, in one packed row.
+        """Prompts behind a cached prefix, in one packed row; a single prompt that exceeds the budget in chunks.
 
         Returns:
             Logits [prompts, vocabulary] after each prompt's last token, and each prompt's keys and values, the prefix and a soft
             prompt included.
         """
         skip = self._load_prefix(prefix)
+        content = self.prefix.content
+        if len(prompts) == 1 and len(prompts[0]) - skip > self.budget:
+            content, skip = self._extended(content, prompts[0][skip:-1], skip), len(prompts[0]) - 1
         packed_row = lay_out(prompts, skip)
-        cache = cache_behind(self.prefix.content, keep=True)
+        cache = cache_behind(content, keep=True)
         logits = self._forward([packed_row], cache, [(0, int(path[-1])) for path in packed_row.paths])
         computed = contents(cache)
         self.usage.requested_tokens += sum(map(len, prompts))
@@ -143,15 +148,36 @@ class CausalForward:
         self.prefix.cut(pieces)
         skip = sum(map(len, self.prefix.pieces))
         for piece in pieces[len(self.prefix.pieces) :]:
-            content = self.prefix.content
-            for low in range(0, len(piece), _CHUNK):
-                part = piece[low : low + _CHUNK]
-                cache = cache_behind(content, keep=True)
-                self._forward([lay_out([(0,) * skip + part], skip)], cache, [(0, 0)])
-                content = contents(cache)
-                skip += len(part)
+            content = self._extended(self.prefix.content, piece, skip)
             self.prefix = PrefixCache((*self.prefix.pieces, piece), content, self.virtual)
+            skip += len(piece)
         return skip
+
+    def _extended(self, content: KeysValues, tokens: TokenIds, skip: int) -> KeysValues:
+        """Keys and values of a cached prefix of `skip` tokens and of these behind it.
+
+        They are computed chunk by chunk; where memory runs out, in chunks of half the size from then on.
+        """
+        low = 0
+        while low < len(tokens):
+            part = tokens[low : low + self._chunk]
+            try:
+                content = self._behind(content, part, skip + low)
+            except Exception as error:
+                if not is_out_of_memory(error) or len(part) <= SMALLEST_CHUNK:
+                    raise
+                self._chunk = max(SMALLEST_CHUNK, len(part) // 2)
+            else:
+                low += len(part)
+                continue
+            self.usage.out_of_memory += 1
+            release()
+        return content
+
+    def _behind(self, content: KeysValues, tokens: TokenIds, skip: int) -> KeysValues:
+        cache = cache_behind(content, keep=True)
+        self._forward([lay_out([(0,) * skip + tokens], skip)], cache, [(0, 0)])
+        return contents(cache)
 
     def _forward(self, packed_rows: Sequence[PackedRow], cache: Any, read: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Logits [read, vocabulary] at (packed row, place)."""

@@ -21,8 +21,8 @@ from harness.engine.transformers.decoding import Decoder
 from harness.engine.transformers.generation import Generator, plan_generation
 from harness.engine.transformers.logprobs import ContinuationScore, read_off
 from harness.engine.transformers.memory import Halving
-from harness.engine.transformers.planning import Planned, SequenceRow, area, contexts_of, plan_scoring, prompt_of, rows_of, side_by_side
-from harness.engine.transformers.prefixes import Pass, flat_size, plan_passes
+from harness.engine.transformers.planning import Planned, SequenceRow, area, contexts_of, pieces_beside, plan_scoring, prompt_of, rows_of
+from harness.engine.transformers.prefixes import Pass, flat_size, pieces, plan_passes
 from harness.engine.transformers.probe import (
     Abilities,
     causal_abilities,
@@ -30,11 +30,12 @@ from harness.engine.transformers.probe import (
     readable_soft_prompt,
     readable_source_prompt,
     seq2seq_abilities,
+    window,
 )
 from harness.engine.transformers.seq2seq import Seq2SeqForward
 from harness.engine.transformers.uncached import UncachedDecodeSlots
 from harness.errors import NumericError
-from harness.util.sequences import common_prefix, contains
+from harness.util.sequences import contains
 
 _PROBE_BEAMS = 3
 """Beams in a probe, whatever the number requested: enough for rows to change places."""
@@ -87,7 +88,9 @@ class TransformersEngine:
         self._endings = Endings(self.tokenizer, frozenset(special.eos_token_id or ()))
         self._invocation = invocation_tokens(self.module)
         pads = (special.pad_token_id, *range(len(self._invocation)))  # padding must not look like invocation tokens
-        self._causal = CausalForward(self.module, next(pad for pad in pads if pad not in self._invocation), self.usage)
+        self._causal = CausalForward(
+            self.module, next(pad for pad in pads if pad not in self._invocation), self.usage, None, self.budget.score
+        )
         self._seq2seq = Seq2SeqForward(self.module, special.pad_token_id, self._start or 0, self._prompted, self.usage)
 
     @cached_property
@@ -277,7 +280,8 @@ class TransformersEngine:
         longest = self.abilities.longest
         if longest is None or self._causal.virtual + length <= longest:
             return True
-        note = f"Prompts longer than this model's attention window of {longest} tokens share nothing with others."
+        what = "attention window" if longest == window(self.module.config.get_text_config()) else "original context"
+        note = f"Prompts longer than this model's {what} of {longest} tokens share nothing with others."
         if note not in self.notes:
             self.notes.append(note)
         return False
@@ -296,16 +300,13 @@ class TransformersEngine:
                 for row in planned.rows
             ]
             measure = _Packed(batch.skip)
-            pieces = [rows] if len(open_requests) > 1 else measure.pieces(rows, self.budget.score, self._logit_budget)
-            row_scores = [
-                scores for piece in pieces for scores in self._halving.run(piece, measure.size, partial(self._packed, prefix=batch.prefix))
-            ]
+            parts = [rows] if len(open_requests) > 1 else pieces(rows, _row, batch.skip, self.budget.score, self._logit_budget)
+            compute = partial(self._packed, prefix=batch.prefix)
+            row_scores = [scores for part in parts for scores in self._halving.run(part, measure.size, compute, batch.skip)]
         else:
             rows = [_Owned(planned.request.id, row) for planned in open_requests for row in planned.rows]
-            pieces = (
-                [rows] if len(open_requests) > 1 else side_by_side(rows, lambda entry: [entry.row], self.budget.score, self._logit_budget)
-            )
-            row_scores = [scores for piece in pieces for scores in self._halving.run(piece, _padded_size, self._padded)]
+            parts = [rows] if len(open_requests) > 1 else pieces_beside(rows, _row, self.budget.score, self._logit_budget)
+            row_scores = [scores for part in parts for scores in self._halving.run(part, _padded_size, self._padded)]
         by_row = iter(row_scores)
         responses: list[Response] = []
         for planned in open_requests:
@@ -350,7 +351,7 @@ class TransformersEngine:
         by_id = {request.id: request for request in requests}
         planned = [prompt_of(request) for request in requests]
         groups: dict[TokenIds | str, list[Waiting]] = {}
-        for batch in plan_passes(planned, self.budget.score, self.budget.packed_row, self._logit_budget):
+        for batch in plan_passes(planned, self.budget.score, self.budget.packed_row, self._logit_budget, own_prefixes=False):
             for entry in batch.requests:
                 waiting = Waiting(by_id[entry.request.id], batch.prefix)
                 groups.setdefault(batch.prefix[0] if batch.prefix else entry.request.id, []).append(waiting)
@@ -395,21 +396,9 @@ class _Packed:
         packed_rows = [sorted(entry.row.tokens for entry in group) for _, group in groupby(owned, key=lambda entry: entry.packed_row)]
         return len(packed_rows) * max(flat_size(packed_row) - self.skip for packed_row in packed_rows)
 
-    def pieces(self, owned: Sequence[_Owned], budget: int, logit_budget: int) -> list[list[_Owned]]:
-        """The rows of one request in as many forward passes as the budgets require."""
-        pieces: list[list[_Owned]] = []
-        size = selected = 0
-        before: TokenIds = ()
-        for entry in owned:
-            more = len(entry.row.tokens) - max(self.skip, common_prefix(before, entry.row.tokens))
-            if pieces and size + more <= budget and selected + entry.row.selected <= logit_budget:
-                pieces[-1].append(entry)
-                size, selected = size + more, selected + entry.row.selected
-            else:
-                pieces.append([entry])
-                size, selected = len(entry.row.tokens) - self.skip, entry.row.selected
-            before = entry.row.tokens
-        return pieces
+
+def _row(owned: _Owned) -> SequenceRow:
+    return owned.row
 
 
 def _longest_first(requests: Sequence[Generate]) -> list[Generate]:

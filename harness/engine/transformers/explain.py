@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.contract import Generate, ScoreRequest, TokenIds
 from harness.engine.base import BatchPlan
-from harness.engine.transformers.budget import Budget, max_logit_positions
-from harness.engine.transformers.planning import Planned, SequenceRow, plan_scoring, prompt_of, rows_of
-from harness.engine.transformers.prefixes import Pass, flat_size, packed_row_size, plan_passes
+from harness.engine.transformers.budget import Budget, chunk_size, max_logit_positions
+from harness.engine.transformers.planning import Planned, SequenceRow, pieces_beside, plan_scoring, prompt_of, rows_of
+from harness.engine.transformers.prefixes import Pass, flat_size, packed_row_size, pieces, plan_passes
+from harness.util.sequences import common_prefix
 
 if TYPE_CHECKING:
     from harness.models.opening import Opening
@@ -56,7 +57,7 @@ def _causal(requests: Sequence[ScoreRequest], budget: Budget, logit_budget: int)
     planned = [Planned(request, rows_of(request, None)) for request in requests]
     rows = [row.tokens for entry in planned for row in entry.rows]
     passes = plan_passes(planned, budget.score, budget.packed_row, logit_budget)
-    return _passes("score", len(requests), rows, passes)
+    return _passes("score", len(requests), rows, passes, budget, logit_budget)
 
 
 def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, logit_budget: int) -> BatchPlan:
@@ -65,21 +66,36 @@ def _prompts(requests: Sequence[Generate], start: int | None, budget: Budget, lo
     if start is not None:
         distinct = sum(map(len, set(rows)))
         return BatchPlan("generate", len(requests), sum(map(len, rows)), distinct, distinct, decoded=decoded)
-    passes = plan_passes([prompt_of(request) for request in requests], budget.score, budget.packed_row, logit_budget)
-    plan = _passes("generate", len(requests), rows, passes, decoded)
-    return replace(plan, padding=None, forwards=None)
+    prompts = [prompt_of(request) for request in requests]
+    passes = plan_passes(prompts, budget.score, budget.packed_row, logit_budget, own_prefixes=False)
+    plan = _passes("generate", len(requests), rows, passes, budget, logit_budget)
+    return replace(plan, padding=None, forwards=None, decoded=decoded)
 
 
 def _passes(
-    work: Literal["score", "generate"], requests: int, rows: Sequence[TokenIds], passes: Sequence[Pass], decoded: int = 0
+    work: Literal["score", "generate"],
+    requests: int,
+    rows: Sequence[TokenIds],
+    passes: Sequence[Pass],
+    budget: Budget,
+    logit_budget: int,
 ) -> BatchPlan:
-    prefix = {batch.prefix[: depth + 1] for batch in passes for depth in range(len(batch.prefix))}
-    lengths = [len(pieces[-1]) for pieces in prefix]
+    befores = [(), *(batch.prefix for batch in passes)]
+    lengths = [
+        len(piece) for before, batch in zip(befores, passes, strict=False) for piece in batch.prefix[common_prefix(before, batch.prefix) :]
+    ]
     computed, padding = sum(lengths), 0
+    forwards = sum(-(-length // chunk_size(budget.score)) for length in lengths)
     for batch in passes:
-        sizes = [packed_row_size(packed_row, batch.skip) for packed_row in batch.packed_rows]
+        if len(batch.requests) == 1:
+            parts = pieces(batch.requests[0].rows, lambda row: row, batch.skip, budget.score, logit_budget)
+            sizes = [flat_size(sorted(row.tokens for row in part)) - batch.skip for part in parts]
+            forwards += len(parts)
+        else:
+            sizes = [packed_row_size(packed_row, batch.skip) for packed_row in batch.packed_rows]
+            padding += len(sizes) * max(sizes) - sum(sizes)
+            forwards += 1
         computed += sum(sizes)
-        padding += len(sizes) * max(sizes) - sum(sizes)
     return BatchPlan(
         work,
         requests,
@@ -87,26 +103,35 @@ def _passes(
         flat_size(sorted(set(rows))),
         computed,
         padding,
-        len(passes) + len(prefix),
-        (len(prefix), sum(lengths)),
-        decoded,
+        forwards,
+        (len(lengths), sum(lengths)),
     )
 
 
 def _seq2seq(requests: Sequence[ScoreRequest], start: int, budget: Budget, logit_budget: int) -> BatchPlan:
-    batches = [[row for entry in batch for row in entry.rows] for batch in plan_scoring(requests, start, budget.score, logit_budget)]
-    rows = [row for batch in batches for row in batch]
-    computed = padding = 0
-    for batch in batches:
-        sources = {row.source for row in batch}
-        targets = [len(row.tokens) - 1 for row in batch if len(row.tokens) > 1]
-        for lengths in ([len(source) for source in sources], targets):
+    batches = plan_scoring(requests, start, budget.score, logit_budget)
+    parts = [part for batch in batches for part in _parts(batch, budget.score, logit_budget)]
+    rows = [row for part in parts for row in part]
+    computed = padding = forwards = 0
+    before: set[TokenIds] = set()
+    for part in parts:
+        sources = {row.source for row in part}
+        targets = [len(row.tokens) - 1 for row in part if len(row.tokens) > 1]
+        encoded = [] if len(sources) == 1 and sources == before else [len(source) for source in sources]
+        for lengths in (encoded, targets):
             computed += sum(lengths)
             padding += len(lengths) * max(lengths, default=0) - sum(lengths)
-        computed += len(sources)
+        computed += len(encoded)
+        forwards += (2 if encoded else 0) + (1 if targets else 0)
+        before = sources
     requested = sum(len(row.source) + len(row.tokens) for row in rows)
-    forwards = 2 * len(batches) + sum(any(len(row.tokens) > 1 for row in batch) for batch in batches)
     return BatchPlan("score", len(requests), requested, _distinct(rows), computed, padding, forwards)
+
+
+def _parts(batch: Sequence[Planned], budget: int, logit_budget: int) -> list[list[SequenceRow]]:
+    """What is computed together of a batch's rows."""
+    rows = [row for entry in batch for row in entry.rows]
+    return [rows] if len(batch) > 1 else pieces_beside(rows, lambda row: row, budget, logit_budget)
 
 
 def _distinct(rows: Sequence[SequenceRow]) -> int:

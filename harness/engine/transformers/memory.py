@@ -33,7 +33,11 @@ class Halving:
         self._largest: int | None = None
 
     def run(
-        self, work: Sequence[Work], size: Callable[[Sequence[Work]], int], compute: Callable[[Sequence[Work]], list[Result]]
+        self,
+        work: Sequence[Work],
+        size: Callable[[Sequence[Work]], int],
+        compute: Callable[[Sequence[Work]], list[Result]],
+        behind: int = 0,
     ) -> list[Result]:
         """`compute` over `work` in order, split in halves as often as memory demands.
 
@@ -41,12 +45,13 @@ class Halving:
             work: pieces that can be computed apart.
             size: tokens that a piece of work occupies.
             compute: one result a piece of work.
+            behind: tokens of a cached prefix before all of the work, which the error counts.
 
         Raises:
             OutOfMemoryError: a single piece does not fit.
         """
         if len(work) > 1 and self._largest is not None and size(work) > self._largest:
-            return self._halves(work, size, compute)
+            return self._halves(work, size, compute, behind)
         try:
             return compute(work)
         except Exception as error:
@@ -56,15 +61,19 @@ class Halving:
         self.usage.out_of_memory += 1
         release()
         if len(work) == 1:
-            raise no_room(size(work), message)
+            raise no_room(behind + size(work), message)
         self._largest = size(work) // 2
-        return self._halves(work, size, compute)
+        return self._halves(work, size, compute, behind)
 
     def _halves(
-        self, work: Sequence[Work], size: Callable[[Sequence[Work]], int], compute: Callable[[Sequence[Work]], list[Result]]
+        self,
+        work: Sequence[Work],
+        size: Callable[[Sequence[Work]], int],
+        compute: Callable[[Sequence[Work]], list[Result]],
+        behind: int = 0,
     ) -> list[Result]:
         middle = len(work) // 2
-        return self.run(work[:middle], size, compute) + self.run(work[middle:], size, compute)
+        return self.run(work[:middle], size, compute, behind) + self.run(work[middle:], size, compute, behind)
 
 
 def no_room(tokens: int, message: str) -> OutOfMemoryError:

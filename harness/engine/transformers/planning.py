@@ -10,6 +10,9 @@ from harness.contract import Generate, Request, ScoreChoices, ScoreRequest, Scor
 
 Work = TypeVar("Work")
 
+_CROSS = 8
+"""Copies of a long source's keys and values, one a row of the decoder, that are in memory at once: their tokens, in budgets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -160,6 +163,32 @@ def side_by_side(work: Sequence[Work], rows: Callable[[Work], Sequence[SequenceR
             longest_source, longest = max(map(len, sources)), max(len(row.tokens) for row in piece_rows)
             number, selected = len(piece_rows), more_selected
     return batches
+
+
+def pieces_beside(work: Sequence[Work], row: Callable[[Work], SequenceRow], budget: int, logit_budget: int) -> list[list[Work]]:
+    """The rows of one request side by side, in as many pieces as the budgets require.
+
+    Rows about one source are divided by what the decoder reads, since the source is encoded once for all of them.
+
+    Args:
+        work: the rows, with what belongs to them.
+        row: of one of them.
+        budget: of a piece's area, see `area`; or of the decoder's tokens alone where the rows about one source exceed it.
+        logit_budget: positions of a piece whose logits are read.
+    """
+    rows = [row(entry) for entry in work]
+    sources = {entry.source for entry in rows}
+    if len(sources) > 1 or (area(rows) <= budget and sum(entry.selected for entry in rows) <= logit_budget):
+        return side_by_side(work, lambda entry: [row(entry)], budget, logit_budget)
+    (source,) = sources
+
+    def size(entry: Work) -> Size:
+        return Size(1, len(row(entry).tokens), row(entry).selected)
+
+    def fits(total: Size) -> bool:
+        return total.padded <= budget and total.rows * len(source) <= _CROSS * budget and total.selected <= logit_budget
+
+    return pack(work, size, fits)
 
 
 def pack(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 
 from harness.contract import TokenIds
-from harness.engine.transformers.planning import Planned
+from harness.engine.transformers.planning import Planned, SequenceRow, Work
 from harness.util.sequences import common_prefix
 
 PREFIX_COST = 32
@@ -23,6 +23,8 @@ _DEEPEST = 64
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One forward pass: packed rows of requests behind a prefix that is cached on the device.
+
+    A request that exceeds the budget even behind its prefix is alone in its pass, which then is several, see `pieces`.
 
     Attributes:
         prefix: the prefix in the pieces in which it is computed, each once, before all passes that begin with it.
@@ -59,21 +61,50 @@ def ordered_rows(packed_row: Sequence[Planned]) -> list[TokenIds]:
     return sorted(row.tokens for planned in packed_row for row in planned.rows)
 
 
-def plan_passes(planned: Sequence[Planned], budget: int, packed_row: int, logit_budget: int) -> list[Pass]:
+def pieces(work: Sequence[Work], row: Callable[[Work], SequenceRow], skip: int, budget: int, logit_budget: int) -> list[list[Work]]:
+    """The rows of one request in as many forward passes as the budgets require; a row that exceeds them is a pass of its own.
+
+    Args:
+        work: the rows, with what belongs to them.
+        row: of one of them.
+        skip: tokens of the cached prefix.
+        budget: tokens of a forward pass.
+        logit_budget: positions of a forward pass whose logits are read.
+    """
+    split: list[list[Work]] = []
+    size = selected = 0
+    before: TokenIds = ()
+    for entry in sorted(work, key=lambda entry: row(entry).tokens):
+        tokens = row(entry).tokens
+        more = len(tokens) - max(skip, common_prefix(before, tokens))
+        if split and size + more <= budget and selected + row(entry).selected <= logit_budget:
+            split[-1].append(entry)
+            size, selected = size + more, selected + row(entry).selected
+        else:
+            split.append([entry])
+            size, selected = len(tokens) - skip, row(entry).selected
+        before = tokens
+    return split if len(split) > 1 else [list(work)]
+
+
+def plan_passes(planned: Sequence[Planned], budget: int, packed_row: int, logit_budget: int, *, own_prefixes: bool = True) -> list[Pass]:
     """Plan forward passes over requests of a decoder-only model, in an order in which common prefixes follow each other.
 
     Within a packed row nothing is computed twice. A prefix that the requests of several packed rows share is cached if that saves more
-    than computing it apart costs. The plan does not depend on the order of the input.
+    than computing it apart costs; so is the context of a request that exceeds the budget, for this request alone. The plan does not
+    depend on the order of the input.
 
     Args:
-        planned: requests with rows; each is computed within one packed row, however long.
+        planned: requests with rows; each is computed within one packed row, unless it exceeds the budget, see `pieces`.
         budget: tokens of a forward pass, padding included.
         packed_row: tokens of a packed row.
         logit_budget: positions of a forward pass whose logits are read.
+        own_prefixes: whether a request may have a prefix of its own.
     """
     if not planned:
         return []
-    plan = _Plan(sorted(planned, key=lambda entry: (entry.rows[0].tokens, entry.request.id)), min(packed_row, budget), logit_budget)
+    ordered = sorted(planned, key=lambda entry: (entry.rows[0].tokens, entry.request.id))
+    plan = _Plan(ordered, min(packed_row, budget), logit_budget, budget if own_prefixes else None)
     return list(_side_by_side(plan.packed_rows(), budget, logit_budget))
 
 
@@ -90,10 +121,22 @@ def _stem(planned: Planned) -> TokenIds:
 
 @dataclass
 class _Plan:
+    """Walks through sorted requests and places them in packed rows.
+
+    Args:
+        items: the requests, sorted.
+        limit: tokens of a packed row.
+        logit_limit: positions of a forward pass whose logits are read.
+        budget: tokens beyond which a request has a prefix of its own; None where none has.
+    """
+
     items: Sequence[Planned]
     limit: int
     logit_limit: int
+    budget: int | None
     _done: list[Pass] = field(default_factory=list)
+    _own: list[Pass] = field(default_factory=list)
+    _begin: int = 0
     _open: list[Planned] = field(default_factory=list)
     _room: int = 0
     _logit_room: int = 0
@@ -111,7 +154,7 @@ class _Plan:
 
     def packed_rows(self) -> list[Pass]:
         self._walk(0, len(self.items), (), 0, 0)
-        self._close(())
+        self._leave(())
         return self._done
 
     def _size(self, low: int, high: int, skip: int) -> int:
@@ -123,18 +166,32 @@ class _Plan:
         size = self._size(low, high, skip)
         common = len(self.stems[low]) if high - low == 1 else min(self.shared[low + 1 : high])
         if high - low == 1 or depth == _DEEPEST:
-            self._place(low, high, prefix, skip, whole=False)
+            for index in range(low, high):
+                self._single(index, prefix, skip)
         elif size <= self.limit:
             self._place(low, high, prefix, skip, whole=common - skip >= _WHOLE)
+        elif self._saved(high - low, size, common - skip) > PREFIX_COST:
+            self._leave(prefix)
+            inner = (*prefix, self.stems[low][skip:common])
+            self._split(low, high, common, inner, common, depth)
+            self._leave(inner)
         else:
-            saved = ((size - common + skip) // self.limit) * (common - skip)
-            if saved > PREFIX_COST:
-                self._close(prefix)
-                inner = (*prefix, self.stems[low][skip:common])
-                self._split(low, high, common, inner, common, depth)
-                self._close(inner)
-            else:
-                self._split(low, high, common, prefix, skip, depth)
+            self._split(low, high, common, prefix, skip, depth)
+
+    def _saved(self, items: int, size: int, shared: int) -> int:
+        """Tokens that a cached prefix saves: without it, each packed row but the first begins with what is shared once more."""
+        room = self.limit - shared
+        return shared * (min(items, -(-(size - shared) // room)) - 1 if room > 0 else items - 1)
+
+    def _single(self, index: int, prefix: tuple[TokenIds, ...], skip: int) -> None:
+        """Place an item; one that exceeds the budget behind its own context, where that saves more than it costs or bounds memory."""
+        item, stem = self.items[index], self.stems[index]
+        if self.budget is not None and len(stem) - skip > 0:
+            number = len(pieces(item.rows, lambda row: row, skip, self.budget, self.logit_limit))
+            if len(stem) - skip > max(self.budget, PREFIX_COST) or (number - 1) * (len(stem) - skip) > PREFIX_COST:
+                self._own.append(Pass((*prefix, stem[skip:]), ((item,),)))
+                return
+        self._place(index, index + 1, prefix, skip, whole=False)
 
     def _split(self, low: int, high: int, common: int, prefix: tuple[TokenIds, ...], skip: int, depth: int) -> None:
         """Walk through the parts of a range that share more than all of it does."""
@@ -166,6 +223,12 @@ class _Plan:
         if self._open:
             self._done.append(Pass(prefix, (tuple(self._open),)))
             self._open = []
+
+    def _leave(self, prefix: tuple[TokenIds, ...]) -> None:
+        """Close what stands behind a prefix: first the requests with prefixes of their own, the longest first, then the others."""
+        self._close(prefix)
+        self._done[self._begin : self._begin] = sorted(self._own, key=lambda entry: -entry.skip)
+        self._own, self._begin = [], len(self._done)
 
 
 def packed_row_size(packed_row: Sequence[Planned], skip: int) -> int:

@@ -81,10 +81,29 @@ def window(config: Any) -> int | None:
     return min((size for size in sizes if isinstance(size, int)), default=None)
 
 
+def rescaled(config: Any) -> int | None:
+    """Longest sequence within which a token's rotary position is the same in every forward pass, None for any.
+
+    Dynamic scaling and LongRoPE turn all positions of a pass by other angles where one of them is beyond this length, so that keys cached
+    by an earlier pass no longer match.
+
+    Args:
+        config: of a decoder-only transformers model.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
+    lengths = [
+        kind.get("original_max_position_embeddings") or config.max_position_embeddings
+        for kind in kinds
+        if kind.get("rope_type") in ("dynamic", "longrope")
+    ]
+    return min(lengths, default=None)
+
+
 def causal_abilities(forward: CausalForward) -> Abilities:
     """Run a few tokens both ways, with and without sharing."""
     config = forward.module.config.get_text_config()
-    longest = window(config)
+    longest = min((length for length in (window(config), rescaled(config)) if length is not None), default=None)
     kind = config._attn_implementation
     if longest == 0 or kind not in ("sdpa", "eager"):
         what = "layers that are not attention" if longest == 0 else f"{kind} attention"

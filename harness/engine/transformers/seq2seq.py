@@ -62,6 +62,7 @@ class Seq2SeqForward:
         self.virtual_source = len(self.soft.source) if self.soft else 0
         self.virtual = self.soft.content[0][0].shape[2] if self.soft and self.soft.content else 0
         self.device = next(self.module.parameters()).device
+        self._last: tuple[TokenIds, EncodedSources] | None = None
 
     @torch.inference_mode()
     def score(self, rows: Sequence[SequenceRow]) -> tuple[torch.Tensor, list[list[int]]]:
@@ -91,7 +92,17 @@ class Seq2SeqForward:
 
     @torch.inference_mode()
     def encode(self, sources: Sequence[TokenIds]) -> EncodedSources:
-        """Encode sources and run the decoder's start token on each."""
+        """Encode sources and run the decoder's start token on each; a source that stood alone is kept until another is encoded."""
+        alone = sources[0] if len(sources) == 1 else None
+        if self._last is not None and self._last[0] == alone:
+            return self._last[1]
+        self._last = None
+        encoded = self._encoded(sources)
+        if alone is not None:
+            self._last = alone, encoded
+        return encoded
+
+    def _encoded(self, sources: Sequence[TokenIds]) -> EncodedSources:
         ids, mask = padded(sources, self.pad, self.device)
         given = {"input_ids": ids}
         if self.soft and self.virtual_source:
