@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,28 @@ def test_positions_that_are_scaled_by_length_are_computed_whole(tmp_path: Path, 
     within = engine(loaded, 30)
     assert scores(within, [short])["q"] == pytest.approx(naive_choices(loaded, short), abs=CLOSE)
     assert within.usage.prefill_tokens < within.usage.requested_tokens
+
+
+@pytest.mark.parametrize("kind", ["prompt", "prefix", "lora"])
+def test_adapters_score_long_questions_as_the_plan_says(tmp_path: Path, kind: str) -> None:
+    import peft
+
+    task, virtual = peft.TaskType.CAUSAL_LM, {"num_virtual_tokens": 5}
+    configs: dict[str, Any] = {
+        "prompt": peft.PromptTuningConfig(task_type=task, **virtual),
+        "prefix": peft.PrefixTuningConfig(task_type=task, **virtual),
+        "lora": peft.LoraConfig(task_type=task, r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
+    }
+    loaded = load(save("llama", tmp_path))
+    torch.manual_seed(0)
+    adapted = replace(loaded, module=peft.get_peft_model(loaded.module, configs[kind]).eval())
+    requests = [*long_requests(1), question()]
+    shared = engine(adapted, 40)
+    assert shared.abilities.share
+    plan, found = promise(shared, requests), scores(shared, requests)
+    assert plan.computed == shared.usage.prefill_tokens
+    for key, logprobs in scores(engine(adapted, share=False), requests).items():
+        assert found[key] == pytest.approx(logprobs, abs=CLOSE, rel=1e-5), key
 
 
 def test_what_is_done_is_not_computed_and_moves_nothing(tiny: Tiny) -> None:
