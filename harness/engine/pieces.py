@@ -175,17 +175,18 @@ def planned_costs(batches: Iterable[Batch], requests: Sequence[Request], done: C
     costs: dict[Batch, BatchCost] = {}
     before: TokenIds = ()
     for batch in batches:
-        own, entry, first = 0.0, 0.0, True
+        own = 0.0
+        entry: int | None = None
         for request in (by_id[name] for name in batch if name not in done):
             if isinstance(request, Generate | ScoreChoices):
                 shared = common_prefix(before, request.context)
-                entry, first = (float(shared), False) if first else (entry, False)
+                entry = shared if entry is None else entry
                 before = request.context
                 more = request.max_new_tokens * request.beams if isinstance(request, Generate) else sum(map(len, request.choices))
                 own += len(request.context) - shared + more
             else:
                 own += sum(len(context) + len(scored) for context, scored in request.windows)
-        costs[batch] = BatchCost(own, entry)
+        costs[batch] = BatchCost(own, entry or 0)
     return costs
 
 
@@ -203,14 +204,15 @@ def ranges(batches: Sequence[Batch], costs: Mapping[Batch, BatchCost], number: i
     entries = [costs[batch].entry for batch in batches]
     lowest = max(costs[batch].own + costs[batch].entry for batch in batches)
     highest = before[-1] + max(entries)
-    starts = _starts(before, entries, highest)
-    for limit in itertools.chain([lowest], itertools.repeat(None, _BISECTIONS)):
-        middle = (lowest + highest) / 2 if limit is None else limit
-        tried = _starts(before, entries, middle)
-        if len(tried) <= number:
-            highest, starts = middle, tried
+    if len(_starts(before, entries, lowest)) <= number:
+        highest = lowest
+    for _ in range(_BISECTIONS):
+        middle = (lowest + highest) / 2
+        if len(_starts(before, entries, middle)) <= number:
+            highest = middle
         else:
             lowest = middle
+    starts = _starts(before, entries, highest)
     parts = [list(batches[first:end]) for first, end in itertools.pairwise([*starts, len(batches)])]
     return parts + [[] for _ in range(number - len(parts))]
 

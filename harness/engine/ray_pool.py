@@ -139,7 +139,9 @@ class ModelActor:
             last: whether this is the file's last chunk.
             chunk: bytes.
         """
-        place = self._received.setdefault(folder, self._copy_of(folder))
+        if folder not in self._received:
+            self._received[folder] = self._copy_of(folder)
+        place = self._received[folder]
         part = place / f"{name}.part"
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
@@ -235,9 +237,8 @@ class RayPool:
     """
 
     def __init__(self, engine: str, opening: Opening, address: str | None, wanted: int | None, gpus: int, note: Note) -> None:
-        require("ray")
-        self._ray, self._ours = connected(address)
-        ray = self._ray
+        ray, self._ours = connected(address)
+        self._ray = ray
         self._note = note
         self._folders: dict[Path, list[tuple[str, bool, Any]]] = {}
         self._jobs: tuple[int, Any] = (0, None)
@@ -389,6 +390,7 @@ class RayPool:
 
 def connected(address: str | None) -> tuple[Any, bool]:
     """The library, connected to a cluster, and whether we connected it; quiet, and without usage statistics or a dashboard."""
+    require("ray")
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

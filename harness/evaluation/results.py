@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from harness import __version__
@@ -28,6 +26,7 @@ from harness.store.records import (
     system_record,
 )
 from harness.store.saving import SavedSamples
+from harness.util.libraries import versions
 
 if TYPE_CHECKING:
     import torch
@@ -212,7 +211,4 @@ def _environment(device: torch.device) -> dict[str, str]:
     }
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
-    for package in ("torch", "transformers", "peft", "datasets", "bitsandbytes", "sacrebleu", "rouge-score"):
-        with suppress(metadata.PackageNotFoundError):
-            facts[package] = metadata.version(package)
-    return facts
+    return facts | versions(("torch", "transformers", "peft", "datasets", "bitsandbytes", "sacrebleu", "rouge-score"))

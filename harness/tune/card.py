@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from harness import __version__
@@ -17,6 +14,7 @@ from harness.models.cards import ModelSource
 from harness.tasks.schema import NAME_PATTERN
 from harness.tune.checkpoints import Workplace, writing
 from harness.tune.settings import TuneSettings
+from harness.util import libraries
 from harness.util.atomic import write_text
 
 _TITLES = {
@@ -129,8 +127,4 @@ def title(training: Training) -> str:
 
 def versions() -> dict[str, str]:
     """What the weights were made with."""
-    versions = {"harness": __version__, "python": platform.python_version()}
-    for package in ("torch", "transformers", "peft", "accelerate", "bitsandbytes"):
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
+    return {"harness": __version__} | libraries.versions(("torch", "transformers", "peft", "accelerate", "bitsandbytes"))

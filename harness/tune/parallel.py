@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.engine.pools import Workers
 from harness.errors import HarnessError, InputError, ModelError
-from harness.models import cards
 from harness.models.adapter_cards import Training
 from harness.tune.card import Shelf
+from harness.tune.progress import SilentTuneProgress
 from harness.tune.settings import Candidate, TuneOptions
-from harness.util import paths
 from harness.util.libraries import computing_versions, differences
 
 if TYPE_CHECKING:
@@ -48,30 +47,8 @@ class TrainedElsewhere:
     files: Mapping[str, bytes] | None
 
 
-class SilentTuneProgress:
-    """A training that nobody follows."""
-
-    def candidate(self, name: str, number: int, of: int) -> None:
-        """Ignore it."""
-
-    def begin(self, facts: str, steps: int, done: int) -> None:
-        """Ignore it."""
-
-    def step(self, loss: float, tokens: int) -> None:
-        """Ignore it."""
-
-    def validated(self, step: int, loss: float | None, headline: float | None, best: bool) -> None:
-        """Ignore it."""
-
-    def end(self) -> None:
-        """Ignore it."""
-
-    def note(self, message: str) -> None:
-        """Ignore it; the run's own process has shown the same."""
-
-
 def train_candidates(
-    workers: Workers, options: TuneOptions, candidates: Sequence[Candidate], progress: TuneProgress
+    workers: Workers, options: TuneOptions, candidates: Sequence[Candidate], source: ModelSource, progress: TuneProgress
 ) -> Iterator[tuple[str, Training]]:
     """Train candidates, one on each worker at a time; yields the name and record of each as it is finished.
 
@@ -79,6 +56,7 @@ def train_candidates(
         workers: what trains.
         options: of the whole grid.
         candidates: those to train.
+        source: the base.
         progress: receives notes.
 
     Raises:
@@ -87,7 +65,6 @@ def train_candidates(
     if not candidates:
         return
     options.output.mkdir(parents=True, exist_ok=True)
-    source = cards.resolve(options.model, data=paths.data_folder(options.data), revision=options.revision, pickles=options.allow_pickle)
     with tempfile.NamedTemporaryFile(dir=options.output, prefix=".shared-disk-") as marker:
         jobs = [(replace(options, candidates=(candidate,), part=True, workers=None), Path(marker.name)) for candidate in candidates]
         for made in _on_ray(workers, options, jobs) if workers.ray else _on_processes(workers, jobs):

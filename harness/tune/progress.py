@@ -40,6 +40,28 @@ class TuneProgress(Protocol):
         ...
 
 
+class SilentTuneProgress:
+    """A training that nobody follows."""
+
+    def candidate(self, name: str, number: int, of: int) -> None:
+        """Ignore it."""
+
+    def begin(self, facts: str, steps: int, done: int) -> None:
+        """Ignore it."""
+
+    def step(self, loss: float, tokens: int) -> None:
+        """Ignore it."""
+
+    def validated(self, step: int, loss: float | None, headline: float | None, best: bool) -> None:
+        """Ignore it."""
+
+    def end(self) -> None:
+        """Ignore it."""
+
+    def note(self, message: str) -> None:
+        """Ignore it."""
+
+
 @dataclass(frozen=True)
 class StepScores:
     """The scores of the model after one step on the validation items.

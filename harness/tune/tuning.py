@@ -134,7 +134,7 @@ class _Tuning:
         from harness.tune.parallel import train_candidates
 
         todo = [candidate for candidate in self.options.candidates if self._finished(candidate) is None]
-        trained = dict(train_candidates(self.options.workers, self.options, todo, self.progress))
+        trained = dict(train_candidates(self.options.workers, self.options, todo, self.source, self.progress))
         for name, training in trained.items():
             if (training.base_digest, training.data_digest) != (self.base_digest, self.lessons[name].digest):
                 raise ModelError(f"{name} was trained elsewhere on another base or other data.", "Copy the same files to all machines.")
