@@ -131,10 +131,18 @@ def write(made: Tunable, loaded: Loaded, settings: TuneSettings, folder: Path) -
         loaded.tokenizer.save_pretrained(folder)
         _keep_generation_defaults(loaded.source.folder, folder)
     else:
+        _order_sets(made.module.peft_config["default"])
         with attachment.quiet():
             made.module.save_pretrained(str(folder), save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's card; ours stands beside the folder
         _cast(folder / "adapter_model.safetensors", dtype)
+
+
+def _order_sets(config: Any) -> None:
+    """Turn peft's sets of names into sorted lists: a set is written in an order of its process, which the folder's digest would follow."""
+    for name, value in vars(config).items():
+        if isinstance(value, set):
+            setattr(config, name, sorted(value))
 
 
 def round_weights(made: Tunable, dtype: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,6 @@ def test_a_tied_head_stays_tied(tmp_path: Path) -> None:
 
 
 def test_adapters_name_the_base_without_its_place_on_this_machine(bases: dict[str, Path], tmp_path: Path) -> None:
-    import json
-
     loaded = load(bases["causal"])
     with methods.tunable(loaded, settings(weights_dtype="bfloat16")) as made:
         methods.write(made, loaded, settings(weights_dtype="bfloat16"), tmp_path / "out")
@@ -158,3 +157,14 @@ def test_adapters_name_the_base_without_its_place_on_this_machine(bases: dict[st
     assert {value.dtype for value in stored.values()} == {torch.bfloat16}
     assert methods.weights_bytes(tmp_path / "out") == (tmp_path / "out" / "adapter_model.safetensors").stat().st_size
     assert cards.resolve(str(bases["causal"])).name == "tiny-llama"
+
+
+@pytest.mark.parametrize(("method", "field"), [("lora", "target_modules"), ("ia3", "feedforward_modules")])
+def test_names_in_a_configuration_stand_in_one_order(bases: dict[str, Path], tmp_path: Path, method: Any, field: str) -> None:
+    loaded = load(bases["causal"])
+    targets = ("all-linear",) if method == "lora" else ()
+    with methods.tunable(loaded, settings(method=method, targets=targets)) as made:
+        methods.write(made, loaded, settings(method=method), tmp_path / "adapter")
+    names = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())[field]
+    assert names
+    assert names == sorted(names)
