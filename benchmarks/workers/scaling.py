@@ -2,11 +2,11 @@
 
 Example: python -m benchmarks.workers.scaling --measure --model DIR --data DIR --document docs/scale.md
 
-`--measure` plans all of five-shot MMLU (14,042 questions) for a model, and times some pieces of that plan on this machine. The simulation
-then hands the plan's batches to workers by the code that a run uses (`engine.pieces`), in virtual time: a piece takes a line in its
-computed tokens, times a ratio drawn from the measured ones; a worker that enters a few-shot header's batches in the middle computes the
-header again. One worker in twenty has half the speed, and workers fail at random, lose the batch they compute, and start again. Efficiency
-is the time of one undisturbed worker, divided by the number of workers and by the time until the last response.
+`--measure` plans all of MMLU (14,042 questions) without and with five examples for a model, and times some pieces of each plan on this
+machine. The simulation then hands the plan's batches to workers by the code that a run uses (`engine.pieces`), in virtual time: a piece
+takes a line in its computed tokens, times a ratio drawn from the measured ones; a worker that enters a few-shot header's batches in the
+middle computes the header again. One worker in twenty has half the speed, and workers fail at random, lose the batch they compute, and
+start again. Efficiency is the time of one undisturbed worker, divided by the number of workers and by the time until the last response.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ SLOW_SHARE, SLOW_SPEED = 0.05, 0.5
 HOURS_BETWEEN_FAILURES = 10.0
 """Of one worker, on average."""
 REPLICATIONS = 40
+SHOTS = (0, 5)
+EMPTY_PIECES = 5
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,21 @@ class Measured:
     Attributes:
         machine: on which it was measured.
         model: its name.
+        shots: examples before each question.
         questions: in the plan.
         costs: tokens of each batch, in the order of the plan, what it shares with the batch before left out.
         entries: further tokens of each batch where a worker begins with it.
         seconds: (computed tokens, seconds) of each measured piece.
         base: seconds of an empty piece.
         rate: further seconds a token.
-        ratios: measured seconds of each measured piece over those that its tokens predict.
+        ratios: measured seconds of each measured piece over those that its tokens predict, 1 on average.
         message: seconds that a worker waits for its next piece.
         start: seconds until a worker that was started again computes.
     """
 
     machine: str
     model: str
+    shots: int
     questions: int
     costs: list[int]
     entries: list[int]
@@ -77,15 +81,15 @@ class _Others:
         return name not in self.ids
 
 
-def measure(model: str, data: Path, pieces: int, message: float, start: float) -> Measured:
-    """Plan five-shot MMLU, and time pieces of one to six batches, drawn at random."""
+def measure(model: str, data: Path, shots: int, pieces: int, message: float, start: float) -> Measured:
+    """Plan MMLU, and time pieces of one to six batches, drawn at random."""
     import torch
 
     from harness.evaluation.options import Options
     from harness.evaluation.plan import plan
     from harness.evaluation.progress import SilentProgress, StageTimer
 
-    work = plan(Options(model=model, tasks="mmlu", shots=5, data=data, device="cpu"), SilentProgress(), StageTimer())
+    work = plan(Options(model=model, tasks="mmlu", shots=shots, data=data, device="cpu"), SilentProgress(), StageTimer())
     (system, adapter), *_ = work.systems.systems
     requests: list[ScoreRequest] = list({request.id: request for request in work.requests if isinstance(request, ScoreChoices)}.values())
     chance = random.Random(0)
@@ -94,9 +98,9 @@ def measure(model: str, data: Path, pieces: int, message: float, start: float) -
         made = planned_batches(engine, requests)
         list(engine.score(requests, _Others(frozenset(made[0]))))
         began = time.perf_counter()
-        for _ in range(pieces):
+        for _ in range(EMPTY_PIECES):
             list(engine.score(requests, _Others(frozenset())))
-        base = (time.perf_counter() - began) / pieces
+        base = (time.perf_counter() - began) / EMPTY_PIECES
         for number in range(pieces):
             size = 1 + number % 6
             first = chance.randrange(len(made) - size)
@@ -109,9 +113,11 @@ def measure(model: str, data: Path, pieces: int, message: float, start: float) -
     tokens_of, seconds_of = np.array([size for size, _ in seconds]), np.array([taken for _, taken in seconds])
     rate = float((seconds_of - base).sum() / tokens_of.sum())
     ratios = seconds_of / (base + rate * tokens_of)
+    ratios /= ratios.mean()
     return Measured(
         machine=f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         model=system.name,
+        shots=shots,
         questions=len(requests),
         costs=[int(costs[batch].own) for batch in made],
         entries=[int(costs[batch].entry) for batch in made],
@@ -141,13 +147,18 @@ class SimulatedWorker:
     last: int = -2
 
 
+def slow_of(number: int) -> int:
+    """Workers of half the speed."""
+    return round(SLOW_SHARE * number)
+
+
 def simulated(measured: Measured, number: int, seed: int, *, disturbed: bool) -> tuple[float, int]:
     """Seconds until the last response, and how many workers failed."""
     chance = random.Random(seed)
     made: list[Batch] = [(str(place),) for place in range(len(measured.costs))]
     costs = [BatchCost(own, entry) for own, entry in zip(measured.costs, measured.entries, strict=True)]
     pieces = Pieces(made, dict(zip(made, costs, strict=True)), number)
-    slow = set(chance.sample(range(number), round(SLOW_SHARE * number))) if disturbed else set()
+    slow = set(chance.sample(range(number), slow_of(number))) if disturbed else set()
     workers = [SimulatedWorker(SLOW_SPEED if place in slow else 1.0) for place in range(number)]
     events: list[tuple[float, int]] = [(0.0, place) for place in range(number)]
     idle: set[int] = set()
@@ -199,6 +210,7 @@ def rows(measured: Measured) -> list[list[str]]:
         calm, _ = simulated(measured, number, 0, disturbed=False)
         runs = [simulated(measured, number, seed, disturbed=True) for seed in range(REPLICATIONS)]
         efficiencies = np.array([alone / (number * seconds) for seconds, _ in runs])
+        there = number - slow_of(number) * (1 - SLOW_SPEED)
         low, middle = np.quantile(efficiencies, [0.05, 0.5])
         whole = np.median([alone / (number * (seconds + measured.start)) for seconds, _ in runs])
         failures = sum(failed for _, failed in runs) / REPLICATIONS
@@ -209,6 +221,7 @@ def rows(measured: Measured) -> list[list[str]]:
                 f"{seconds:,.0f} s",
                 f"{alone / (number * calm):.3f}",
                 f"{middle:.3f} [{low:.3f}]",
+                f"{middle * number / there:.3f}",
                 f"{whole:.3f}",
                 f"{failures:.2f}",
             ]
@@ -218,14 +231,15 @@ def rows(measured: Measured) -> list[list[str]]:
 
 def text(measured: Measured) -> str:
     """The table, and what it stands on."""
-    header = ["workers", "time", "undisturbed", "disturbed: median [5 %]", "with start-up", "failures a run"]
+    header = ["workers", "time", "undisturbed", "disturbed: median [5 %]", "of the speed there is", "with start-up", "failures a run"]
     fit = f"{1000 * measured.base:.0f} ms + {1e6 * measured.rate:.0f} µs a token"
     spread = np.quantile(measured.ratios, [0.05, 0.95])
     said = (
-        f"Five-shot MMLU, {measured.questions:,} questions in {len(measured.costs):,} batches, {measured.model} on {measured.machine}. "
+        f"MMLU with {measured.shots} examples, {measured.questions:,} questions in {len(measured.costs):,} batches, {measured.model} on "
+        f"{measured.machine}. "
         f"{len(measured.seconds)} measured pieces: {fit}, times {spread[0]:.2f} to {spread[1]:.2f} (5 % to 95 %); "
         f"{1000 * measured.message:.1f} ms a message, {measured.start:.0f} s to start. Disturbed: {100 * SLOW_SHARE:.0f} % of the workers "
-        f"at {SLOW_SPEED} of the speed, which alone limits efficiency to {1 - SLOW_SHARE * (1 - SLOW_SPEED):.3f}, and a failure every "
+        f"at {SLOW_SPEED} of the speed (which alone limits efficiency to {1 - SLOW_SHARE * (1 - SLOW_SPEED):.3f}), and a failure every "
         f"{HOURS_BETWEEN_FAILURES:.0f} hours of a worker; {REPLICATIONS} simulations."
     )
     return "\n".join([said, "", *table(header, rows(measured))])
@@ -246,10 +260,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.measure:
         overheads: dict[str, Any] = json.loads(given.overheads.read_text())
-        measured = measure(given.model, given.data, given.pieces, overheads["ray"]["message_seconds"], overheads["ray"]["start_seconds"])
-        given.json.write_text(json.dumps(asdict(measured)) + "\n")
-    measured = Measured(**json.loads(given.json.read_text()))
-    printed = text(measured)
+        ray = overheads["ray"]
+        made = [measure(given.model, given.data, shots, given.pieces, ray["message_seconds"], ray["start_seconds"]) for shots in SHOTS]
+        given.json.write_text(json.dumps([asdict(measured) for measured in made]) + "\n")
+    printed = "\n\n".join(text(Measured(**plan)) for plan in json.loads(given.json.read_text()))
     print(printed)
     if given.document:
         put(given.document, "scaling", printed)
