@@ -6,7 +6,7 @@ Example: python -m benchmarks.workers.scaling --measure --model DIR --data DIR -
 machine. The simulation then hands the plan's batches to workers by the code that a run uses (`engine.pieces`), in virtual time: a piece
 takes a line in its computed tokens, times a ratio drawn from the measured ones; a worker that enters a few-shot header's batches in the
 middle computes the header again. One worker in twenty has half the speed, and workers fail at random, lose the batch they compute, and
-start again. Efficiency is the time of one undisturbed worker, divided by the number of workers and by the time until the last response.
+start again. Efficiency is the time of one all alike worker, divided by the number of workers and by the time until the last response.
 """
 
 from __future__ import annotations
@@ -152,13 +152,13 @@ def slow_of(number: int) -> int:
     return round(SLOW_SHARE * number)
 
 
-def simulated(measured: Measured, number: int, seed: int, *, disturbed: bool) -> tuple[float, int]:
+def simulated(measured: Measured, number: int, seed: int, *, uneven: bool) -> tuple[float, int]:
     """Seconds until the last response, and how many workers failed."""
     chance = random.Random(seed)
     made: list[Batch] = [(str(place),) for place in range(len(measured.costs))]
     costs = [BatchCost(own, entry) for own, entry in zip(measured.costs, measured.entries, strict=True)]
     pieces = Pieces(made, dict(zip(made, costs, strict=True)), number)
-    slow = set(chance.sample(range(number), slow_of(number))) if disturbed else set()
+    slow = set(chance.sample(range(number), slow_of(number))) if uneven else set()
     workers = [SimulatedWorker(SLOW_SPEED if place in slow else 1.0) for place in range(number)]
     events: list[tuple[float, int]] = [(0.0, place) for place in range(number)]
     idle: set[int] = set()
@@ -185,9 +185,9 @@ def simulated(measured: Measured, number: int, seed: int, *, disturbed: bool) ->
             continue
         batch = int(worker.piece.batches[worker.done][0])
         tokens = measured.costs[batch] + (0 if batch == worker.last + 1 else measured.entries[batch])
-        ratio = chance.choice(measured.ratios) if disturbed else 1.0
+        ratio = chance.choice(measured.ratios) if uneven else 1.0
         taken = wait + ratio * (measured.base * (worker.done == 0) + measured.rate * tokens) / worker.speed
-        if disturbed and (ends := chance.expovariate(1 / between)) < taken:
+        if uneven and (ends := chance.expovariate(1 / between)) < taken:
             failures += 1
             rest = WorkPiece(worker.piece.batches[worker.done :])
             worker.piece, worker.last = None, -2
@@ -204,11 +204,11 @@ def simulated(measured: Measured, number: int, seed: int, *, disturbed: bool) ->
 
 def rows(measured: Measured) -> list[list[str]]:
     """A row for each number of workers."""
-    alone, _ = simulated(measured, 1, 0, disturbed=False)
+    alone, _ = simulated(measured, 1, 0, uneven=False)
     made = []
     for number in WORKERS:
-        calm, _ = simulated(measured, number, 0, disturbed=False)
-        runs = [simulated(measured, number, seed, disturbed=True) for seed in range(REPLICATIONS)]
+        calm, _ = simulated(measured, number, 0, uneven=False)
+        runs = [simulated(measured, number, seed, uneven=True) for seed in range(REPLICATIONS)]
         efficiencies = np.array([alone / (number * seconds) for seconds, _ in runs])
         there = number - slow_of(number) * (1 - SLOW_SPEED)
         low, middle = np.quantile(efficiencies, [0.05, 0.5])
@@ -231,14 +231,14 @@ def rows(measured: Measured) -> list[list[str]]:
 
 def text(measured: Measured) -> str:
     """The table, and what it stands on."""
-    header = ["workers", "time", "undisturbed", "disturbed: median [5 %]", "of the speed there is", "with start-up", "failures a run"]
+    header = ["workers", "time", "all alike", "uneven: median [5 %]", "of the speed there is", "with start-up", "failures a run"]
     fit = f"{1000 * measured.base:.0f} ms + {1e6 * measured.rate:.0f} µs a token"
     spread = np.quantile(measured.ratios, [0.05, 0.95])
     said = (
         f"MMLU with {measured.shots} examples, {measured.questions:,} questions in {len(measured.costs):,} batches, {measured.model} on "
         f"{measured.machine}. "
         f"{len(measured.seconds)} measured pieces: {fit}, times {spread[0]:.2f} to {spread[1]:.2f} (5 % to 95 %); "
-        f"{1000 * measured.message:.1f} ms a message, {measured.start:.0f} s to start. Disturbed: {100 * SLOW_SHARE:.0f} % of the workers "
+        f"{1000 * measured.message:.1f} ms a message, {measured.start:.0f} s to start. Uneven: {100 * SLOW_SHARE:.0f} % of the workers "
         f"at {SLOW_SPEED} of the speed (which alone limits efficiency to {1 - SLOW_SHARE * (1 - SLOW_SPEED):.3f}), and a failure every "
         f"{HOURS_BETWEEN_FAILURES:.0f} hours of a worker; {REPLICATIONS} simulations."
     )
