@@ -91,12 +91,12 @@ class CausalForward:
         """
         sequences = [row.tokens for row in rows]
         ids, _ = padded(sequences, self.pad, self.device)
-        batch = [number for number, row in enumerate(rows) for _ in range(row.selected)]
-        position = [row.start + offset for row in rows for offset in range(row.selected)]
+        places = [(number, row.start + offset) for number, row in enumerate(rows) for offset in range(row.selected)]
+        batch, position = to_device(torch.tensor(places).T.contiguous(), self.device)
 
         def select(hidden: torch.Tensor) -> torch.Tensor:
             soft_prompt = hidden.shape[1] - ids.shape[1]
-            return hidden[torch.tensor(batch), torch.tensor(position) + soft_prompt]
+            return hidden[batch, position + soft_prompt]
 
         with select_logits(self.module, select), silence_peft_warnings():
             logits: torch.Tensor = self.module(input_ids=ids, use_cache=False).logits
@@ -200,8 +200,10 @@ class CausalForward:
             ids[number, : len(packed_row)] = torch.from_numpy(packed_row.tokens)
             positions[number, : len(packed_row)] = torch.from_numpy(packed_row.positions) + self.virtual
         row, place = (to_device(torch.tensor(index), self.device) for index in zip(*read, strict=True))
-        cache = cache_behind(content, keep=keep) if content or keep else None
-        prefix = cache.get_seq_length() if cache is not None else 0
+        cache = cache_behind(
+            content, keep=keep or chains
+        )  # without one, a model of transformers reads the positions to look for packed rows
+        prefix = cache.get_seq_length()
         mask = None if chains else self.mask(to_device(torch.from_numpy(attention(packed_rows, prefix)), self.device).unsqueeze(1))
         logits = self._logits(ids, mask, positions, cache, (row, place))
         tokens = sum(map(len, packed_rows))
