@@ -37,11 +37,11 @@ class Counted:
     launches: int = 0
 
 
-class _Reads(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _Reads(TorchFunctionMode):
     """Counts reads of values, and of shapes that depend on values."""
 
     def __init__(self, counted: Counted) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.counted = counted
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,11 +53,11 @@ class _Reads(TorchFunctionMode):  # type: ignore[no-untyped-call]
         return function(*args, **(kwargs or {}))
 
 
-class _Launches(TorchDispatchMode):
+class _Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators that compute."""
 
     def __init__(self, counted: Counted) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counted = counted
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
