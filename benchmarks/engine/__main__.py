@@ -10,8 +10,8 @@ lm-eval's batch size is the fastest of 1, 8 and 16, or of those asked for, on a 
 the JSON file after each process, and is not measured again when the command is repeated: take another file for new figures.
 
 Ratios are of medians of seconds of scoring, with three exceptions. dialogsum_t5: seconds for each decoded token, because lm-eval lets T5
-write more than the task allows, and seconds against CTranslate2, which writes the same texts. end_to_end: whole processes of the five
-workloads. adapters: four processes of ours against one.
+write more than the task allows, and seconds against CTranslate2, which writes the same texts. end_to_end: whole processes of all workloads.
+adapters: four processes of ours against one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from benchmarks.engine.workloads import ADAPTERS_AIM, CAUSAL, CTRANSLATE2_AIM, W
 SHARES = (16, 4, 1)
 ADAPTERS = ("one", "two", "three")
 DETAILS = (
-    "useful share of the matrix rate, harness / lm-eval",
+    "seconds at the matrix rate",
+    "useful share of it, harness / lm-eval",
     "peak GiB, harness / lm-eval",
     "tokens requested / computed / decoded",
     "padding",
@@ -244,7 +245,7 @@ class Found:
                 yield Line("dialogsum_t5", "the same against CTranslate2", self.sums("dialogsum_t5 ours"), other, CTRANSLATE2_AIM)
         if all(whole["ours"]) and all(whole["lm-eval"]):
             ours, theirs = ([sum(run) for run in zip(*found, strict=False)] for found in whole.values())
-            yield Line("end_to_end", "whole processes, the five workloads above", ours, theirs, WHOLE_AIM)
+            yield Line("end_to_end", "whole processes, the workloads above", ours, theirs, WHOLE_AIM)
         joint = self._walls("adapters joint")
         apart = [sum(run) for run in zip(*(self._walls(f"adapters {name}") for name in ("none", *ADAPTERS)), strict=False)]
         if joint and apart:
@@ -276,7 +277,8 @@ class Found:
         padding = total["padding"] / max(1, total["padding"] + total["prefill"])
         growth = " ".join(f"{1e3 * seconds:.0f}" for seconds in self._growth(workload))
         counted = f"{total['asked']:,} / {total['prefill']:,} / {total['decode']:,}"
-        return (workload.key, share, peak, counted, f"{100 * padding:.1f} %", growth, str(self.kept["batch_size"][workload.key]))
+        batch = str(self.kept["batch_size"][workload.key])
+        return (workload.key, f"{flops / rate:.1f}", share, peak, counted, f"{100 * padding:.1f} %", growth, batch)
 
     def _own(self, workload: Workload) -> list[dict[str, Any]]:
         names = [f"{workload.key} ours 0 #{number}" for number in range(len(workload.parts))]

@@ -50,6 +50,9 @@ WORKLOADS = (
     ),
     Workload("t5_choices", "MMLU anatomy, 0 and 2 shots", SEQ2SEQ, (Part(("mmlu_anatomy",), 0), Part(("mmlu_anatomy",), 2)), 135, 3.5),
     Workload("hellaswag", "HellaSwag", CAUSAL, (Part(("hellaswag",), 0),), 100, 3.0),
+    Workload("openbookqa_5shot", "OpenBookQA, 5 shots drawn for each item", CAUSAL, (Part(("openbookqa",), 5),), 60, 4.0),
+    Workload("long_context", "OpenBookQA, 50 shots drawn for each item", CAUSAL, (Part(("openbookqa",), 50),), 12, 3.5),
+    Workload("copa_0shot", "COPA", CAUSAL, (Part(("copa",), 0),), 100, 1.5),
     Workload("dialogsum_causal", "DialogSum, 64 new tokens", CAUSAL, (Part(("dialogsum",), 0),), 60, 1.7),
     Workload("dialogsum_t5", "DialogSum, 64 new tokens", SEQ2SEQ, (Part(("dialogsum",), 0),), 60, 2.5),
 )

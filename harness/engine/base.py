@@ -143,7 +143,7 @@ class BatchPlan:
         requested: tokens with nothing shared, each distinct row once.
         distinct: tokens that differ in what stands before them; no plan computes fewer.
         computed: tokens that the plan computes, without padding.
-        padding: padding tokens; None where they are not known before.
+        padding: padding tokens at most, those of a model whose packed rows stand side by side; None where they are not known before.
         forwards: passes through the model; None likewise.
         prefixes: number and tokens of the shared prefixes that are cached on the device.
         decoded: upper limit of generated tokens.

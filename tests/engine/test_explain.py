@@ -23,11 +23,9 @@ def test_the_plan_is_what_is_computed(tiny: Tiny, name: str) -> None:
     assert made.abilities.share
     spent = made.usage.batches
     scores(made, requests)
-    assert (plan.requested, plan.computed, plan.padding) == (
-        made.usage.requested_tokens,
-        made.usage.prefill_tokens,
-        made.usage.padding_tokens,
-    )
+    assert (plan.requested, plan.computed) == (made.usage.requested_tokens, made.usage.prefill_tokens)
+    assert plan.padding is not None
+    assert made.usage.padding_tokens <= plan.padding
     assert plan.distinct <= plan.computed <= plan.requested
     assert plan.requests == len(requests)
     assert plan.forwards is not None

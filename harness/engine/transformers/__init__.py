@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class TransformersBackend(Backend):
     """Computes on a model in this process, in full or reduced precision, with every adapter that peft knows."""
 
-    revision = 5
+    revision = 6
     capabilities = Capabilities(
         choices=True,
         texts=True,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 
 from harness.contract import TokenIds, Usage
+from harness.engine.transformers.blocks import attending, lay_blocks
 from harness.engine.transformers.budget import LARGEST_CHUNK, SMALLEST_CHUNK, chunk_size
 from harness.engine.transformers.caches import KeysValues, cache_argument, cache_behind, contents, padded, silence_peft_warnings, to_device
 from harness.engine.transformers.logprobs import select_logits
@@ -59,6 +62,7 @@ class CausalForward:
         usage: where tokens are counted.
         soft: a soft prompt that stands before everything that is packed or decoded.
         budget: tokens of a forward pass; a longer prompt to continue is computed in chunks.
+        blocks: whether packed rows are computed in blocks, one after another without padding; with a mask and side by side otherwise.
     """
 
     module: Any
@@ -66,6 +70,7 @@ class CausalForward:
     usage: Usage
     soft: SoftPrompt | None = None
     budget: int = LARGEST_CHUNK
+    blocks: bool = False
 
     def __post_init__(self) -> None:
         self._chunk = chunk_size(self.budget)
@@ -73,8 +78,8 @@ class CausalForward:
         self.virtual = self.soft.length if self.soft else 0
         self.prefix = PrefixCache((), self.soft.content if self.soft else [], self.virtual)
         self.device = next(self.module.parameters()).device
-        config = self.module.config.get_text_config()
-        self._boolean = config._attn_implementation == "sdpa"
+        self._config = self.module.config.get_text_config()
+        self._boolean = self._config._attn_implementation == "sdpa"
         self._dtype = self.module.get_input_embeddings().weight.dtype
 
     @torch.inference_mode()
@@ -86,12 +91,12 @@ class CausalForward:
         """
         sequences = [row.tokens for row in rows]
         ids, _ = padded(sequences, self.pad, self.device)
-        batch = [number for number, row in enumerate(rows) for _ in range(row.selected)]
-        position = [row.start + offset for row in rows for offset in range(row.selected)]
+        places = [(number, row.start + offset) for number, row in enumerate(rows) for offset in range(row.selected)]
+        batch, position = to_device(torch.tensor(places).T.contiguous(), self.device)
 
         def select(hidden: torch.Tensor) -> torch.Tensor:
             soft_prompt = hidden.shape[1] - ids.shape[1]
-            return hidden[torch.tensor(batch), torch.tensor(position) + soft_prompt]
+            return hidden[batch, position + soft_prompt]
 
         with select_logits(self.module, select), silence_peft_warnings():
             logits: torch.Tensor = self.module(input_ids=ids, use_cache=False).logits
@@ -113,8 +118,7 @@ class CausalForward:
                 first = row.start - skip
                 read = path[first : first + row.selected].tolist()
                 where.append([places.setdefault((number, place), len(places)) for place in read])
-        cache = cache_behind(self.prefix.content, keep=False) if self.prefix.content else None
-        logits = self._forward(laid, cache, list(places))
+        logits, _ = self._forward(laid, self.prefix.content, list(places), keep=False)
         self.usage.requested_tokens += sum(len(row.tokens) for rows in packed_rows for row in rows)
         return logits, where
 
@@ -131,9 +135,7 @@ class CausalForward:
         if len(prompts) == 1 and len(prompts[0]) - skip > self.budget:
             content, skip = self._extended(content, prompts[0][skip:-1], skip), len(prompts[0]) - 1
         packed_row = lay_out(prompts, skip)
-        cache = cache_behind(content, keep=True)
-        logits = self._forward([packed_row], cache, [(0, int(path[-1])) for path in packed_row.paths])
-        computed = contents(cache)
+        logits, computed = self._forward([packed_row], content, [(0, int(path[-1])) for path in packed_row.paths], keep=True)
         self.usage.requested_tokens += sum(map(len, prompts))
         skip += self.virtual
         before = torch.arange(skip)
@@ -175,12 +177,22 @@ class CausalForward:
         return content
 
     def _behind(self, content: KeysValues, tokens: TokenIds, skip: int) -> KeysValues:
-        cache = cache_behind(content, keep=True)
-        self._forward([lay_out([(0,) * skip + tokens], skip)], cache, [(0, 0)])
-        return contents(cache)
+        return self._forward([lay_out([(0,) * skip + tokens], skip)], content, [(0, 0)], keep=True)[1]
 
-    def _forward(self, packed_rows: Sequence[PackedRow], cache: Any, read: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Logits [read, vocabulary] at (packed row, place)."""
+    def _forward(
+        self, packed_rows: Sequence[PackedRow], content: KeysValues, read: Sequence[tuple[int, int]], *, keep: bool
+    ) -> tuple[torch.Tensor, KeysValues]:
+        """Logits [read, vocabulary] at (packed row, place), and keys and values of the prefix and what is new where they are kept.
+
+        Args:
+            packed_rows: what is computed; a single one where keys and values are kept.
+            content: keys and values of the cached prefix.
+            read: where logits are read.
+            keep: whether keys and values are kept.
+        """
+        chains = not content and all(packed_row.chain for packed_row in packed_rows)
+        if self.blocks and not (chains and len(packed_rows) == 1):
+            return self._in_blocks(packed_rows, content, read, keep=keep)
         length = max(map(len, packed_rows))
         ids = torch.full((len(packed_rows), length), self.pad, dtype=torch.long)
         positions = torch.zeros((len(packed_rows), length), dtype=torch.long)
@@ -188,25 +200,45 @@ class CausalForward:
             ids[number, : len(packed_row)] = torch.from_numpy(packed_row.tokens)
             positions[number, : len(packed_row)] = torch.from_numpy(packed_row.positions) + self.virtual
         row, place = (to_device(torch.tensor(index), self.device) for index in zip(*read, strict=True))
-        prefix = cache.get_seq_length() if cache is not None else 0
-        with select_logits(self.inner, lambda hidden: hidden[row, place]):
+        cache = cache_behind(
+            content, keep=keep or chains
+        )  # without one, a model of transformers reads the positions to look for packed rows
+        prefix = cache.get_seq_length()
+        mask = None if chains else self.mask(to_device(torch.from_numpy(attention(packed_rows, prefix)), self.device).unsqueeze(1))
+        logits = self._logits(ids, mask, positions, cache, (row, place))
+        tokens = sum(map(len, packed_rows))
+        self.usage.prefill_tokens += tokens
+        self.usage.padding_tokens += ids.numel() - tokens
+        return logits, contents(cache) if keep else []
+
+    def _in_blocks(
+        self, packed_rows: Sequence[PackedRow], content: KeysValues, read: Sequence[tuple[int, int]], *, keep: bool
+    ) -> tuple[torch.Tensor, KeysValues]:
+        """As `_forward`; the packed rows stand in one row, one after another."""
+        first = [0, *accumulate(map(len, packed_rows))]
+        ids = torch.from_numpy(np.concatenate([packed_row.tokens for packed_row in packed_rows])).unsqueeze(0)
+        positions = torch.from_numpy(np.concatenate([packed_row.positions for packed_row in packed_rows])).unsqueeze(0) + self.virtual
+        place = to_device(torch.tensor([first[number] + place for number, place in read]), self.device)
+        cache = cache_behind([], keep=True) if keep else None
+        layout = lay_blocks(packed_rows, content, self._dtype, self.device)
+        with attending(self._config, layout):
+            logits = self._logits(ids, layout.token, positions, cache, (0, place))
+        self.usage.prefill_tokens += ids.numel()
+        if not keep or not content:
+            return logits, contents(cache) if keep else []
+        pairs = zip(content, contents(cache), strict=True)
+        return logits, [(torch.cat([keys, more], dim=2), torch.cat([values, others], dim=2)) for (keys, values), (more, others) in pairs]
+
+    def _logits(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Any, read: Any) -> torch.Tensor:
+        with select_logits(self.inner, lambda hidden: hidden[read]):
             logits: torch.Tensor = self.inner(
                 input_ids=to_device(ids, self.device),
-                attention_mask=self._seen(packed_rows, prefix),
+                attention_mask=mask,
                 position_ids=to_device(positions, self.device),
                 use_cache=cache is not None,
                 **cache_argument(self.inner, cache),
             ).logits
-        tokens = sum(map(len, packed_rows))
-        self.usage.prefill_tokens += tokens
-        self.usage.padding_tokens += ids.numel() - tokens
         return logits[0]
-
-    def _seen(self, packed_rows: Sequence[PackedRow], prefix: int) -> torch.Tensor | None:
-        """Attention [packed rows, 1, length, prefix + length], or None where plain causal attention is the same."""
-        if not prefix and all(packed_row.chain for packed_row in packed_rows):
-            return None
-        return self.mask(to_device(torch.from_numpy(attention(packed_rows, prefix)), self.device).unsqueeze(1))
 
     def mask(self, seen: torch.Tensor) -> torch.Tensor:
         """What is seen, [batch, 1, queries, keys] of bool, as the model's attention wants it."""

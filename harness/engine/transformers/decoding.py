@@ -126,12 +126,10 @@ class Decoder:
             NumericError: a row's logits leave no finite maximum to choose; `argmax` would choose a token all the same.
         """
         highest, likeliest = logits.max(dim=-1)
-        fine = torch.isfinite(highest)
-        tokens, all_fine = likeliest.tolist(), bool(fine.all())
-        if not all_fine:
-            bad = int(fine.logical_not().nonzero()[0])
-            raise broken_logits(float(highest[bad]), rows[bad].request.id)
+        tokens, fine = torch.stack([likeliest, torch.isfinite(highest)]).tolist()
         for number, row in enumerate(rows):
+            if not fine[number]:
+                raise broken_logits(float(highest[number]), row.request.id)
             if row.request.temperature > 0:
                 tokens[number] = sample(logits[number], row.request, row.chance)
         return list(tokens)

@@ -113,7 +113,9 @@ class TransformersEngine:
             if soft is None:
                 return Abilities(False, False)
             self._causal = replace(self._causal, soft=soft)
-        return causal_abilities(self._causal)
+        abilities = causal_abilities(self._causal)
+        self._causal = replace(self._causal, blocks=abilities.blocks)
+        return abilities
 
     def _seq2seq_abilities(self) -> Abilities:
         if self._prompted:

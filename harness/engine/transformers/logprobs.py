@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from harness.engine.transformers.caches import to_device
 from harness.engine.transformers.planning import SequenceRow
 from harness.errors import NumericError
 
@@ -73,16 +74,16 @@ def read_off(
         part = logits[low : low + step].float()
         normalizer[low : low + step] = torch.logsumexp(part, dim=-1)
         likeliest[low : low + step] = part.argmax(dim=-1)
-    index, wanted = torch.tensor(places, device=logits.device), torch.tensor(tokens, device=logits.device)
+    index, wanted = to_device(torch.tensor([places, tokens]), logits.device)
     chosen = logits[index, wanted].float() - normalizer[index]
-    hits = (likeliest[index] == wanted).tolist()
+    values, hits = torch.stack([chosen, likeliest[index] == wanted]).tolist()
     scores: list[dict[int, ContinuationScore]] = [{} for _ in rows]
-    for (number, place), value, hit in zip(owners, chosen.cpu().tolist(), hits, strict=True):
+    for (number, place), value, hit in zip(owners, values, hits, strict=True):
         if not math.isfinite(value):
             raise NumericError(
                 f"The model gave a log-probability of {value} for {name(number)}.",
                 "Half precision can overflow: try --dtype float32 or bfloat16; otherwise the weights are broken.",
             )
         before = scores[number].get(place, ContinuationScore(0.0, True))
-        scores[number][place] = ContinuationScore(before.logprob + value, before.greedy and hit)
+        scores[number][place] = ContinuationScore(before.logprob + value, before.greedy and bool(hit))
     return scores

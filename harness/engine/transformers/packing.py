@@ -13,6 +13,9 @@ from harness.util.sequences import common_prefix
 
 Indices = npt.NDArray[np.int64]
 
+Span = tuple[int, int, Indices]
+"""(first, last + 1, what the first token follows, in order): tokens of a packed row each of which follows the one before."""
+
 
 @dataclass(frozen=True)
 class PackedRow:
@@ -22,13 +25,13 @@ class PackedRow:
         tokens: [length] token ids.
         positions: [length] each token's place in its own sequence, the cached prefix counted.
         paths: for each sequence, in the order in which they were given, where its tokens stand; the cached prefix is left out.
-        spans: (first, last + 1, what the span's first token follows), in order; within a span each token follows the one before.
+        spans: they cover the row, in order.
     """
 
     tokens: Indices
     positions: Indices
     paths: tuple[Indices, ...]
-    spans: tuple[tuple[int, int, Indices], ...]
+    spans: tuple[Span, ...]
 
     @property
     def chain(self) -> bool:
@@ -49,7 +52,7 @@ def lay_out(sequences: Sequence[TokenIds], skip: int) -> PackedRow:
     tokens: list[int] = []
     positions: list[int] = []
     paths: dict[int, Indices] = {}
-    spans: list[tuple[int, int, Indices]] = []
+    spans: list[Span] = []
     before: TokenIds = ()
     path: Indices = np.empty(0, dtype=np.int64)
     for number in sorted(range(len(sequences)), key=lambda index: (sequences[index], index)):

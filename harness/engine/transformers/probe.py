@@ -49,6 +49,7 @@ class Abilities:
     Attributes:
         share: scoring behind a cached prefix, several sequences in a packed row.
         continuous_batching: decoding in decode slots.
+        blocks: attention of packed rows in blocks.
         anytime: a row may begin to be decoded while others are under way.
         longest: longest sequence for which this holds (a sliding window sees less than longer ones have), None for any.
         token_bytes: bytes that the keys and values of one token take (of the source's, in an encoder-decoder model).
@@ -59,6 +60,7 @@ class Abilities:
 
     share: bool
     continuous_batching: bool
+    blocks: bool = False
     anytime: bool = True
     longest: int | None = None
     token_bytes: int = 0
@@ -112,11 +114,15 @@ def causal_abilities(forward: CausalForward) -> Abilities:
     trial = CausalForward(forward.module, forward.pad, Usage(), forward.soft)
     probed: list[ProbedSequence] = []
     share = tried(lambda: apart(*_scored(trial, words, probed)), forward.module)
+    in_blocks = replace(trial, blocks=True, usage=Usage())
+    kernel = kind == "sdpa" and forward.device.type == "cpu"
+    blocks = share and kernel and tried(lambda: apart(*_scored(in_blocks, words, [])), forward.module)
+    trial = in_blocks if blocks else trial
     content: list[KeysValues] = []
     slots = share and tried(lambda: apart(*_stepped(trial, words, content)), forward.module)
     why = None if share and slots else "This model's forward takes no keys and values of ours: nothing is shared between its prompts."
     token_bytes = bytes_a_token(content[0]) if content else 0
-    return Abilities(share, slots, longest=longest, token_bytes=token_bytes, why=why, probed=probed[0] if share else None)
+    return Abilities(share, slots, blocks, longest=longest, token_bytes=token_bytes, why=why, probed=probed[0] if share else None)
 
 
 def readable_soft_prompt(module: Any) -> SoftPrompt | None:
@@ -155,7 +161,7 @@ def seq2seq_abilities(forward: Seq2SeqForward) -> Abilities:
     slots = share and tried(lambda: apart(*decoded(False)), forward.module)
     anytime = slots and tried(lambda: apart(*decoded(True)), forward.module)
     why = None if slots else "This model's decoder takes no keys and values of ours: texts are generated in fixed batches."
-    return Abilities(share, slots, anytime, token_bytes=bytes_a_token(content[0]) if content else 0, why=why)
+    return Abilities(share, slots, anytime=anytime, token_bytes=bytes_a_token(content[0]) if content else 0, why=why)
 
 
 def trial_words(module: Any, number: int) -> TokenIds:

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from harness.contract import TokenIds, Usage
 from harness.engine.transformers.caches import KeysValues, cache_argument, contents, padded, silence_peft_warnings, to_device
-from harness.engine.transformers.causal import consecutive
+from harness.engine.transformers.causal import attention_mask, consecutive
 from harness.engine.transformers.logprobs import select_logits
 from harness.engine.transformers.planning import SequenceRow
 from harness.engine.transformers.soft_prompts import SourcePrompt
@@ -24,7 +24,7 @@ class EncodedSources:
 
     Attributes:
         logits: [sources, vocabulary] after the start token.
-        mask: [sources, length] of int, 0 at padding; virtual tokens of the source count.
+        mask: [sources, 1, 1, length], what is not padding, as the model's attention wants it; virtual tokens of the source count.
         hidden: [sources, length, width], the encoder's output.
         decoder: keys and values of the start token behind virtual tokens of the decoder, [sources, heads, virtual + 1, width] a layer.
         cross: keys and values of the sources, [sources, heads, length, width] a layer.
@@ -62,6 +62,8 @@ class Seq2SeqForward:
         self.virtual_source = len(self.soft.source) if self.soft else 0
         self.virtual = self.soft.content[0][0].shape[2] if self.soft and self.soft.content else 0
         self.device = next(self.module.parameters()).device
+        self._boolean = self.module.config._attn_implementation == "sdpa"
+        self._dtype = self.module.get_input_embeddings().weight.dtype
         self._last: tuple[TokenIds, EncodedSources] | None = None
 
     @torch.inference_mode()
@@ -109,6 +111,7 @@ class Seq2SeqForward:
             embeddings = self.inner.get_input_embeddings()(ids)
             given = {"inputs_embeds": torch.cat([self.soft.source.expand(len(sources), -1, -1), embeddings], dim=1)}
             mask = torch.cat([mask.new_ones((len(sources), self.virtual_source)), mask], dim=1)
+        mask = attention_mask(mask[:, None, None].bool(), self._boolean, self._dtype)  # of a simpler one, transformers reads the values
         hidden = self.inner.get_encoder()(**given, attention_mask=mask).last_hidden_state
         before = _rows_of(self.soft.content if self.soft else [], torch.zeros(len(sources), dtype=torch.long, device=self.device))
         cache = EncoderDecoderCache(before, Cache(layer_class_to_replicate=DynamicLayer))
@@ -118,6 +121,7 @@ class Seq2SeqForward:
                 encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
                 attention_mask=mask,
                 decoder_input_ids=start,
+                decoder_attention_mask=self._in_order(len(sources), self.virtual, 1),
                 use_cache=True,
                 **cache_argument(self.inner, cache),
             ).logits
@@ -138,11 +142,17 @@ class Seq2SeqForward:
                 encoder_outputs=BaseModelOutput(last_hidden_state=encoded.hidden[index]),
                 attention_mask=encoded.mask[index],
                 decoder_input_ids=ids,
+                decoder_attention_mask=self._in_order(len(rows), self.virtual + 1, ids.shape[1]),
                 use_cache=True,
                 **cache_argument(self.inner, cache),
             ).logits
         self._count(targets)
         return logits[0]
+
+    def _in_order(self, rows: int, before: int, new: int) -> torch.Tensor:
+        """A mask [rows, 1, new, before + new]: each token sees those before it. Where it is left out, some models make one and read it."""
+        seen = torch.ones((rows, 1, new, before + new), dtype=torch.bool, device=self.device).tril(before)
+        return attention_mask(seen, self._boolean, self._dtype)
 
     @torch.inference_mode()
     def plain(self, rows: Sequence[SequenceRow]) -> tuple[torch.Tensor, list[list[int]]]:
@@ -150,8 +160,8 @@ class Seq2SeqForward:
         sources, targets = [row.source for row in rows], [row.tokens for row in rows]
         ids, mask = padded(sources, self.pad, self.device)
         decoder_ids, _ = padded(targets, self.pad, self.device)
-        batch = torch.tensor([number for number, row in enumerate(rows) for _ in range(row.selected)])
-        place = torch.tensor([row.start + offset for row in rows for offset in range(row.selected)])
+        places = [(number, row.start + offset) for number, row in enumerate(rows) for offset in range(row.selected)]
+        batch, place = to_device(torch.tensor(places).T.contiguous(), self.device)
         with select_logits(self.module, lambda states: states[batch, place]), silence_peft_warnings():
             logits: torch.Tensor = self.module(input_ids=ids, attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False).logits
         self.usage.requested_tokens += sum(map(len, sources)) + sum(map(len, targets))
