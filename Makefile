@@ -16,11 +16,8 @@ DEMO_ADAPTER ?= lora_r8
 # One thread for each test process: tiny models run many times slower when processes share cores.
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist worksteal
-# Of the unit tests, in continuous integration (CI=true): on Python 3.11 it adds some 70 % to their CPU time. `make test COVERAGE=--cov=harness` prints
-# it here.
-COVERAGE ?= $(if $(CI),--cov=harness --cov-report=term:skip-covered)
 
-.PHONY: setup demo test unit test-latest test-lowest vllm test-vllm constraints lint format bench clean
+.PHONY: setup demo test unit coverage test-latest test-lowest vllm test-vllm constraints lint format bench clean
 
 # The only target that installs system packages, and only as root: the HTML reports are tested in headless Chromium. Without it these tests
 # are skipped; in continuous integration (CI=true) they fail.
@@ -37,11 +34,14 @@ demo: $(VENV)/.demo  ## evaluate a small embedded model and its adapter on the d
 	$(BIN)/harness compare results/demo/$(DEMO_MODEL) results/demo/$(DEMO_MODEL)+$(DEMO_ADAPTER) --target demo_dialogue
 
 test: setup lint  ## lint, types, and every test: unit, real and slow
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) $(COVERAGE); unit=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL); unit=$$?; \
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m 'real or slow' && exit $$unit
 
 unit: $(VENV)/.dev  ## the unit tests only: no pretrained models, no benchmark data, nothing slow
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
+
+coverage: $(VENV)/.dev  ## the unit tests, and which lines they run; on Python 3.11 that adds some 70 % to their CPU time
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --cov=harness --cov-report=term:skip-covered
 
 test-latest:  ## every test with the newest releases that pyproject.toml allows, in a new environment
 	$(call environment,$(LATEST),/dev/null,dev$(comma)bench)
