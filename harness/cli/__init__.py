@@ -40,10 +40,10 @@ class _Guarded(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            typer.echo("\nInterrupted. Finished responses are saved: run the same command again to continue.", err=True)
+            typer.echo("\nInterrupted. What was finished is saved: run the same command again to continue.", err=True)
             raise typer.Exit(130) from error
         except _TerminatedError as error:
-            typer.echo("\nTerminated. Finished responses are saved: run the same command again to continue.", err=True)
+            typer.echo("\nTerminated. What was finished is saved: run the same command again to continue.", err=True)
             raise typer.Exit(_TERMINATED) from error
         except BrokenPipeError as error:  # the reader of our output (head, less) went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="Folder of each shard: its --output.")],
     output: Annotated[Path | None, typer.Option(help="Folder for the results (default: results/SYSTEM).")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of local dataset and model snapshots (default: that of the shards).")] = None,
 ) -> None:
     """Join the parts of a run that `harness run --shard` computed; the results equal those of one process.
 
@@ -31,6 +32,6 @@ def merge(
 
     with ConsoleProgress() as progress:
         timer = StageTimer(began=began, startup=time.perf_counter() - began)
-        finished = shard_run.merge(folders, output, progress, ("harness", *sys.argv[1:]), timer)
+        finished = shard_run.merge(folders, output, progress, ("harness", *sys.argv[1:]), timer, data)
     for done in finished:
         print_run(done.record, done.folder, done.tasks)

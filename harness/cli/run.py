@@ -13,6 +13,7 @@ from harness.cli.options import generated, parameters, values
 from harness.evaluation.options import Options
 
 if TYPE_CHECKING:
+    from harness.engine.pieces import Shard
     from harness.evaluation.progress import Progress, StageTimer
 
 
@@ -39,8 +40,10 @@ def run(
     began = time.perf_counter()
     from harness.api.progress import ConsoleProgress
     from harness.cli.console import print_run
+    from harness.engine.pieces import Shard
 
     options = Options(**values(Options, given), command=("harness", *sys.argv[1:]))
+    part = None if shard is None else Shard.parse(shard)
     with ConsoleProgress() as progress:
         if explain:
             _explain(options, progress)
@@ -48,8 +51,8 @@ def run(
         from harness.evaluation.progress import StageTimer
         from harness.evaluation.run import run as run_all
 
-        if shard is not None:
-            _run_shard(options, shard, progress, StageTimer(began=began, startup=time.perf_counter() - began))
+        if part is not None:
+            _run_shard(options, part, progress, StageTimer(began=began, startup=time.perf_counter() - began))
             return
         finished = run_all(options, progress, StageTimer(began=began, startup=time.perf_counter() - began))
     for done in finished:
@@ -59,11 +62,9 @@ def run(
         typer.echo(f"Side by side: harness leaderboard {folders}", err=True)
 
 
-def _run_shard(options: Options, text: str, progress: Progress, timer: StageTimer) -> None:
-    from harness.engine.pieces import Shard
+def _run_shard(options: Options, shard: Shard, progress: Progress, timer: StageTimer) -> None:
     from harness.evaluation.shard_run import run_shard
 
-    shard = Shard.parse(text)
     path = run_shard(options, shard, progress, timer)
     typer.echo(f"Shard {shard} is finished: {path}. When all are: harness merge FOLDER… --output DIR", err=True)
 

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -38,6 +39,9 @@ _RETRY = 0.5
 
 _PATIENCE = 600.0
 """Seconds that the driver waits while no actor at all is there."""
+
+_ANSWER = 10.0
+"""Seconds until a cluster's address has to answer."""
 
 _CHUNK = 64 << 20
 """Bytes of a file in one object of the object store."""
@@ -392,6 +396,8 @@ def connected(address: str | None) -> tuple[Any, bool]:
     """The library, connected to a cluster, and whether we connected it; quiet, and without usage statistics or a dashboard."""
     require("ray")
     address = address or os.environ.get("RAY_ADDRESS")
+    if address is not None and not _answers(address):
+        raise InputError(f"The Ray cluster {address} cannot be reached: nobody listens there.", "Check it, and `ray status` there.")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is None and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
@@ -421,6 +427,18 @@ def connected(address: str | None) -> tuple[Any, bool]:
         signal.signal(signal.SIGTERM, terminate)  # Ray has set its own
     _silence()
     return ray, True
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody listens at HOST:PORT, for which Ray would wait for minutes; True for an address of another form."""
+    host, _, port = address.rpartition(":")
+    if "/" in address or not host or not port.isdecimal():
+        return True
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -129,10 +129,10 @@ def respond(
     """
     systems = work.systems
     cache = ResponseCache(work.requests, response_key(system), store, fresh=systems.options.fresh)
-    for note in cache.notes:
-        systems.progress.note(f"{system.name}: {note}")
     if shards is not None:
         return cache, shards.usage(system, cache)
+    for note in cache.notes:
+        systems.progress.note(f"{system.name}: {note}")
     tally = Tally(systems.progress, work.labels)
     systems.progress.start(system.name, tally.totals)
     tally.finished(cache.responses)

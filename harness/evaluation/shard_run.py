@@ -50,7 +50,12 @@ def run_shard(options: Options, shard: Shard, progress: Progress, timer: StageTi
 
 
 def merge(
-    folders: Sequence[Path], output: Path | None, progress: Progress, command: Sequence[str] = (), timer: StageTimer | None = None
+    folders: Sequence[Path],
+    output: Path | None,
+    progress: Progress,
+    command: Sequence[str] = (),
+    timer: StageTimer | None = None,
+    data: Path | None = None,
 ) -> list[FinishedRun]:
     """Save the results of a whole run from its finished shards; nothing is computed.
 
@@ -60,6 +65,7 @@ def merge(
         progress: receives remarks.
         command: recorded in the results.
         timer: time spent so far.
+        data: folder of local datasets and models; None for the one of the shards.
 
     Raises:
         HarnessError: shards are missing or do not fit each other, or models, data or versions are others here than where they ran.
@@ -68,10 +74,13 @@ def merge(
     finished = list(records.values())
     if difference := shards.versions_differ(finished[0]):
         raise StorageError(f"The shards were computed with other versions than those installed here: {difference}.", "Merge with the same.")
-    options = shards.options_of(finished[0], output, command)
+    options = shards.options_of(finished[0], output, data, command)
     with tempfile.TemporaryDirectory(prefix="harness-merge-") as scratch:
         whole = Path(scratch) / shards.CACHE_NAME
         with ResponseStore(whole) as store:
-            for folder in records:
-                store.absorb(folder / shards.CACHE_NAME)
+            for folder, record in records.items():
+                try:
+                    store.absorb(folder / shards.CACHE_NAME)
+                except StorageError as error:
+                    raise StorageError(error.what, f"Move it away if it is there, and run shard {record.shard} again.") from error
         return run(options, progress, timer, cache=whole, shards=shards.MergedShards(finished))

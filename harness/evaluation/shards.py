@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 FILE_NAME = "shard.json"
 CACHE_NAME = "responses.sqlite"
 _OF_THE_SHARD = {"output", "fresh", "device", "workers"}
-"""Options that may differ between the shards of a run."""
+"""Options that may differ between the shards of a run, and are not recorded."""
+
+_PLACES = {"model", "adapter", "data"}
+"""Options that may say where files are on a machine; what those files hold is compared by digests."""
 
 
 class UsageRecord(BaseModel):
@@ -136,6 +140,8 @@ def read(folder: Path) -> ShardRecord:
         raise StorageError(
             f"There is no finished shard in {folder}.{unfinished}", "Give the --output of each `harness run --shard`."
         ) from error
+    except NotADirectoryError as error:
+        raise StorageError(f"{folder} is a file.", "Give the folder of the shard: the --output of its run.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"Cannot read {path}: {error}.", "Check its permissions, or run the shard again.") from error
     except ValidationError as error:
@@ -170,14 +176,21 @@ def complete(folders: Sequence[Path]) -> dict[Path, ShardRecord]:
     return {numbers[number]: records[numbers[number]] for number in sorted(numbers)}
 
 
-def options_of(finished: ShardRecord, output: Path | None, command: Sequence[str]) -> Options:
+def options_of(finished: ShardRecord, output: Path | None, data: Path | None, command: Sequence[str]) -> Options:
     """The options of the whole run.
+
+    Args:
+        finished: one of its shards.
+        output: folder for the results.
+        data: folder of local datasets and models; None for that of the shard.
+        command: recorded in the results.
 
     Raises:
         InputError: an option is invalid, or a folder that it names is missing here.
     """
     known = {field.name for field in option_fields()}
-    return Options(**{name: value for name, value in finished.options.items() if name in known}, output=output, command=tuple(command))
+    given = {name: value for name, value in finished.options.items() if name in known} | ({} if data is None else {"data": data})
+    return Options(**given, output=output, command=tuple(command))
 
 
 @dataclass(frozen=True)
@@ -223,7 +236,7 @@ def _difference(first: ShardRecord, other: ShardRecord) -> str:
     """How two shards differ where they must not, in words; empty where they do not."""
     if other.count != first.count:
         return f"{other.count} shards instead of {first.count}"
-    for name in _changed(first.options, other.options):
+    for name in _changed(*({name: value for name, value in record.options.items() if name not in _PLACES} for record in (first, other))):
         return f"the option {name} is {other.options.get(name)!r} instead of {first.options.get(name)!r}"
     if versions := differences(first.versions, other.versions):
         return versions
@@ -244,7 +257,17 @@ def _changed(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(options: Options) -> dict[str, Any]:
-    """The options as JSON, without those that may differ between shards."""
-    values = {field.name: getattr(options, field.name) for field in option_fields() if field.name not in _OF_THE_SHARD}
+    """The options as JSON, with whole paths, without those that may differ between shards."""
+    values = {field.name: _whole(getattr(options, field.name)) for field in option_fields() if field.name not in _OF_THE_SHARD}
     plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
     return plain
+
+
+def _whole(value: Any) -> Any:
+    """A value of an option, or several, with the whole path in place of one that is there."""
+    if isinstance(value, (tuple, list)):
+        return [_whole(entry) for entry in value]
+    named = isinstance(value, Path) or (isinstance(value, str) and os.sep in value)
+    if named and Path(value).exists():
+        return str(Path(value).resolve())
+    return value

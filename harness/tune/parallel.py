@@ -112,8 +112,10 @@ def _on_processes(workers: Workers, jobs: Sequence[tuple[TuneOptions, Path]]) ->
             raise ModelError(
                 "A process that trains ended.", "Run the same command again to go on; fewer workers need less memory."
             ) from error
-        finally:
-            executor.shutdown(cancel_futures=True)
+        except BaseException:
+            for process in multiprocessing.active_children():  # a training takes hours, and goes on from its last checkpoint
+                process.terminate()
+            raise
 
 
 def _take_place(places: Any, gpus: int, threads: int | None) -> None:

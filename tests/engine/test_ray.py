@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.engine import ray_pool
 from harness.engine.pools import Workers
 from harness.errors import InputError
 from tests.parts import model_and_tasks
@@ -85,3 +86,9 @@ def test_the_forms_of_workers() -> None:
     assert Workers.parse("ray") == Workers(None, ray=True)
     assert Workers.parse("ray:8") == Workers(8, ray=True)
     assert Workers.parse("ray://10.0.0.1:10001/4") == Workers(4, ray=True, address="ray://10.0.0.1:10001")
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:1 cannot be reached: nobody listens there"):
+        ray_pool.connected(None)

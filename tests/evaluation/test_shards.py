@@ -100,9 +100,10 @@ def test_a_shard_resumes(root: Path, copied: list[Path], tmp_path: Path) -> None
         (lambda folders: (folders[1] / CACHE_NAME).write_bytes(b"x" * 5000), "is damaged or not a response cache"),
         (lambda folders: edit(folders[1], "number", 9), "are missing|both shard"),
         (lambda folders: edit(folders[1], "count", 4), "4 shards instead of 3"),
-        (lambda folders: edit(folders[1], "options", {"model": "other"}), "another run .* the option"),
+        (lambda folders: edit(folders[1], "options", {"seed": 7}), "another run .* the option"),
         (lambda folders: edit(folders[1], "versions", {"torch": "1.0"}), "torch 1.0 instead of"),
         (lambda folders: (folders[1] / FILE_NAME).write_text("{"), "field the whole file"),
+        (lambda folders: folders.__setitem__(1, folders[1] / FILE_NAME), "is a file"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(copied: list[Path], tmp_path: Path, change: Any, words: str) -> None:
@@ -111,6 +112,27 @@ def test_what_does_not_fit_together_is_refused(copied: list[Path], tmp_path: Pat
     with pytest.raises(HarnessError, match=words):
         merge(folders, tmp_path / "merged", Recorder())
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"x" * 5000)])
+def test_the_shard_whose_cache_is_lost_is_named(copied: list[Path], tmp_path: Path, damage: Any) -> None:
+    damage(copied[1] / CACHE_NAME)
+    with pytest.raises(StorageError) as caught:
+        merge(copied, tmp_path / "merged", Recorder())
+    assert "run shard 2/3 again" in str(caught.value.remedy)
+
+
+def test_shards_may_have_run_in_other_places(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    here = {"model": "./model", "adapter": (None, "./tuned"), "tasks": ("./pick.yaml", "./write.yaml")}
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for number, (folder, data) in enumerate(zip(folders, (tmp_path, root), strict=True), 1):
+        run_shard(options(root, folder, data=data, **here), Shard(number, 2), Recorder())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HarnessError, match="gone"):
+        merge(folders, tmp_path / "merged", Recorder(), data=tmp_path / "gone")
+    merged = merge(folders, tmp_path / "merged", Recorder(), data=root)
+    assert [finished.record.system.name for finished in merged] == ["model", "model+tuned"]
 
 
 def edit(folder: Path, name: str, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,8 +61,10 @@ def test_processes_train_what_one_process_trains_and_once(place: Path, causal: P
     assert not any("was trained on" in note for note in again.notes)
 
 
-def test_an_error_of_a_worker_is_raised_as_it_is(place: Path, causal: Path) -> None:
+def test_an_error_of_a_worker_is_raised_as_it_is_and_ends_the_others(place: Path, causal: Path) -> None:
+    long, wrong = settings(rank=2, max_steps=100_000), settings(rank=4, targets=("no_such_module",))
     with pytest.raises(InputError, match="no_such_module"):
-        tune(
-            options(causal, settings(rank=2), settings(rank=4, targets=("no_such_module",)), output=place / "made", workers=TWO), Recorder()
-        )
+        tune(options(causal, long, wrong, output=place / "made", workers=TWO), Recorder())
+    for process in multiprocessing.active_children():
+        process.join(20)
+    assert not multiprocessing.active_children()
