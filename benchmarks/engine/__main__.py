@@ -231,10 +231,10 @@ class Found:
         whole: dict[str, list[list[float]]] = {"ours": [], "lm-eval": []}
         for one in WORKLOADS:
             ours, theirs = (self.sums(f"{one.key} {side}") for side in ("ours", "lm-eval"))
-            for side, found in whole.items():
-                found.append(self.sums(f"{one.key} {side}", "wall"))
             if not ours or not theirs:
                 continue
+            for side, found in whole.items():
+                found.append(self.sums(f"{one.key} {side}", "wall"))
             if one.key == "dialogsum_t5":
                 ours = [a / b for a, b in zip(ours, self.sums("dialogsum_t5 ours", "decoded"), strict=True)]
                 theirs = [a / b for a, b in zip(theirs, self.sums("dialogsum_t5 lm-eval", "decoded"), strict=True)]
@@ -243,7 +243,7 @@ class Found:
             )
             if one.key == "dialogsum_t5" and (other := self._ctranslate2()):
                 yield Line("dialogsum_t5", "the same against CTranslate2", self.sums("dialogsum_t5 ours"), other, CTRANSLATE2_AIM)
-        if all(whole["ours"]) and all(whole["lm-eval"]):
+        if whole["ours"] and all(whole["ours"]) and all(whole["lm-eval"]):
             ours, theirs = ([sum(run) for run in zip(*found, strict=False)] for found in whole.values())
             yield Line("end_to_end", "whole processes, the workloads above", ours, theirs, WHOLE_AIM)
         joint = self._walls("adapters joint")
