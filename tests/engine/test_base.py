@@ -34,7 +34,7 @@ def test_an_unknown_backend_names_those_that_exist() -> None:
 
 
 def test_the_keys_of_cached_responses_are_those_of_earlier_versions() -> None:
-    assert base.response_key(SYSTEM) == "M|A|float32|8bit|T|engine:5"
+    assert base.response_key(SYSTEM) == "M|A|float32|8bit|T|engine:6"
     assert base.response_key(replace(SYSTEM, engine="vllm", adapter_digest=None)) == "M|-|float32|8bit|T|engine:vllm:2"
 
 
