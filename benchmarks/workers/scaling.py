@@ -6,7 +6,7 @@ Example: python -m benchmarks.workers.scaling --measure --model DIR --data DIR -
 machine. The simulation then hands the plan's batches to workers by the code that a run uses (`engine.pieces`), in virtual time: a piece
 takes a line in its computed tokens, times a ratio drawn from the measured ones; a worker that enters a few-shot header's batches in the
 middle computes the header again. One worker in twenty has half the speed, and workers fail at random, lose the batch they compute, and
-start again. Efficiency is the time of one all alike worker, divided by the number of workers and by the time until the last response.
+start again. Efficiency is the time of one worker, where all are alike, over the number of workers and the time until the last response.
 """
 
 from __future__ import annotations
@@ -236,8 +236,7 @@ def text(measured: Measured) -> str:
     spread = np.quantile(measured.ratios, [0.05, 0.95])
     said = (
         f"MMLU with {measured.shots} examples, {measured.questions:,} questions in {len(measured.costs):,} batches, {measured.model} on "
-        f"{measured.machine}. "
-        f"{len(measured.seconds)} measured pieces: {fit}, times {spread[0]:.2f} to {spread[1]:.2f} (5 % to 95 %); "
+        f"{measured.machine}. {len(measured.seconds)} measured pieces: {fit}, times {spread[0]:.2f} to {spread[1]:.2f} (5 % to 95 %); "
         f"{1000 * measured.message:.1f} ms a message, {measured.start:.0f} s to start. Uneven: {100 * SLOW_SHARE:.0f} % of the workers "
         f"at {SLOW_SPEED} of the speed (which alone limits efficiency to {1 - SLOW_SHARE * (1 - SLOW_SPEED):.3f}), and a failure every "
         f"{HOURS_BETWEEN_FAILURES:.0f} hours of a worker; {REPLICATIONS} simulations."

@@ -104,6 +104,7 @@ def _on_processes(workers: Workers, jobs: Sequence[tuple[TuneOptions, Path]]) ->
     for place in range(number):
         places.put(place)
     threads = None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // (workers.count or 1))
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(number, mp_context=context, initializer=_take_place, initargs=(places, gpus, threads)) as executor:
         try:
             for future in as_completed([executor.submit(train_one, *job) for job in jobs]):
@@ -113,8 +114,9 @@ def _on_processes(workers: Workers, jobs: Sequence[tuple[TuneOptions, Path]]) ->
                 "A process that trains ended.", "Run the same command again to go on; fewer workers need less memory."
             ) from error
         except BaseException:
-            for process in multiprocessing.active_children():  # a training takes hours, and goes on from its last checkpoint
-                process.terminate()
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()  # a training takes hours, and goes on from its last checkpoint
             raise
 
 

@@ -87,8 +87,7 @@ def test_blocks_cover_a_row_in_order(seed: int) -> None:
     assert all(grouped(packed.spans))
 
 
-def test_an_empty_pass_of_choices_alone(tiny: Tiny) -> None:
-    """Single choices behind one cached context: nothing but what follows it."""
+def test_choices_behind_a_context_of_their_own(tiny: Tiny) -> None:
     rng = random.Random(1)
     request = ScoreChoices("q", words(rng, 60), tuple(words(rng, 5) for _ in range(6)))
     made = engine(tiny("llama"), 40)

@@ -200,9 +200,8 @@ class CausalForward:
             ids[number, : len(packed_row)] = torch.from_numpy(packed_row.tokens)
             positions[number, : len(packed_row)] = torch.from_numpy(packed_row.positions) + self.virtual
         row, place = (to_device(torch.tensor(index), self.device) for index in zip(*read, strict=True))
-        cache = cache_behind(
-            content, keep=keep or chains
-        )  # without one, a model of transformers reads the positions to look for packed rows
+        # without a cache and a mask, transformers reads the positions, to look for packed rows
+        cache = cache_behind(content, keep=keep or chains)
         prefix = cache.get_seq_length()
         mask = None if chains else self.mask(to_device(torch.from_numpy(attention(packed_rows, prefix)), self.device).unsqueeze(1))
         logits = self._logits(ids, mask, positions, cache, (row, place))
@@ -224,9 +223,10 @@ class CausalForward:
         with attending(self._config, layout):
             logits = self._logits(ids, layout.token, positions, cache, (0, place))
         self.usage.prefill_tokens += ids.numel()
-        if not keep or not content:
-            return logits, contents(cache) if keep else []
-        pairs = zip(content, contents(cache), strict=True)
+        new = contents(cache) if keep else []
+        if not content or not keep:
+            return logits, new
+        pairs = zip(content, new, strict=True)
         return logits, [(torch.cat([keys, more], dim=2), torch.cat([values, others], dim=2)) for (keys, values), (more, others) in pairs]
 
     def _logits(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Any, read: Any) -> torch.Tensor:
